@@ -1,0 +1,256 @@
+"""Writes the two synthetic hand domains in the published layouts.
+
+The source is laid out as RHD and the target as H3D, so that they are read by
+the datasets that read the originals.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+
+from . import output_folder
+from .hand_model import NUM_KEYPOINTS
+from .hand_scenes import (
+    LEFT,
+    RIGHT,
+    picture,
+    sample_source_scene,
+    sample_target_scene,
+)
+from .parallel import parallel_map
+from .renderer import project
+from .styles import CLEAN, PHOTO, Style
+
+#: Raised whenever the same parameters would give other data.
+GENERATOR_VERSION = 1
+
+RHD_FOLDER = 'RHD_published_v2'
+H3D_FOLDER = 'H3D_crop'
+#: Place of each root-to-tip keypoint among RHD's rows of one hand, which go
+#: from tip to root within each finger.
+RHD_ROWS = np.array(
+    [0] + [4 * finger + 4 - joint for finger in range(5) for joint in range(4)]
+)
+_H3D_PARTS = 5
+_HOLDING_SHARE = 0.1
+# Numbers that keep the images' random streams apart.
+_SOURCE, _TARGET = 0, 1
+_RHD_SPLITS = {'training': 0, 'evaluation': 1}
+
+
+def write_hand_pair(
+    root: str | Path,
+    num_source_train: int = 1700,
+    num_source_test: int = 300,
+    num_target: int = 2000,
+    seed: int = 0,
+    num_workers: int | None = None,
+    progress: bool = True,
+    overwrite: bool = False,
+) -> tuple[Path, Path]:
+    """Write a labelled source and a target of another style.
+
+    Args:
+        root (str | Path): Folder that receives ``RHD_published_v2`` and
+            ``H3D_crop``.
+        num_source_train (int): Images of RHD's training split.
+        num_source_test (int): Images of RHD's evaluation split.
+        num_target (int): Images of H3D, which readers split themselves.
+        seed (int): Same seed, same bytes, whatever ``num_workers`` is.
+        num_workers (int | None): Processes; None for one a CPU. With more
+            than one, a script must guard its entry by
+            ``if __name__ == '__main__':``.
+        progress (bool): Whether to show progress bars.
+        overwrite (bool): Replace data generated with other parameters.
+
+    Returns:
+        tuple[Path, Path]: The RHD and the H3D folder.
+
+    Raises:
+        FileExistsError: If a folder is in the way; see ``write_rhd``.
+    """
+    rhd = write_rhd(
+        root,
+        num_source_train,
+        num_source_test,
+        seed=seed,
+        num_workers=num_workers,
+        progress=progress,
+        overwrite=overwrite,
+    )
+    h3d = write_h3d(
+        root,
+        num_target,
+        seed=seed,
+        num_workers=num_workers,
+        progress=progress,
+        overwrite=overwrite,
+    )
+    return rhd, h3d
+
+
+def write_rhd(
+    root: str | Path,
+    num_train: int = 1700,
+    num_test: int = 300,
+    seed: int = 0,
+    style: Style = CLEAN,
+    num_workers: int | None = None,
+    progress: bool = True,
+    overwrite: bool = False,
+) -> Path:
+    """Write ``root/RHD_published_v2``.
+
+    An annotation holds ``uv_vis`` (42, 3), ``xyz`` (42, 3) in metres and
+    ``K`` (3, 3), all float32; rows 0-20 are the left hand, 21-41 the right,
+    and the rows of an absent hand are zero.
+
+    Raises:
+        FileExistsError: If the folder exists, unless it was generated with
+            the same parameters (then nothing is done), or with others and
+            ``overwrite`` is set.
+    """
+    folder = Path(root) / RHD_FOLDER
+    parameters = _parameters(
+        'rhd', seed, style, num_train=num_train, num_test=num_test
+    )
+    if output_folder.holds(folder, parameters, overwrite):
+        _report_ready(folder)
+        return folder
+    with output_folder.assembled(folder, parameters) as partial_folder:
+        for split, count in (('training', num_train), ('evaluation', num_test)):
+            images = partial_folder / split / 'color'
+            images.mkdir(parents=True)
+            annotations = parallel_map(
+                partial(_write_rhd_image, images, split, seed, style),
+                range(count),
+                num_workers,
+                f'RHD {split}',
+                progress,
+            )
+            # Arrays that come from another process bring dtypes of their
+            # own; fresh copies make the pickle independent of that.
+            annotations = {
+                index: {
+                    'uv_vis': np.array(uv_vis, np.dtype(np.float32)),
+                    'xyz': np.array(xyz, np.dtype(np.float32)),
+                    'K': np.array(intrinsics, np.dtype(np.float32)),
+                }
+                for index, (uv_vis, xyz, intrinsics) in enumerate(annotations)
+            }
+            path = partial_folder / split / f'anno_{split}.pickle'
+            path.write_bytes(pickle.dumps(annotations, protocol=4))
+    return folder
+
+
+def write_h3d(
+    root: str | Path,
+    num_images: int = 2000,
+    seed: int = 0,
+    style: Style = PHOTO,
+    num_workers: int | None = None,
+    progress: bool = True,
+    overwrite: bool = False,
+) -> Path:
+    """Write ``root/H3D_crop``.
+
+    All hands are left hands, which is what readers of RHD mirror every hand
+    to. One in ten holds an object and has ``without_object`` 0.
+
+    Raises:
+        FileExistsError: As for ``write_rhd``.
+    """
+    folder = Path(root) / H3D_FOLDER
+    parameters = _parameters('h3d', seed, style, num_images=num_images)
+    if output_folder.holds(folder, parameters, overwrite):
+        _report_ready(folder)
+        return folder
+    with output_folder.assembled(folder, parameters) as partial_folder:
+        for part in range(1, _H3D_PARTS + 1):
+            (partial_folder / f'part{part}').mkdir()
+        annotations = parallel_map(
+            partial(_write_h3d_image, partial_folder, seed, style),
+            range(num_images),
+            num_workers,
+            'H3D',
+            progress,
+        )
+        path = partial_folder / 'annotation.json'
+        path.write_text(json.dumps(annotations))
+    return folder
+
+
+def _write_rhd_image(folder, split, seed, style, index):
+    rng = _generator(seed, _SOURCE, _RHD_SPLITS[split], index)
+    scene = sample_source_scene(rng, style)
+    _write_image(folder / f'{index:05d}.png', picture(rng, scene, style))
+
+    uv_vis = np.zeros((2, NUM_KEYPOINTS, 3))
+    xyz = np.zeros((2, NUM_KEYPOINTS, 3))
+    visible = scene.visibility()
+    for hand, side, seen in zip(scene.hands, scene.sides, visible):
+        # Project what is written, so that the file agrees with itself.
+        written = hand.keypoints.astype(np.float32).astype(np.float64)
+        block = (LEFT, RIGHT).index(side)
+        xyz[block, RHD_ROWS] = written
+        uv_vis[block, RHD_ROWS, :2] = project(written, scene.intrinsics)
+        uv_vis[block, RHD_ROWS, 2] = seen
+    return uv_vis.reshape(-1, 3), xyz.reshape(-1, 3), scene.intrinsics
+
+
+def _write_h3d_image(folder, seed, style, index):
+    rng = _generator(seed, _TARGET, 0, index)
+    holding = bool(rng.random() < _HOLDING_SHARE)
+    scene = sample_target_scene(rng, style, holding=holding)
+    image = picture(rng, scene, style)
+    name = f'part{1 + index % _H3D_PARTS}/{index:05d}.jpg'
+    low, high = style.jpeg_quality
+    quality = int(rng.integers(low, high + 1))
+    _write_image(
+        folder / name, image, [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    keypoints = scene.hands[0].keypoints
+    return dict(
+        name=name,
+        keypoint2d=project(keypoints, scene.intrinsics).tolist(),
+        keypoint3d=keypoints.tolist(),
+        intrinsic_matrix=scene.intrinsics.tolist(),
+        without_object=int(not holding),
+    )
+
+
+def _write_image(path, image, options=()):
+    written, data = cv2.imencode(path.suffix, image[..., ::-1], list(options))
+    if not written:
+        raise OSError(f'{path} could not be encoded')
+    path.write_bytes(data.tobytes())
+
+
+def _generator(seed, domain, split, index):
+    sequence = np.random.SeedSequence((seed, domain, split, index))
+    return np.random.default_rng(sequence)
+
+
+def _parameters(layout, seed, style, **counts):
+    return dict(
+        generator='mmregda synthetic hands',
+        version=GENERATOR_VERSION,
+        layout=layout,
+        seed=seed,
+        style=asdict(style),
+        **counts,
+    )
+
+
+def _report_ready(folder):
+    Console(soft_wrap=True).print(
+        f'{folder} is there already, nothing to do.', highlight=False
+    )

@@ -1,0 +1,411 @@
+"""Skin, nails, creases and light for rendered hands.
+
+Texture is attached to the bones: every covered pixel is carried back into
+the frame of its bone, where "nail" or "crease below the joint" are simple
+regions of the local coordinates (lateral, axial, dorsal).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from .hand_model import (
+    FOREARM,
+    HELD_OBJECT,
+    NUM_FINGERS,
+    PALM,
+    PARTS_PER_HAND,
+    SLEEVE,
+    Hand,
+    bone_part,
+)
+from .noise import value_noise
+from .renderer import BACKGROUND, Buffers, RoundCones, render
+from .styles import Style
+
+# Side in texels and texel size in metres of the skin's blotches.
+_MOTTLING_SIDE = 256
+_MOTTLING_TEXEL = 0.0006
+# The palm's lines, in units of the palm's length: heart, head, life, wrist.
+_PALM_LINES = (
+    ((-0.45, 0.66), (-0.2, 0.70), (0.0, 0.77), (0.12, 0.90)),
+    ((0.36, 0.68), (0.15, 0.60), (-0.1, 0.52), (-0.3, 0.40)),
+    ((0.36, 0.68), (0.2, 0.55), (0.06, 0.35), (0.04, 0.12)),
+    ((-0.3, -0.03), (0.0, -0.01), (0.3, -0.03)),
+)
+_PALM_TEXELS = 128
+_PALM_SPAN = 1.3
+
+
+@dataclass(frozen=True)
+class Light:
+    """A distant light and the light from everywhere.
+
+    Attributes:
+        direction (np.ndarray): Unit vector towards the light, (3,).
+        colour (np.ndarray): RGB strength of the light, (3,).
+        ambient (np.ndarray): RGB strength of the ambient light, (3,).
+        specular (float): Strength of highlights.
+    """
+
+    direction: np.ndarray
+    colour: np.ndarray
+    ambient: np.ndarray
+    specular: float
+
+    @classmethod
+    def sample(cls, rng: np.random.Generator, style: Style) -> Light:
+        azimuth = rng.uniform(-75, 75)
+        lowest = 15 if style.light_from_above else -20
+        elevation = np.deg2rad(rng.uniform(lowest, 75))
+        if not style.light_from_above:
+            azimuth *= 1.3
+        azimuth = np.deg2rad(azimuth)
+        direction = np.array(
+            (
+                np.sin(azimuth) * np.cos(elevation),
+                -np.sin(elevation),
+                -np.cos(azimuth) * np.cos(elevation),
+            )
+        )
+        warmth = rng.normal(0, style.light_warmth)
+        tint = np.array((1 + warmth, 1, 1 - warmth))
+        # Shade is lit by the sky or the walls: the complementary tint.
+        return cls(
+            direction,
+            rng.uniform(*style.key_light) * tint,
+            rng.uniform(*style.ambient) * (2 - tint),
+            rng.uniform(*style.specular),
+        )
+
+
+def sample_skin(rng: np.random.Generator, style: Style) -> np.ndarray:
+    """A skin colour of the style, (3,) RGB."""
+    palette = np.array(style.skin_palette)
+    if style.mix_skins:
+        place = rng.uniform(0, len(palette) - 1)
+        colour = [
+            np.interp(place, np.arange(len(palette)), channel)
+            for channel in palette.T
+        ]
+    else:
+        colour = palette[rng.integers(len(palette))]
+    colour = np.asarray(colour) * np.exp(rng.normal(0, style.skin_jitter, 3))
+    return np.clip(colour, 0, 1)
+
+
+def shade_hands(
+    rng: np.random.Generator,
+    buffers: Buffers,
+    hands: list[Hand],
+    cones: RoundCones,
+    skin: np.ndarray,
+    light: Light,
+    style: Style,
+    pixels_per_metre: float,
+) -> np.ndarray:
+    """Colour every covered pixel.
+
+    Args:
+        rng (np.random.Generator): Source of randomness.
+        buffers (Buffers): The rendered hands; the part labels of hand ``h``
+            start at ``h * PARTS_PER_HAND``.
+        hands (list[Hand]): The hands in the camera frame.
+        cones (RoundCones): Everything that may cast a shadow.
+        skin (np.ndarray): Skin colour, (3,).
+        light (Light): The light.
+        style (Style): Amounts of texture and shadow.
+        pixels_per_metre (float): Samples per metre at the hands' depth.
+
+    Returns:
+        np.ndarray: (H, W, 3) float32 RGB, zero where nothing is covered.
+    """
+    mask = buffers.part != BACKGROUND
+    label = buffers.part[mask].astype(np.int64)
+    part = label % PARTS_PER_HAND
+    points = buffers.points(mask).astype(np.float32)
+    normals = _smooth_normals(buffers, mask, pixels_per_metre)
+    local, dorsal, extents = _bone_coordinates(hands, label, points, normals)
+
+    albedo, gloss = _albedo(rng, part, local, dorsal, extents, skin, style)
+    shaded = _illuminate(
+        points,
+        normals,
+        albedo,
+        gloss,
+        light,
+        style,
+        lit=_lit(cones, points, light, style),
+        open_sky=_open_sky(buffers, mask, pixels_per_metre, style),
+    )
+    image = np.zeros(buffers.normal.shape, np.float32)
+    image[mask] = shaded
+    return image
+
+
+def _bone_coordinates(hands, label, points, normals):
+    """Local coordinates, dorsal share of the normal and part extents."""
+    frames = np.concatenate([hand.frames for hand in hands])
+    origins = np.concatenate([hand.origins for hand in hands])
+    extents = np.concatenate([hand.extents for hand in hands])
+    frames, origins, extents = (
+        values.astype(np.float32) for values in (frames, origins, extents)
+    )
+    own_frames = frames[label]
+    offset = points - origins[label]
+    local = np.einsum('mi,mij->mj', offset, own_frames)
+    dorsal = np.einsum('mi,mi->m', normals, own_frames[:, :, 2])
+    return local, dorsal, extents[label]
+
+
+def _albedo(rng, part, local, dorsal, extents, skin, style):
+    """Surface colour (M, 3) and glossiness (M,)."""
+    skin = skin.astype(np.float32)
+    lateral, axial = local[:, 0], local[:, 1]
+    length, radius = extents[:, 0], extents[:, 1]
+    palmar = _smoothstep(-dorsal, -0.35, 0.45)
+
+    # Palms hold little melanin: the darker the skin, the larger the change.
+    palm_skin = skin + style.palm_tint * 0.35 * (
+        np.array((0.93, 0.70, 0.62), np.float32) - skin
+    )
+    shift = (palm_skin - skin) * palmar[:, None]
+    albedo = skin + shift.astype(np.float32)
+
+    darkening = style.crease_contrast * _creases(
+        part, local, dorsal, palmar, length
+    )
+    if style.mottling > 0:
+        blotch = _mottling_at(rng, lateral, axial, local[:, 2])
+        albedo *= 1 + style.mottling * blotch[:, None] * np.array(
+            (0.6, 1.0, 1.1), np.float32
+        )
+        # Blood shows at the fingertips and knuckles.
+        flush = _joint_closeness(part, axial, length, 0.006)
+        albedo *= 1 - 2 * style.mottling * flush[:, None] * np.array(
+            (0.2, 1.0, 0.9), np.float32
+        )
+    albedo *= 1 - darkening[:, None] * np.array((0.38, 0.5, 0.5), np.float32)
+
+    nail, rim = _nails(part, lateral, axial, dorsal, length, radius)
+    strength = style.nail_contrast
+    nail_colour = np.clip(
+        0.45 * skin + 0.55 * np.array((1.0, 0.82, 0.78)), 0, 1
+    ).astype(np.float32)
+    albedo += (strength * nail)[:, None] * (nail_colour - albedo)
+    albedo *= 1 - (0.45 * strength * rim)[:, None]
+    if style.pores > 0:
+        grain = rng.standard_normal(len(part), dtype=np.float32)
+        albedo *= 1 + style.pores * grain[:, None]
+
+    cloth = rng.uniform(0.08, 0.9) + rng.normal(0, 0.12, 3)
+    thing = rng.uniform(0.1, 0.9) + rng.normal(0, 0.15, 3)
+    albedo[part == SLEEVE] = np.clip(cloth, 0.02, 1)
+    albedo[part == HELD_OBJECT] = np.clip(thing, 0.02, 1)
+    gloss = np.where(part == SLEEVE, 0.1, 1) + 1.5 * nail
+    return albedo, gloss.astype(np.float32)
+
+
+def _nails(part, lateral, axial, dorsal, length, radius):
+    """How much of a pixel is nail, and how much the nail's rim."""
+    last = np.isin(part, [bone_part(f, 2) for f in range(NUM_FINGERS)])
+    across = lateral / (0.78 * radius)
+    along = (axial - 0.66 * length) / (0.30 * length)
+    # A superellipse: straight sides, rounded ends.
+    shape = across**4 + along**4
+    upward = last & (dorsal > 0.1)
+    nail = _smoothstep(1.15 - shape, 0, 0.4) * upward
+    rim = np.exp(-(((shape - 1.25) / 0.45) ** 2)) * upward
+    return nail.astype(np.float32), rim.astype(np.float32)
+
+
+def _creases(part, local, dorsal, palmar, length):
+    """Darkness of the folds at joints and of the palm's lines."""
+    axial = local[:, 1]
+    finger = (part > PALM) & (part < FOREARM)
+    thumb_root = part == bone_part(0, 0)
+    at_joint = _joint_closeness(part, axial, length, 0.0011)
+    folds = _joint_closeness(part, axial, length, 0.0042)
+    to_joint = np.minimum(np.abs(axial), np.abs(axial - length))
+    folds = folds * (0.55 + 0.45 * np.cos(2 * np.pi * to_joint / 0.0028))
+    creases = palmar * at_joint + (1 - palmar) * 0.7 * folds
+
+    root_bones = [bone_part(f, 0) for f in range(1, NUM_FINGERS)]
+    root = np.isin(part, root_bones)
+    at_web = np.exp(-(((axial - 0.42 * length) / 0.0012) ** 2))
+    creases = np.where(root, np.maximum(creases, palmar * at_web), creases)
+    creases = creases * (finger & ~thumb_root)
+
+    inner = ((part == PALM) | (part == FOREARM) | thumb_root) & (dorsal < 0)
+    inner &= part == PALM
+    creases[inner] = _palm_lines_at(local[inner] / length[inner, None])
+    return np.clip(creases, 0, 1).astype(np.float32)
+
+
+def _joint_closeness(part, axial, length, width):
+    """Gaussian of the distance to the finger's nearest bending joint."""
+    finger = (part > PALM) & (part < FOREARM)
+    bone = (part - 1) % 3
+    near = np.exp(-((axial / width) ** 2)) * (bone > 0)
+    far = np.exp(-(((axial - length) / width) ** 2)) * (bone < 2)
+    return (np.maximum(near, far) * finger).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _palm_texture():
+    texture = np.zeros((_PALM_TEXELS, _PALM_TEXELS), np.float32)
+    for line in _PALM_LINES:
+        knots = np.array(line)
+        # A parabola through the knots draws a smoother line than a polygon.
+        place = np.linspace(0, 1, len(knots))
+        fine = np.linspace(0, 1, 24)
+        curve = np.stack(
+            [np.polyval(np.polyfit(place, axis, 2), fine) for axis in knots.T],
+            axis=1,
+        )
+        texels = (curve + (_PALM_SPAN / 2, 0.15)) / _PALM_SPAN * _PALM_TEXELS
+        cv2.polylines(
+            texture,
+            [np.round(texels * 16).astype(np.int32)],
+            False,
+            1.0,
+            2,
+            cv2.LINE_AA,
+            4,
+        )
+    return cv2.GaussianBlur(texture, (0, 0), 0.8)
+
+
+def _palm_lines_at(places):
+    texels = (places[:, :2] + (_PALM_SPAN / 2, 0.15)) / _PALM_SPAN
+    texels = np.clip(texels * _PALM_TEXELS, 0, _PALM_TEXELS - 1).astype(int)
+    return _palm_texture()[texels[:, 1], texels[:, 0]]
+
+
+@lru_cache(maxsize=1)
+def _mottling_texture():
+    rng = np.random.default_rng(0)
+    side = (_MOTTLING_SIDE, _MOTTLING_SIDE)
+    texture = value_noise(rng, side, (18, 18), octaves=4, decay=0.75)
+    return np.clip(texture, -2, 2)
+
+
+def _mottling_at(rng, lateral, axial, height):
+    shift = rng.integers(0, _MOTTLING_SIDE, 2)
+    columns = ((lateral + 0.7 * height) / _MOTTLING_TEXEL).astype(int)
+    rows = (axial / _MOTTLING_TEXEL).astype(int)
+    return _mottling_texture()[
+        (rows + shift[0]) % _MOTTLING_SIDE,
+        (columns + shift[1]) % _MOTTLING_SIDE,
+    ]
+
+
+def _illuminate(
+    points, normals, albedo, gloss, light, style, lit, open_sky
+):
+    direction = light.direction.astype(np.float32)
+    facing = normals @ direction
+    wrapped = np.maximum((facing + style.wrap) / (1 + style.wrap), 0) * lit
+    # Light that has wandered through skin comes out red.
+    bleed = np.maximum(wrapped - np.maximum(facing, 0) * lit, 0)
+    diffuse = wrapped[:, None] * light.colour.astype(np.float32)
+    diffuse[:, 0] += 0.3 * bleed
+    incoming = diffuse + (
+        open_sky[:, None] * light.ambient.astype(np.float32)
+    )
+    view = -points / np.linalg.norm(points, axis=1, keepdims=True)
+    half = view + direction
+    half /= np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-6)
+    shine = np.maximum(np.einsum('mi,mi->m', normals, half), 0) ** 24
+    highlight = light.specular * gloss * shine * lit
+    return albedo * incoming + highlight[:, None]
+
+
+def _lit(cones, points, light, style, resolution: int = 128):
+    """Share of the main light that reaches each point: a shadow map."""
+    if style.cast_shadows == 0:
+        return np.ones(len(points), np.float32)
+    centre = points.mean(axis=0)
+    distance, span = 1.0, 0.36
+    rotation = _look_along(-light.direction)
+    eye = centre + distance * light.direction
+    focal = resolution * distance / span
+    middle = (resolution - 1) / 2
+    camera = np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
+    seen = render(
+        cones.transformed(rotation, -rotation @ eye),
+        camera,
+        (resolution, resolution),
+    ).depth
+    moved = (points - eye.astype(np.float32)) @ rotation.T.astype(np.float32)
+    columns = focal * moved[:, 0] / moved[:, 2] + middle
+    rows = focal * moved[:, 1] / moved[:, 2] + middle
+    # Softened over neighbouring texels, and with a bias against a surface
+    # that shadows itself.
+    bias, lit = 0.004, np.zeros(len(points), np.float32)
+    taps = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
+    for right, down in taps:
+        x = np.clip(np.round(columns + right), 0, resolution - 1).astype(int)
+        y = np.clip(np.round(rows + down), 0, resolution - 1).astype(int)
+        lit += seen[y, x] > moved[:, 2] - bias
+    return 1 - style.cast_shadows * (1 - lit / len(taps))
+
+
+def _look_along(direction):
+    """Rotation whose third row is the direction."""
+    helper = np.array((0.0, 1.0, 0.0))
+    if abs(direction @ helper) > 0.95:
+        helper = np.array((1.0, 0.0, 0.0))
+    right = np.cross(helper, direction)
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(direction, right), direction])
+
+
+def _open_sky(buffers, mask, pixels_per_metre, style):
+    """Ambient light left in gaps, from how deep a pixel lies in its
+    neighbourhood."""
+    window = _bounding_window(mask)
+    inside = mask[window].astype(np.float32)
+    depth = np.where(mask[window], buffers.depth[window], 0)
+    side = _odd(0.022 * pixels_per_metre)
+    weight = cv2.blur(inside, (side, side))
+    mean = cv2.blur(depth, (side, side)) / np.maximum(weight, 1e-6)
+    sunk = np.clip((depth - mean) / 0.016, 0, 1)
+    return 1 - style.occlusion * sunk[mask[window]]
+
+
+def _smooth_normals(buffers, mask, pixels_per_metre):
+    """Normals (M, 3), with the palm's and arm's cones ironed out."""
+    window = _bounding_window(mask)
+    part = buffers.part[window] % PARTS_PER_HAND
+    broad = (part == PALM) | (part == FOREARM)
+    broad &= mask[window]
+    normal = buffers.normal[window]
+    side = _odd(0.010 * pixels_per_metre)
+    weight = broad[..., None].astype(np.float32)
+    total = normal * weight
+    for _ in range(2):
+        total = cv2.blur(total, (side, side))
+    length = np.sqrt(np.einsum('ijk,ijk->ij', total, total))[..., None]
+    smooth = total / np.maximum(length, 1e-6)
+    result = np.where(broad[..., None], smooth, normal)
+    return result[mask[window]]
+
+
+def _bounding_window(mask):
+    rows = np.flatnonzero(mask.any(axis=1))
+    columns = np.flatnonzero(mask.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _odd(value):
+    return 2 * int(max(value, 1) / 2) + 1
+
+
+def _smoothstep(values, low, high):
+    place = np.clip((values - low) / (high - low), 0, 1)
+    return place * place * (3 - 2 * place)
