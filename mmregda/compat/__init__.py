@@ -49,7 +49,6 @@ DISTRIBUTIONS = {
     'scipy': ('scipy',),
     'matplotlib': ('matplotlib',),
     'PIL': ('pillow',),
-    'json_tricks': ('json_tricks',),
     'munkres': ('munkres',),
     'six': ('six',),
 }
@@ -69,7 +68,6 @@ REQUIRED = {
     'scipy': 'pip install scipy',
     'matplotlib': 'pip install matplotlib',
     'PIL': 'pip install pillow',
-    'json_tricks': 'pip install json_tricks',
     'munkres': 'pip install munkres',
     'six': 'pip install six',
 }
