@@ -1,0 +1,19 @@
+"""Domain adaptation for keypoint detection, as a plugin of MMPose.
+
+``import mmregda``, or ``custom_imports = dict(imports=['mmregda'])`` in a
+config, repairs what keeps MMPose from importing (see
+:mod:`mmregda.compat`) and registers every component in MMPose's registries.
+"""
+
+from mmregda import compat
+
+__version__ = '0.1.0'
+
+compat.apply()
+
+# Importing registers; the order follows the dependencies.
+from mmregda import datasets, evaluation, models  # noqa: E402, F401, I001
+from mmregda import engine, visualization  # noqa: E402, F401
+from mmregda.errors import InputError  # noqa: E402
+
+__all__ = ['InputError', '__version__', 'compat']

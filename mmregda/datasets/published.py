@@ -1,0 +1,157 @@
+"""What the readers of published layouts have in common."""
+
+from __future__ import annotations
+
+import os
+from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Union
+
+import numpy as np
+from mmpose.datasets.datasets import BaseCocoStyleDataset
+
+from mmregda.errors import InputError
+
+
+class PublishedDataset(BaseCocoStyleDataset):
+    """A top-down dataset read from the folder its authors publish.
+
+    A subclass sets :attr:`TREE`, :attr:`FOLDER`, :attr:`SOURCE` and
+    ``METAINFO``, and writes :meth:`load_samples`.
+
+    Args:
+        data_root (str): The published folder, or the folder that holds it.
+        split (str): ``'train'``, ``'test'`` or ``'all'``.
+        pipeline (list): Transforms, as in any MMPose dataset.
+        test_mode (bool): As in any MMPose dataset. Defaults to False.
+        indices (int | Sequence[int], optional): Use only these samples, or
+            the first so many.
+        **kwargs: Further arguments of :class:`mmengine.dataset.BaseDataset`.
+
+    Raises:
+        InputError: If the folder, its annotation or an image is missing, or
+            if the split is empty.
+    """
+
+    FOLDER: str = ''
+    """str: Name of the folder as published."""
+    TREE: str = ''
+    """str: The expected tree, for the error message."""
+    SOURCE: str = ''
+    """str: Where the dataset is published, for the error message."""
+    SPLITS = ('train', 'test', 'all')
+
+    def __init__(
+        self,
+        data_root: str,
+        split: str = 'train',
+        pipeline: Sequence[Union[dict, Callable]] = (),
+        test_mode: bool = False,
+        indices: Optional[Union[int, Sequence[int]]] = None,
+        **kwargs,
+    ) -> None:
+        if split not in self.SPLITS:
+            raise InputError(
+                f'{type(self).__name__}: split is "{split}", expected one of '
+                f'{", ".join(self.SPLITS)}'
+            )
+        self.split = split
+        super().__init__(
+            data_root=data_root,
+            pipeline=list(pipeline),
+            test_mode=test_mode,
+            indices=indices,
+            **kwargs,
+        )
+
+    def load_samples(self, root: str) -> Iterable[dict]:
+        """Yield the samples of the split, without the keys every one shares.
+
+        Args:
+            root (str): The published folder.
+
+        Yields:
+            dict: ``img_path`` (relative to ``root``), and what else the
+            pipeline needs: ``bbox`` (1, 4) in pixels as x1, y1, x2, y2,
+            ``keypoints`` (1, K, 2) in pixels, ``keypoints_visible`` (1, K).
+        """
+        raise NotImplementedError
+
+    def load_data_list(self) -> List[dict]:
+        root = self._find_root()
+        listing = _DirectoryListing(root)
+        data_list = []
+        for sample in self.load_samples(root):
+            listing.require_image(sample['img_path'])
+            sample_id = len(data_list)
+            sample.update(
+                id=sample_id,
+                img_id=sample_id,
+                img_path=os.path.join(root, sample['img_path']),
+                bbox_score=np.ones(1, dtype=np.float32),
+            )
+            data_list.append(sample)
+        if not data_list:
+            raise InputError(
+                f'{type(self).__name__}: the "{self.split}" split of "{root}" is '
+                'empty: no annotated sample passes the selection rules'
+            )
+        return data_list
+
+    def _find_root(self) -> str:
+        """The published folder: ``data_root`` itself or its child."""
+        for root in (self.data_root, os.path.join(self.data_root, self.FOLDER)):
+            if self.is_root(root):
+                return root
+        raise InputError(
+            f'{type(self).__name__}: "{os.path.abspath(self.data_root)}" is not '
+            f'the published dataset. Expected:\n{self.TREE}\n'
+            f'Published at {self.SOURCE}'
+        )
+
+    @classmethod
+    def is_root(cls, path: str) -> bool:
+        """Whether a folder is this dataset's published folder."""
+        raise NotImplementedError
+
+
+class _DirectoryListing:
+    """Asks each directory for its files once, not once a file.
+
+    Indexing a large dataset must not take a system call for every image, and
+    a missing image must be known before training starts.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._names: Dict[str, Set[str]] = {}
+
+    def require_image(self, path: str) -> None:
+        """Raise :class:`InputError` if ``path``, below the root, is missing."""
+        folder, name = os.path.split(path)
+        if folder not in self._names:
+            full_folder = os.path.join(self._root, folder)
+            is_folder = os.path.isdir(full_folder)
+            self._names[folder] = set(os.listdir(full_folder)) if is_folder else set()
+        if name not in self._names[folder]:
+            raise InputError(
+                f'image "{os.path.join(self._root, path)}" is annotated but '
+                'missing. Check that the archive was unpacked completely.'
+            )
+
+
+def square_box(keypoints: np.ndarray, scale: float, limit: float) -> np.ndarray:
+    """The square box around keypoints.
+
+    Args:
+        keypoints (np.ndarray): (K, 2) in pixels.
+        scale (float): Side of the box in units of the keypoints' extent (the
+            larger of width and height).
+        limit (float): The side is at most this many pixels.
+
+    Returns:
+        np.ndarray: (4,) x1, y1, x2, y2 in pixels, float32.
+    """
+    low, high = keypoints.min(axis=0), keypoints.max(axis=0)
+    side = min(scale * float((high - low).max()), limit)
+    center = (low + high) / 2
+    return np.concatenate([center - side / 2, center + side / 2]).astype(np.float32)
+

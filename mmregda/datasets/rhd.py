@@ -1,0 +1,127 @@
+"""Rendered Handpose Dataset, as published."""
+
+from __future__ import annotations
+
+import os
+from typing import Iterable
+
+import numpy as np
+from mmpose.registry import DATASETS
+
+from mmregda.datasets.keypoints import HAND21, metainfo_of
+from mmregda.datasets.numpy_pickle import load_array_pickle
+from mmregda.datasets.published import PublishedDataset, square_box
+from mmregda.errors import InputError
+
+# A published hand runs from the wrist through each finger from tip to root;
+# ours runs from root to tip.
+_ROOT_TO_TIP = np.array(
+    [0] + [tip - i for tip in (4, 8, 12, 16, 20) for i in range(4)]
+)
+_IMAGE_SIDE = 320
+
+
+@DATASETS.register_module()
+class RHDDataset(PublishedDataset):
+    """`Rendered Handpose Dataset`_ (Zimmermann and Brox, ICCV 2017).
+
+    Reads ``RHD_published_v2/`` as it is unpacked. Each annotated hand is a
+    sample if
+
+    - its square box of 1.5 times the keypoints' extent is larger than 64
+      pixels,
+    - more than 16 of its 21 keypoints are visible,
+    - the other hand's box covers less than 0.3 of it.
+
+    Samples carry ``hand_type`` (``'left'`` or ``'right'``), by which
+    :class:`~mmregda.datasets.transforms.MirrorRightHand` gives all of them one
+    handedness. Split ``'train'`` is the folder ``training``, ``'test'`` is
+    ``evaluation``.
+
+    .. _Rendered Handpose Dataset: https://lmb.informatik.uni-freiburg.de/
+        resources/datasets/RenderedHandposeDataset.en.html
+    """
+
+    METAINFO = metainfo_of(HAND21, 'rhd')
+    FOLDER = 'RHD_published_v2'
+    TREE = """\
+    RHD_published_v2/
+        training/
+            anno_training.pickle
+            color/00000.png ...
+        evaluation/
+            anno_evaluation.pickle
+            color/00000.png ..."""
+    SOURCE = (
+        'https://lmb.informatik.uni-freiburg.de/resources/datasets/'
+        'RenderedHandposeDataset.en.html'
+    )
+
+    @classmethod
+    def is_root(cls, path: str) -> bool:
+        return any(
+            os.path.isdir(os.path.join(path, s)) for s in ('training', 'evaluation')
+        )
+
+    def load_samples(self, root: str) -> Iterable[dict]:
+        folders = dict(train=['training'], test=['evaluation'])
+        for folder in folders.get(self.split, ['training', 'evaluation']):
+            yield from _samples_of(root, folder)
+
+
+def _samples_of(root: str, folder: str) -> Iterable[dict]:
+    path = os.path.join(root, folder, f'anno_{folder}.pickle')
+    uv_vis = _read_annotation(path)
+    for index, image in uv_vis.items():
+        hands = image.reshape(2, 21, 3)[:, _ROOT_TO_TIP]
+        boxes = [square_box(hand[:, :2], 1.5, _IMAGE_SIDE) for hand in hands]
+        for side, hand_type in enumerate(('left', 'right')):
+            hand, box, other = hands[side], boxes[side], hands[1 - side]
+            if (
+                box[2] - box[0] > 64
+                and hand[:, 2].sum() > 16
+                and _covered_fraction(box, other[:, :2]) < 0.3
+            ):
+                yield dict(
+                    img_path=os.path.join(folder, 'color', f'{index:05d}.png'),
+                    bbox=box[None],
+                    keypoints=hand[None, :, :2].astype(np.float32),
+                    keypoints_visible=hand[None, :, 2].astype(np.float32),
+                    hand_type=hand_type,
+                )
+
+
+def _read_annotation(path: str) -> dict:
+    """The ``uv_vis`` arrays, (42, 3), of a published pickle, by image."""
+    annotation = load_array_pickle(path)
+    expected = (
+        'RHD\'s is a dict of image number to dict(uv_vis=(42, 3), xyz=(42, 3), '
+        'K=(3, 3))'
+    )
+    if not isinstance(annotation, dict):
+        raise InputError(
+            f'annotation file "{path}" holds a {type(annotation).__name__}; {expected}'
+        )
+    uv_vis = {}
+    for index, image in annotation.items():
+        array = image.get('uv_vis') if isinstance(image, dict) else None
+        if not isinstance(index, (int, np.integer)) or np.shape(array) != (42, 3):
+            raise InputError(
+                f'annotation file "{path}" has an entry {index!r} without '
+                f'"uv_vis" of shape (42, 3); {expected}'
+            )
+        uv_vis[int(index)] = np.asarray(array, dtype=np.float64)
+        if not np.isfinite(uv_vis[int(index)]).all():
+            raise InputError(
+                f'annotation file "{path}" has a coordinate that is not finite '
+                f'in entry {index!r}'
+            )
+    return uv_vis
+
+
+def _covered_fraction(box: np.ndarray, other: np.ndarray) -> float:
+    """Which part of a box the bounding box of other keypoints covers."""
+    low = np.maximum(box[:2], other.min(axis=0))
+    high = np.minimum(box[2:], other.max(axis=0))
+    width, height = np.maximum(high - low, 0)
+    return width * height / ((box[2] - box[0]) * (box[3] - box[1]))

@@ -1,0 +1,202 @@
+"""Transforms that MMPose and MMCV lack."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Dict, Optional, Tuple
+
+import cv2
+import mmcv
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmcv.transforms.utils import cache_randomness
+from mmengine import fileio
+from mmpose.datasets.transforms import LoadImage, RandomFlip
+from mmpose.registry import TRANSFORMS
+
+from mmregda.errors import InputError
+
+# The last bytes of a whole file. OpenCV decodes what is there of a file cut
+# short and fills the rest with grey, without a word.
+_ENDINGS = {
+    b'\xff\xd8\xff': b'\xff\xd9',
+    b'\x89PNG\r\n\x1a\n': b'IEND\xaeB`\x82',
+}
+# Some writers append a few bytes after the end marker.
+_ENDING_SEARCH_BYTES = 1024
+
+
+@TRANSFORMS.register_module()
+class LoadWholeImage(LoadImage):
+    """:class:`mmpose.datasets.transforms.LoadImage` that names a bad file.
+
+    Added keys: ``img`` (h, w, 3) uint8 BGR, ``img_shape``, ``ori_shape``.
+
+    Raises:
+        InputError: If the file is missing, cut short or no image.
+    """
+
+    def transform(self, results: Dict) -> Dict:
+        if 'img' in results:
+            return super().transform(results)
+        path = results['img_path']
+        try:
+            content = fileio.get(path, backend_args=self.backend_args)
+        except FileNotFoundError:
+            raise InputError(f'image "{path}" does not exist') from None
+        for beginning, ending in _ENDINGS.items():
+            tail = content[-_ENDING_SEARCH_BYTES:]
+            if content.startswith(beginning) and ending not in tail:
+                raise InputError(
+                    f'image "{path}" is cut short ({len(content)} bytes). '
+                    'Fetch it again.'
+                )
+        img = None
+        if content:
+            img = mmcv.imfrombytes(
+                content, flag=self.color_type, backend=self.imdecode_backend
+            )
+        if img is None:
+            raise InputError(
+                f'image "{path}" can not be decoded ({len(content)} bytes). '
+                'Fetch it again.'
+            )
+        results['img'] = img
+        results['img_shape'] = results['ori_shape'] = img.shape[:2]
+        return results
+
+
+@TRANSFORMS.register_module()
+class WholeImageBox(BaseTransform):
+    """Makes the whole image the box, for datasets published as crops.
+
+    Added keys: ``bbox`` (1, 4) float32, x1, y1, x2, y2 in pixels;
+    ``bbox_score`` (1,).
+    """
+
+    def transform(self, results: Dict) -> Dict:
+        height, width = results['img_shape']
+        results['bbox'] = np.array([[0, 0, width, height]], dtype=np.float32)
+        results.setdefault('bbox_score', np.ones(1, dtype=np.float32))
+        return results
+
+
+@TRANSFORMS.register_module()
+class MirrorRightHand(RandomFlip):
+    """Mirrors right hands, so that all samples are of one handedness.
+
+    Required keys: ``hand_type``, and those of
+    :class:`mmpose.datasets.transforms.RandomFlip`, whose work it is.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(prob=1.0)
+
+    def transform(self, results: Dict) -> Dict:
+        if results['hand_type'] == 'right':
+            return super().transform(results)
+        return results
+
+
+@TRANSFORMS.register_module()
+class RandomRotatedSubCrop(BaseTransform):
+    """Rotates a square crop about its centre, then cuts a square out of it.
+
+    Only the box changes; :class:`mmpose.datasets.transforms.TopdownAffine`
+    later does crop, rotation and scale in one warp.
+
+    Required keys: ``bbox_center`` (1, 2) and ``bbox_scale`` (1, 2), in pixels.
+    Modified keys: the same. Added keys: ``bbox_rotation`` (1,), in degrees.
+
+    Args:
+        rotation (float): The angle is drawn from U(-rotation, rotation), in
+            degrees.
+        area (tuple[float, float]): The cut-out's area as a fraction of the
+            crop's is drawn uniformly from this range; its place is uniform
+            among those inside the crop.
+    """
+
+    def __init__(
+        self, rotation: float, area: Tuple[float, float] = (0.6, 1.0)
+    ) -> None:
+        if not 0 < area[0] <= area[1] <= 1:
+            raise ValueError(f'area must be a range within (0, 1], got {area}')
+        self.rotation = rotation
+        self.area = area
+
+    @cache_randomness
+    def _draw(self) -> Tuple[float, float, float, float]:
+        """Angle in degrees; side, x and y in units of the crop's side."""
+        angle = random.uniform(-self.rotation, self.rotation)
+        side = math.sqrt(random.uniform(*self.area))
+        room = (1 - side) / 2
+        return angle, side, random.uniform(-room, room), random.uniform(-room, room)
+
+    def transform(self, results: Dict) -> Dict:
+        angle, side, x, y = self._draw()
+        scale = np.full((1, 2), results['bbox_scale'].max(), dtype=np.float32)
+        # TopdownAffine's warp turns the box by the angle, clockwise in the
+        # image, so the cut-out's place turns with it.
+        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        offset = np.array([[x * cos - y * sin, x * sin + y * cos]], dtype=np.float32)
+        results['bbox_center'] = results['bbox_center'] + offset * scale
+        results['bbox_scale'] = scale * side
+        results['bbox_rotation'] = np.array([angle], dtype=np.float32)
+        return results
+
+
+@TRANSFORMS.register_module()
+class ColorJitter(BaseTransform):
+    """Brightness, contrast and saturation, each by a random factor.
+
+    The factors are drawn from U(1 - strength, 1 + strength) and applied in
+    random order, with MMCV's enhancers (PIL's definitions). MMPose's
+    ``PhotometricDistortion`` draws from other distributions: it adds to the
+    brightness, and applies each change to half of the images.
+
+    Args:
+        strength (float): Defaults to 0.25.
+    """
+
+    _ENHANCERS = (mmcv.adjust_brightness, mmcv.adjust_contrast, mmcv.adjust_color)
+
+    def __init__(self, strength: float = 0.25) -> None:
+        self.strength = strength
+
+    @cache_randomness
+    def _draw(self) -> list:
+        low, high = 1 - self.strength, 1 + self.strength
+        enhancers = list(self._ENHANCERS)
+        random.shuffle(enhancers)
+        return [(enhance, random.uniform(low, high)) for enhance in enhancers]
+
+    def transform(self, results: Dict) -> Dict:
+        img = results['img']
+        for enhance, factor in self._draw():
+            img = enhance(img, factor)
+        results['img'] = np.clip(img, 0, 255).astype(np.uint8)
+        return results
+
+
+@TRANSFORMS.register_module()
+class RandomGaussianBlur(BaseTransform):
+    """Gaussian blur with a random radius (standard deviation), in pixels.
+
+    Args:
+        max_radius (float): The radius is drawn from U(0, max_radius).
+    """
+
+    def __init__(self, max_radius: float = 0.8) -> None:
+        self.max_radius = max_radius
+
+    @cache_randomness
+    def _draw(self) -> float:
+        return random.uniform(0, self.max_radius)
+
+    def transform(self, results: Dict) -> Optional[Dict]:
+        radius = self._draw()
+        # Below a tenth of a pixel the kernel is a single 1.
+        if radius > 0.1:
+            results['img'] = cv2.GaussianBlur(results['img'], (0, 0), radius)
+        return results

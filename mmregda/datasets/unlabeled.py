@@ -1,0 +1,70 @@
+"""Any dataset without its labels."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Sequence, Union
+
+from mmengine.dataset import BaseDataset, Compose
+from mmpose.registry import DATASETS
+
+
+@DATASETS.register_module()
+class UnlabeledDataset:
+    """A dataset of which training sees image, box and metainfo only.
+
+    The target half of a training batch comes through here. Keypoints,
+    visibility, areas and masks are dropped before the first transform sees the
+    sample, whatever the wrapped dataset is: what is not on the list below does
+    not pass.
+
+    Args:
+        dataset (dict | BaseDataset): Any MMPose dataset. Its own pipeline, if
+            it has one, is not used.
+        pipeline (list): Transforms of the unlabelled sample; no transform that
+            needs keypoints (such as ``GenerateTarget``) can be among them.
+    """
+
+    PASSED_KEYS = frozenset(
+        ('id', 'img_id', 'img_path', 'img', 'bbox', 'bbox_score', 'hand_type')
+    )
+    METAINFO_KEYS = frozenset(
+        (
+            'dataset_name',
+            'upper_body_ids',
+            'lower_body_ids',
+            'flip_pairs',
+            'flip_indices',
+            'skeleton_links',
+        )
+    )
+
+    def __init__(
+        self,
+        dataset: Union[dict, BaseDataset],
+        pipeline: Sequence[Union[dict, Callable]],
+    ) -> None:
+        if isinstance(dataset, dict):
+            dataset = DATASETS.build(dataset)
+        self.dataset = dataset
+        self.pipeline = Compose(pipeline)
+
+    @property
+    def metainfo(self) -> dict:
+        """dict: The wrapped dataset's metainfo."""
+        return self.dataset.metainfo
+
+    def full_init(self) -> None:
+        """Read the wrapped dataset's index, as MMEngine's loaders expect."""
+        self.dataset.full_init()
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def get_data_info(self, idx: int) -> dict:
+        """The ``idx``-th sample before the pipeline, without labels."""
+        info = self.dataset.get_data_info(idx)
+        kept = self.PASSED_KEYS | self.METAINFO_KEYS
+        return {key: value for key, value in info.items() if key in kept}
+
+    def __getitem__(self, idx: int) -> Any:
+        return self.pipeline(self.get_data_info(idx))

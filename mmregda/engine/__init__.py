@@ -1,0 +1,24 @@
+"""Training: loops over two domains, hooks, optimisers, stages."""
+
+from mmregda.engine.distributed import PlayerDistributedDataParallel
+from mmregda.engine.hooks import (
+    DisparityStatisticsHook,
+    DomainVisualizationHook,
+    ProgressBarHook,
+)
+from mmregda.engine.loops import DomainAdaptTrainLoop, DomainValLoop
+from mmregda.engine.optim_wrapper_constructor import PlayerOptimWrapperConstructor
+from mmregda.engine.schedulers import InverseDecayLR
+from mmregda.engine.stages import train
+
+__all__ = [
+    'DisparityStatisticsHook',
+    'DomainAdaptTrainLoop',
+    'DomainValLoop',
+    'DomainVisualizationHook',
+    'InverseDecayLR',
+    'PlayerDistributedDataParallel',
+    'PlayerOptimWrapperConstructor',
+    'ProgressBarHook',
+    'train',
+]

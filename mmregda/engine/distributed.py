@@ -1,0 +1,89 @@
+"""Training of several players in many processes."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List
+
+import torch.distributed as dist
+from mmengine.optim import OptimWrapperDict
+from mmengine.registry import MODEL_WRAPPERS
+from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+
+@MODEL_WRAPPERS.register_module()
+class PlayerDistributedDataParallel(nn.Module):
+    """Data parallelism for a model whose players step in turn.
+
+    An iteration goes backward several times, each time for some players only,
+    and reuses features between them. ``DistributedDataParallel`` expects one
+    forward and one backward pass of everything. Here the gradients of a player
+    are averaged over the processes when its optimiser steps, in one message,
+    and the buffers are those of the first process after every iteration. So
+    all processes hold the same parameters and buffers after every iteration.
+
+    Args:
+        module (nn.Module): The model, on its device.
+        **kwargs: Accepted for MMEngine, which gives ``device_ids`` and
+            ``broadcast_buffers``; not used.
+    """
+
+    def __init__(self, module: nn.Module, **kwargs: Any) -> None:
+        super().__init__()
+        self.module = module
+        self._averaging = False
+        _broadcast([*module.parameters(), *module.buffers()])
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the model."""
+        return self.module(*args, **kwargs)
+
+    def train_step(
+        self, data: Dict[str, dict], optim_wrapper: OptimWrapperDict
+    ) -> Dict[str, Tensor]:
+        """One iteration, with gradients averaged over the processes."""
+        if not self._averaging:
+            for wrapper in optim_wrapper.values():
+                wrapper.optimizer.register_step_pre_hook(_average_gradients)
+            self._averaging = True
+        log_vars = self.module.train_step(data, optim_wrapper)
+        _broadcast(list(self.module.buffers()))
+        return log_vars
+
+    def val_step(self, data: dict) -> list:
+        """Predict a validation batch."""
+        return self.module.val_step(data)
+
+    def test_step(self, data: dict) -> list:
+        """Predict a test batch."""
+        return self.module.test_step(data)
+
+
+def _average_gradients(optimizer: Any, *args: Any) -> None:
+    gradients = [
+        parameter.grad
+        for group in optimizer.param_groups
+        for parameter in group['params']
+        if parameter.grad is not None
+    ]
+    for tensors in _by_type(gradients):
+        flat = _flatten_dense_tensors(tensors)
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        for tensor, mean in zip(tensors, _unflatten_dense_tensors(flat, tensors)):
+            tensor.copy_(mean)
+
+
+def _broadcast(tensors: List[Tensor]) -> None:
+    for group in _by_type([tensor.detach() for tensor in tensors]):
+        flat = _flatten_dense_tensors(group)
+        dist.broadcast(flat, src=0)
+        for tensor, first in zip(group, _unflatten_dense_tensors(flat, group)):
+            tensor.copy_(first)
+
+
+def _by_type(tensors: List[Tensor]) -> List[List[Tensor]]:
+    groups: Dict[str, List[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault(tensor.type(), []).append(tensor)
+    return list(groups.values())

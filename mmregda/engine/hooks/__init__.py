@@ -1,0 +1,12 @@
+"""Hooks."""
+
+from mmregda.engine.hooks.progress_hook import ProgressBarHook, quiet_console
+from mmregda.engine.hooks.statistics_hook import DisparityStatisticsHook
+from mmregda.engine.hooks.visualization_hook import DomainVisualizationHook
+
+__all__ = [
+    'DisparityStatisticsHook',
+    'DomainVisualizationHook',
+    'ProgressBarHook',
+    'quiet_console',
+]

@@ -1,0 +1,82 @@
+"""A progress bar."""
+
+from __future__ import annotations
+
+import logging
+from typing import Optional
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpose.registry import HOOKS
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+@HOOKS.register_module()
+class ProgressBarHook(Hook):
+    """Shows training as one progress bar in place of the scrolling log.
+
+    The log file still gets every line; the console gets the bar, and warnings.
+
+    Args:
+        title (str): What is being trained.
+        metric (str, optional): The validation metric to show, such as
+            ``'source/PCK/Avg'``.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, title: str, metric: Optional[str] = None) -> None:
+        self.title = title
+        self.metric = metric
+        self._progress: Optional[Progress] = None
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        """Take over the console."""
+        quiet_console(runner.logger)
+        self._progress = Progress(
+            TextColumn('{task.description}'),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn('{task.fields[note]}'),
+        )
+        self._task = self._progress.add_task(
+            self.title, total=runner.max_iters, completed=runner.iter, note=''
+        )
+        self._progress.start()
+
+    @master_only
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        """Advance."""
+        self._progress.advance(self._task)
+
+    @master_only
+    def after_val_epoch(self, runner: Runner, metrics=None) -> None:
+        """Show the metric."""
+        if self._progress is not None and self.metric in (metrics or {}):
+            note = f'{self.metric} {100 * metrics[self.metric]:.1f}'
+            self._progress.update(self._task, note=note)
+
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        """Leave the console."""
+        self._progress.stop()
+
+
+def quiet_console(logger: logging.Logger) -> None:
+    """Leave warnings and errors on the console; log files get everything."""
+    for handler in logger.handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.setLevel(logging.WARNING)

@@ -1,0 +1,141 @@
+"""The empirical statistics of adversarial training."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Tuple
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmpose.registry import HOOKS
+from torch import Tensor, nn
+
+from mmregda.errors import InputError
+from mmregda.models.pseudo_heatmaps import argmax_keypoints
+
+
+@HOOKS.register_module()
+class DisparityStatisticsHook(Hook):
+    """Follows f and f' on both domains: the statistics figure of RegDA.
+
+    Every ``interval`` iterations, for a fixed sample of each domain's
+    validation set and with the model in evaluation mode, it logs to the
+    visualizer's backends
+
+    - ``statistics/{domain}/accuracy_f`` and ``.../accuracy_adversary``: PCK at
+      ``thr`` of the heatmap's side;
+    - ``statistics/{domain}/accuracy_difference``: the first less the second;
+    - ``statistics/{domain}/prediction_difference``: the part of keypoints that
+      the two place more than ``thr`` apart (no labels needed).
+
+    All of it is computed on the device; nothing happens in other iterations.
+    The labels of the target's validation set are used for this log alone.
+
+    Args:
+        interval (int): In iterations. Defaults to 100.
+        num_samples (int): Images of each domain. Defaults to 64.
+        thr (float): In units of the heatmap's side. Defaults to 0.05.
+    """
+
+    priority = 'LOW'
+
+    def __init__(
+        self, interval: int = 100, num_samples: int = 64, thr: float = 0.05
+    ) -> None:
+        self.interval = interval
+        self.num_samples = num_samples
+        self.thr = thr
+        self._samples: Dict[str, Tuple[Tensor, Tensor, Tensor]] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        """Read the fixed samples, once."""
+        loops = getattr(runner.val_loop, 'loops', None)
+        if loops is None:
+            raise InputError(
+                'DisparityStatisticsHook needs val_cfg = dict(type="DomainValLoop")'
+            )
+        model = _unwrap(runner.model)
+        for domain, loop in loops.items():
+            dataset = loop.dataloader.dataset
+            count = min(self.num_samples, len(dataset))
+            chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int)
+            samples = [dataset[int(index)] for index in chosen]
+            data = model.data_preprocessor(
+                dict(
+                    inputs=[sample['inputs'] for sample in samples],
+                    data_samples=[sample['data_samples'] for sample in samples],
+                )
+            )
+            inputs = data['inputs']
+            keypoints, visible = _labels(data['data_samples'])
+            self._samples[domain] = (
+                inputs,
+                keypoints.to(inputs.device),
+                visible.to(inputs.device),
+            )
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        """Compute and log, every ``interval`` iterations."""
+        if self.every_n_train_iters(runner, self.interval):
+            scalars = self.compute(_unwrap(runner.model))
+            values = {name: float(value) for name, value in scalars.items()}
+            runner.visualizer.add_scalars(values, step=runner.iter + 1)
+
+    @torch.no_grad()
+    def compute(self, model: nn.Module) -> Dict[str, Tensor]:
+        """The statistics at this moment, as scalars on the device."""
+        was_training = model.training
+        model.eval()
+        adversary = getattr(model.adaptation, 'adversary', None)
+        scalars = {}
+        for domain, (inputs, labels, visible) in self._samples.items():
+            feats = model.extract_feat(inputs)
+            predicted = _relative_argmax(model.head(feats))
+            found = dict(accuracy_f=self._agreement(predicted, labels, visible))
+            if adversary is not None:
+                other = _relative_argmax(adversary(feats))
+                accuracy = self._agreement(other, labels, visible)
+                found.update(
+                    accuracy_adversary=accuracy,
+                    accuracy_difference=found['accuracy_f'] - accuracy,
+                    prediction_difference=1
+                    - self._agreement(other, predicted, torch.ones_like(visible)),
+                )
+            scalars.update(
+                {f'statistics/{domain}/{key}': value for key, value in found.items()}
+            )
+        model.train(was_training)
+        return scalars
+
+    def _agreement(self, a: Tensor, b: Tensor, counted: Tensor) -> Tensor:
+        """Which part of the counted keypoints is at most ``thr`` apart."""
+        close = (a - b).norm(dim=-1) <= self.thr
+        return (close & counted).sum() / counted.sum().clamp(min=1)
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    return model.module if is_model_wrapper(model) else model
+
+
+def _relative_argmax(logits: Tensor) -> Tensor:
+    """Argmax (B, K, 2) in units of the heatmap's sides."""
+    height, width = logits.shape[-2:]
+    size = torch.tensor([width, height], device=logits.device)
+    return argmax_keypoints(logits) / size
+
+
+def _labels(data_samples: List) -> Tuple[Tensor, Tensor]:
+    """Keypoints (B, K, 2) in units of the input's sides, and visibility."""
+    keypoints, visible = [], []
+    for sample in data_samples:
+        instances = sample.gt_instances
+        corner = sample.input_center - 0.5 * sample.input_scale
+        relative = (instances.keypoints[0, :, :2] - corner) / sample.input_scale
+        keypoints.append(torch.as_tensor(relative, dtype=torch.float32))
+        flags = np.asarray(instances.keypoints_visible)[0]
+        visible.append(torch.as_tensor(flags.reshape(len(relative), -1)[:, 0] > 0))
+    return torch.stack(keypoints), torch.stack(visible)

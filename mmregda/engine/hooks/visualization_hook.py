@@ -1,0 +1,64 @@
+"""Pictures of predictions, domain by domain."""
+
+from __future__ import annotations
+
+import os
+from typing import Sequence
+
+import mmcv
+from mmengine.fileio import get
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpose.registry import HOOKS
+from mmpose.structures import merge_data_samples
+
+
+@HOOKS.register_module()
+class DomainVisualizationHook(Hook):
+    """Draws the first validation samples of a domain with MMPose's visualizer.
+
+    Ground truth stands on the left, prediction on the right. Pictures go to
+    the visualizer's backends as ``{domain}_{file}``.
+
+    Args:
+        domains (Sequence[str]): Defaults to ('target',).
+        num_samples (int): Pictures of each domain and validation.
+            Defaults to 4.
+        kpt_thr (float): Keypoints of a smaller score are not drawn. The score
+            of a heatmap of logits is no probability, so the default, minus
+            infinity, draws all.
+    """
+
+    def __init__(
+        self,
+        domains: Sequence[str] = ('target',),
+        num_samples: int = 4,
+        kpt_thr: float = -float('inf'),
+    ) -> None:
+        self.domains = tuple(domains)
+        self.num_samples = num_samples
+        self.kpt_thr = kpt_thr
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        """Draw, if the batch holds the domain's first samples."""
+        domain = getattr(runner.val_loop, 'domain', None)
+        if domain not in self.domains:
+            return
+        first = batch_idx * (runner.val_loop.dataloader.batch_size or 1)
+        visualizer = runner.visualizer
+        visualizer.set_dataset_meta(runner.val_evaluator.dataset_meta)
+        for data_sample in outputs[: max(0, self.num_samples - first)]:
+            path = data_sample.img_path
+            image = mmcv.imfrombytes(get(path), channel_order='rgb')
+            if data_sample.get('flip'):
+                image = mmcv.imflip(image, data_sample.flip_direction)
+            visualizer.add_datasample(
+                f'{domain}_{os.path.splitext(os.path.basename(path))[0]}',
+                image,
+                data_sample=merge_data_samples([data_sample]),
+                draw_bbox=False,
+                kpt_thr=self.kpt_thr,
+                step=runner.iter,
+            )

@@ -1,0 +1,114 @@
+"""One optimiser for each player."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional
+
+from mmengine.model import is_model_wrapper
+from mmengine.optim import (
+    AmpOptimWrapper,
+    DefaultOptimWrapperConstructor,
+    OptimWrapper,
+    OptimWrapperDict,
+)
+from mmpose.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from torch import nn
+
+from mmregda.errors import InputError
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class PlayerOptimWrapperConstructor:
+    """Builds an optimiser for each of the model's players.
+
+    The config has one entry for each key of ``model.players()``, each an
+    ordinary ``optim_wrapper`` config of MMEngine. Entries of players that the
+    method does not have are refused, so that no setting is silently unused.
+
+    .. code-block:: python
+
+        optim_wrapper = dict(
+            constructor='PlayerOptimWrapperConstructor',
+            feature_extractor=dict(optimizer=dict(type='SGD', lr=0.01)),
+            head=dict(optimizer=dict(type='SGD', lr=0.1)),
+            adversary=dict(optimizer=dict(type='SGD', lr=0.1)))
+
+    Args:
+        optim_wrapper_cfg (dict): The entries.
+        paramwise_cfg (dict, optional): Given to every player that has no
+            ``paramwise_cfg`` of its own. Keys are matched against names such
+            as ``backbone.layer1.0.conv1.weight``.
+
+    Raises:
+        InputError: If the entries are not the model's players, if a trained
+            parameter belongs to none or to two of them, or if their gradient
+            scalings differ.
+    """
+
+    def __init__(
+        self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None
+    ) -> None:
+        self.optim_wrapper_cfg = dict(optim_wrapper_cfg)
+        # MMEngine sets the default type on the outside.
+        self.optim_wrapper_cfg.pop('type', None)
+        self.paramwise_cfg = paramwise_cfg
+
+    def __call__(self, model: nn.Module) -> OptimWrapperDict:
+        if is_model_wrapper(model):
+            model = model.module
+        players = model.players()
+        if set(players) != set(self.optim_wrapper_cfg):
+            raise InputError(
+                'optim_wrapper has entries for '
+                f'{sorted(self.optim_wrapper_cfg)}, but the players of '
+                f'{type(model.adaptation).__name__} are {sorted(players)}'
+            )
+        _require_each_parameter_once(model, players)
+        names = {id(module): name for name, module in model.named_modules()}
+        wrappers = {}
+        for player, modules in players.items():
+            cfg = dict(self.optim_wrapper_cfg[player])
+            paramwise_cfg = cfg.pop('paramwise_cfg', self.paramwise_cfg)
+            cfg.setdefault('type', 'OptimWrapper')
+            constructor = DefaultOptimWrapperConstructor(cfg, paramwise_cfg)
+            # The modules keep the names they have in the model; a dot is not
+            # allowed in the name of a child.
+            named = {names[id(m)].replace('.', '_'): m for m in modules}
+            wrappers[player] = constructor(nn.ModuleDict(named))
+        _require_common_scale(wrappers)
+        return OptimWrapperDict(**wrappers)
+
+
+def _require_each_parameter_once(
+    model: nn.Module, players: Dict[str, List[nn.Module]]
+) -> None:
+    owners: Dict[int, str] = {}
+    for player, modules in players.items():
+        for parameter in (p for module in modules for p in module.parameters()):
+            owner = owners.setdefault(id(parameter), player)
+            if owner != player:
+                raise InputError(f'"{owner}" and "{player}" share a parameter')
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) not in owners:
+            raise InputError(f'no player of {sorted(players)} trains "{name}"')
+
+
+def _require_common_scale(wrappers: Dict[str, OptimWrapper]) -> None:
+    """Players share backward passes, so they must scale the loss alike."""
+    for player, wrapper in wrappers.items():
+        if wrapper._accumulative_counts != 1:
+            raise InputError(
+                f'optim_wrapper.{player}: accumulative_counts must be 1: an '
+                'iteration of several players is not a sum of smaller ones'
+            )
+    amp = [isinstance(wrapper, AmpOptimWrapper) for wrapper in wrappers.values()]
+    scales = {
+        wrapper._scale_update_param
+        for wrapper in wrappers.values()
+        if isinstance(wrapper, AmpOptimWrapper)
+    }
+    if any(amp) and (not all(amp) or len(scales) != 1 or None in scales):
+        raise InputError(
+            'mixed precision: every player needs type="AmpOptimWrapper" and the '
+            'same fixed loss_scale (1.0 for dtype="bfloat16")'
+        )

@@ -1,0 +1,113 @@
+"""What every adaptation method shares."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from contextlib import contextmanager
+from typing import Dict, Iterator, List, Optional, Sequence
+
+from mmengine.model import BaseModule
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class BaseAdaptation(BaseModule):
+    """A method that adapts a keypoint model to an unlabelled domain.
+
+    A method owns the networks it adds and writes one iteration as
+    :meth:`step`. The networks it shares with the model are reached through the
+    model's named parts: ``model.extract_feat`` (psi) and ``model.head`` (f).
+
+    To add a method, write one such class in a file of its own, register it in
+    ``MODELS`` and name it in the config as the model's ``adaptation``.
+
+    Args:
+        head (dict): The config of the model's head f, for a method that draws
+            further heads of the same kind.
+    """
+
+    def players(self) -> Dict[str, List[nn.Module]]:
+        """The networks that the method adds, by the optimiser that steps them.
+
+        Returns:
+            dict[str, list[nn.Module]]: Every module that holds parameters of
+            the method, under the keys that ``optim_wrapper`` in the config
+            has beside ``feature_extractor`` and ``head``.
+        """
+        return {}
+
+    @abstractmethod
+    def step(
+        self,
+        model: nn.Module,
+        source: dict,
+        target: Optional[dict],
+        optim_wrapper: OptimWrapperDict,
+    ) -> Dict[str, Tensor]:
+        """Train for one iteration.
+
+        Args:
+            model (DomainAdaptiveTopdown): The model that is adapted.
+            source (dict): A batch on the device: ``inputs`` (B, 3, H, W) and
+                labelled ``data_samples``.
+            target (dict, optional): A batch whose ``data_samples`` carry no
+                labels; None if the config loads none.
+            optim_wrapper (OptimWrapperDict): One optimiser for each player.
+
+        Returns:
+            dict[str, Tensor]: Scalars to log, detached.
+        """
+
+
+def minimize(
+    loss: Tensor, optim_wrapper: OptimWrapperDict, players: Sequence[str]
+) -> None:
+    """One backward pass and one step of each of the named players.
+
+    Other players' parameters must not require gradients (see
+    :func:`frozen`) or not be part of the graph.
+    """
+    wrappers: List[OptimWrapper] = [optim_wrapper[player] for player in players]
+    wrappers[0].backward(loss)
+    for wrapper in wrappers:
+        wrapper.step()
+        wrapper.zero_grad()
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Within, the modules pass gradients through and collect none."""
+    parameters = [p for m in modules for p in m.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def counted_twice(*modules: nn.Module) -> Iterator[None]:
+    """Within, batch normalisation counts each batch twice.
+
+    A method that is written with two forward passes of an unchanged network
+    over one batch can do with one: outputs and gradients are the same. The
+    running statistics saw the batch twice, though, and they decide how the
+    model predicts. Two updates with momentum m are one with 1 - (1 - m)^2.
+    """
+    norms = [
+        norm
+        for module in modules
+        for norm in module.modules()
+        if isinstance(norm, _BatchNorm) and norm.momentum is not None
+    ]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1 - (1 - norm.momentum) ** 2
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum

@@ -1,0 +1,40 @@
+"""The baseline: further training on the source."""
+
+from __future__ import annotations
+
+from typing import Dict, Optional
+
+from mmengine.optim import OptimWrapperDict
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from mmregda.models.adaptations.base import BaseAdaptation, minimize
+
+
+@MODELS.register_module()
+class SourceOnly(BaseAdaptation):
+    """Supervised training on the source in the frame of the adaptations.
+
+    The fair baseline of a method is not the checkpoint that it starts from
+    but the same number of further iterations, with the same heads, data,
+    optimisers and schedules, without the target. This is that.
+
+    Args:
+        head (dict, optional): Not used; no head is added.
+    """
+
+    def __init__(self, head: Optional[dict] = None) -> None:
+        super().__init__()
+
+    def step(
+        self,
+        model: nn.Module,
+        source: dict,
+        target: Optional[dict],
+        optim_wrapper: OptimWrapperDict,
+    ) -> Dict[str, Tensor]:
+        with model.autocast(optim_wrapper):
+            logits = model.head(model.extract_feat(source['inputs']))
+            loss = model.supervised_loss(logits, source['data_samples'])
+        minimize(loss, optim_wrapper, ('feature_extractor', 'head'))
+        return dict(loss_sup=loss.detach())

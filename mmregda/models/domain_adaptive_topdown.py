@@ -1,0 +1,108 @@
+"""The model that adapts."""
+
+from __future__ import annotations
+
+from typing import ContextManager, Dict, List, Optional
+
+import torch
+from mmengine.optim import OptimWrapperDict
+from mmpose.models.pose_estimators import TopdownPoseEstimator
+from mmpose.registry import MODELS
+from mmpose.utils.typing import SampleList
+from torch import Tensor, nn
+
+from mmregda.errors import InputError
+
+
+@MODELS.register_module()
+class DomainAdaptiveTopdown(TopdownPoseEstimator):
+    """A top-down heatmap model that is trained on two domains.
+
+    It is :class:`mmpose.models.pose_estimators.TopdownPoseEstimator`, with any
+    of MMPose's backbones, necks, heatmap heads and codecs, and predicts and
+    names its weights like one; training is the ``adaptation``'s. In the
+    paper's terms, backbone and neck are the feature extractor psi and the head
+    is the regressor f.
+
+    Args:
+        adaptation (dict): The config of a
+            :class:`~mmregda.models.adaptations.BaseAdaptation`. It is given
+            the head's config besides.
+        backbone (dict): As in ``TopdownPoseEstimator``, and so are all other
+            arguments.
+    """
+
+    def __init__(
+        self,
+        adaptation: dict,
+        backbone: dict,
+        neck: Optional[dict] = None,
+        head: Optional[dict] = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
+        self.adaptation = MODELS.build(adaptation, default_args=dict(head=head))
+
+    def players(self) -> Dict[str, List[nn.Module]]:
+        """The modules that each optimiser steps.
+
+        Returns:
+            dict[str, list[nn.Module]]: ``feature_extractor`` (psi), ``head``
+            (f) and whatever the adaptation adds.
+        """
+        psi = [self.backbone] + ([self.neck] if self.with_neck else [])
+        return dict(
+            feature_extractor=psi, head=[self.head], **self.adaptation.players()
+        )
+
+    def train_step(
+        self, data: Dict[str, dict], optim_wrapper: OptimWrapperDict
+    ) -> Dict[str, Tensor]:
+        """Train for one iteration on a batch of each domain.
+
+        Args:
+            data (dict): ``source`` and ``target``, each an MMPose batch
+                (``inputs``, ``data_samples``); no ``target`` for a method
+                that takes none.
+            optim_wrapper (OptimWrapperDict): One optimiser for each player.
+
+        Returns:
+            dict[str, Tensor]: Scalars to log.
+        """
+        if not isinstance(optim_wrapper, OptimWrapperDict):
+            raise InputError(
+                'DomainAdaptiveTopdown needs an optimiser for each of its players '
+                f'({", ".join(self.players())}). Set optim_wrapper.constructor = '
+                '"PlayerOptimWrapperConstructor" and one entry for each player.'
+            )
+        source, target = (
+            self.data_preprocessor(data[domain], training=True)
+            if domain in data
+            else None
+            for domain in ('source', 'target')
+        )
+        return self.adaptation.step(self, source, target, optim_wrapper)
+
+    def autocast(self, optim_wrapper: OptimWrapperDict) -> ContextManager:
+        """The precision that the optimisers ask for, for a forward pass.
+
+        A forward pass must leave it before an optimiser steps: autocast keeps
+        the weights it has cast.
+        """
+        return optim_wrapper['feature_extractor'].optim_context(self)
+
+    def supervised_loss(self, logits: Tensor, data_samples: SampleList) -> Tensor:
+        """The head's own loss, without its accuracy on the CPU.
+
+        Args:
+            logits (Tensor): (B, K, h, w).
+            data_samples (list[PoseDataSample]): Labelled samples.
+
+        Returns:
+            Tensor: A scalar.
+        """
+        heatmaps = torch.stack([sample.gt_fields.heatmaps for sample in data_samples])
+        weights = torch.cat(
+            [sample.gt_instance_labels.keypoint_weights for sample in data_samples]
+        )
+        return self.head.loss_module(logits, heatmaps, weights)

@@ -1,0 +1,105 @@
+"""Kullback-Leibler divergences between heatmaps read as distributions."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+import torch.nn.functional as F
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from mmregda.models.pseudo_heatmaps import ground_false_heatmaps
+
+
+@MODELS.register_module()
+class KeypointKLLoss(nn.Module):
+    r"""KL divergence of predicted from true keypoint positions.
+
+    .. math::
+        L = \frac{1}{BK} \sum_{b,k} w_{bk}\,
+        \mathrm{KL}(P_T(y_{bk}) \,\|\, \mathrm{softmax}(z_{bk})),
+        \qquad P_T(y) = \mathcal{H}(y) / \sum \mathcal{H}(y)
+
+    over all positions of a keypoint's heatmap. A keypoint of weight 0 adds
+    exactly 0, whatever its heatmaps hold, and so does one whose target is all
+    zero. It is called as every heatmap loss of MMPose, so any heatmap head
+    takes it as its ``loss``.
+
+    Source: the supervised loss and :math:`L_T` of RegDA (CVPR 2021).
+
+    Args:
+        epsilon (float): Added to every position of the target before it is
+            normalised. Defaults to 0.
+        loss_weight (float): Defaults to 1.
+    """
+
+    def __init__(self, epsilon: float = 0.0, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.loss_weight = loss_weight
+
+    def forward(
+        self,
+        output: Tensor,
+        target: Tensor,
+        target_weights: Optional[Tensor] = None,
+    ) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            output (Tensor): Logits, (B, K, h, w), or (B, K, P) over any
+                positions.
+            target (Tensor): Heatmaps, not negative, of the same shape.
+            target_weights (Tensor, optional): (B, K). Defaults to all 1.
+
+        Returns:
+            Tensor: A scalar.
+        """
+        # Half precision has too few digits for a sum over thousands of
+        # positions.
+        log_p = F.log_softmax(output.flatten(2).float(), dim=-1)
+        target = target.flatten(2).float() + self.epsilon
+        total = target.sum(dim=-1, keepdim=True)
+        target = target / total.clamp(min=torch.finfo(target.dtype).tiny)
+        # xlogy is 0 where the target is 0.
+        divergence = (torch.xlogy(target, target) - target * log_p).sum(dim=-1)
+        if target_weights is not None:
+            weights = target_weights.to(divergence)
+            # Not a product alone: 0 times infinity is no number.
+            divergence = torch.where(
+                weights > 0, divergence * weights, torch.zeros_like(divergence)
+            )
+        return divergence.mean() * self.loss_weight
+
+
+@MODELS.register_module()
+class GroundFalseKLLoss(KeypointKLLoss):
+    r"""KL divergence from the *ground false* distribution, equations (3)-(5).
+
+    .. math::
+        L_F(p', p) = \frac{1}{K} \sum_k
+        \mathrm{KL}(P_F(\mathcal{J}(p))_k \,\|\, p'_k)
+
+    It is smallest where keypoint k is predicted at the other keypoints. The
+    target is given as the *ground truth* heatmaps of the pseudo labels; the
+    ground false ones are made of it.
+
+    Args:
+        epsilon (float): Added to every position before normalising, so that
+            a lone keypoint (K = 1) has the uniform distribution and nothing
+            is divided by zero. Defaults to 1e-7.
+        loss_weight (float): Defaults to 1.
+    """
+
+    def __init__(self, epsilon: float = 1e-7, loss_weight: float = 1.0) -> None:
+        super().__init__(epsilon=epsilon, loss_weight=loss_weight)
+
+    def forward(
+        self,
+        output: Tensor,
+        target: Tensor,
+        target_weights: Optional[Tensor] = None,
+    ) -> Tensor:
+        """Compute the loss; arguments as in :class:`KeypointKLLoss`."""
+        return super().forward(output, ground_false_heatmaps(target), target_weights)
