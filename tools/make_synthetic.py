@@ -16,9 +16,7 @@ def parse_args():
     hands.add_argument('--num-source-test', type=int, default=300)
     hands.add_argument('--num-target', type=int, default=2000)
     hands.add_argument('--seed', type=int, default=0)
-    hands.add_argument(
-        '--workers', type=int, help='processes (default: one a CPU)'
-    )
+    hands.add_argument('--workers', type=int, help='processes (default: one a CPU)')
     hands.add_argument(
         '--overwrite',
         action='store_true',

@@ -80,7 +80,7 @@ def foliage(rng, size):
     """Leaves: overlapping patches of sharp-edged noise."""
     hue = np.array((rng.uniform(0.2, 0.5), rng.uniform(0.35, 0.6), 0.18))
     image = np.full((size[1], size[0], 3), 0.3 * hue, np.float32)
-    for layer in range(3):
+    for _ in range(3):
         cells = rng.uniform(8, 22)
         mask = value_noise(rng, size, (cells, cells), octaves=2)
         leaf = 1 / (1 + np.exp(-8 * (mask - 0.3)))[..., None]
@@ -124,9 +124,7 @@ BACKGROUNDS = {
 }
 
 
-def draw_background(
-    rng: np.random.Generator, size, style: Style, skin
-) -> np.ndarray:
+def draw_background(rng: np.random.Generator, size, style: Style, skin) -> np.ndarray:
     """A background of the given style.
 
     Args:
@@ -160,9 +158,7 @@ def _draw_shape(rng, image, colour):
     if kind == 0:
         sides = rng.integers(3, 7)
         angles = np.sort(rng.uniform(0, 2 * np.pi, sides))
-        corners = centre + radius * np.stack(
-            [np.cos(angles), np.sin(angles)], axis=1
-        )
+        corners = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
         corners = np.round(corners * 16).astype(np.int32)
         cv2.fillPoly(image, [corners], colour, cv2.LINE_AA, 4)
     elif kind == 1:
@@ -213,9 +209,5 @@ def _between(rng, texture):
 def _turned(rng, image):
     """Turn a texture, enlarged so that no corner stays empty."""
     height, width = image.shape[:2]
-    turn = cv2.getRotationMatrix2D(
-        (width / 2, height / 2), rng.uniform(0, 180), 1.5
-    )
-    return cv2.warpAffine(
-        image, turn, (width, height), borderMode=cv2.BORDER_REFLECT
-    )
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(0, 180), 1.5)
+    return cv2.warpAffine(image, turn, (width, height), borderMode=cv2.BORDER_REFLECT)

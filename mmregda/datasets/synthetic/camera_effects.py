@@ -8,9 +8,7 @@ import numpy as np
 from .styles import Style
 
 
-def photograph(
-    rng: np.random.Generator, image: np.ndarray, style: Style
-) -> np.ndarray:
+def photograph(rng: np.random.Generator, image: np.ndarray, style: Style) -> np.ndarray:
     """Blur, exposure, white balance, vignetting and noise.
 
     Args:
@@ -22,18 +20,14 @@ def photograph(
         np.ndarray: (H, W, 3) uint8 RGB.
     """
     image = _blur(rng, image, style)
-    gains = rng.uniform(*style.exposure) * np.exp(
-        rng.normal(0, style.white_balance, 3)
-    )
+    gains = rng.uniform(*style.exposure) * np.exp(rng.normal(0, style.white_balance, 3))
     image = image * gains.astype(np.float32)
     strength = rng.uniform(*style.vignette)
     if strength > 0:
         image *= _vignette(rng, image.shape, strength)[..., None]
     noise = rng.uniform(*style.noise)
     if noise > 0:
-        image = image + noise * rng.standard_normal(
-            image.shape, dtype=np.float32
-        )
+        image = image + noise * rng.standard_normal(image.shape, dtype=np.float32)
     return np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 

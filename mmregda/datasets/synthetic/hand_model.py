@@ -472,15 +472,12 @@ def _arm_rows(shape, arm, sleeve_start):
         wrist = np.array((side * 0.012, 0.004, 0)) * flesh
         near = arm @ (np.array((side * 0.012, -0.03, 0)) * flesh)
         far = arm @ np.array((side * 0.018 * flesh, -0.26, 0))
-        rows.append(
-            (wrist, near, 0.0145 * flesh, 0.0165 * flesh, FOREARM, 0.008)
-        )
-        rows.append(
-            (near, far, 0.0165 * flesh, 0.027 * flesh, FOREARM, 0.008)
-        )
-        cuff = arm @ np.array((side * 0.015 * flesh, -sleeve_start, 0))
-        cuff_radius = (0.0165 + 0.05 * sleeve_start + 0.006) * flesh
-        rows.append((cuff, far, cuff_radius, 0.036 * flesh, SLEEVE, 0.008))
+        rows.append((wrist, near, 0.0145 * flesh, 0.0165 * flesh, FOREARM, 0.008))
+        rows.append((near, far, 0.0165 * flesh, 0.027 * flesh, FOREARM, 0.008))
+    cuff = arm @ np.array((0, -sleeve_start, 0))
+    end = arm @ np.array((0, -0.26, 0))
+    cuff_radius = (0.031 + 0.07 * sleeve_start) * flesh
+    rows.append((cuff, end, cuff_radius, 0.052 * flesh, SLEEVE, 0.001))
     return rows
 
 

@@ -119,35 +119,23 @@ def write_rhd(
             ``overwrite`` is set.
     """
     folder = Path(root) / RHD_FOLDER
-    parameters = _parameters(
-        'rhd', seed, style, num_train=num_train, num_test=num_test
-    )
+    parameters = _parameters('rhd', seed, style, num_train=num_train, num_test=num_test)
     if output_folder.holds(folder, parameters, overwrite):
         _report_ready(folder)
         return folder
     with output_folder.assembled(folder, parameters) as partial_folder:
+        tasks = []
         for split, count in (('training', num_train), ('evaluation', num_test)):
-            images = partial_folder / split / 'color'
-            images.mkdir(parents=True)
-            annotations = parallel_map(
-                partial(_write_rhd_image, images, split, seed, style),
-                range(count),
-                num_workers,
-                f'RHD {split}',
-                progress,
-            )
-            # Arrays that come from another process bring dtypes of their
-            # own; fresh copies make the pickle independent of that.
-            annotations = {
-                index: {
-                    'uv_vis': np.array(uv_vis, np.dtype(np.float32)),
-                    'xyz': np.array(xyz, np.dtype(np.float32)),
-                    'K': np.array(intrinsics, np.dtype(np.float32)),
-                }
-                for index, (uv_vis, xyz, intrinsics) in enumerate(annotations)
-            }
-            path = partial_folder / split / f'anno_{split}.pickle'
-            path.write_bytes(pickle.dumps(annotations, protocol=4))
+            (partial_folder / split / 'color').mkdir(parents=True)
+            tasks += [(split, index) for index in range(count)]
+        annotations = parallel_map(
+            partial(_write_rhd_image, partial_folder, seed, style),
+            tasks,
+            num_workers,
+            'RHD',
+            progress,
+        )
+        _write_rhd_annotations(partial_folder, tasks, annotations)
     return folder
 
 
@@ -188,10 +176,29 @@ def write_h3d(
     return folder
 
 
-def _write_rhd_image(folder, split, seed, style, index):
+def _write_rhd_annotations(folder, tasks, annotations):
+    splits = {split: {} for split in _RHD_SPLITS}
+    # Arrays that come from another process bring dtypes of their own, which
+    # the pickle would repeat; fresh copies make its bytes independent of the
+    # number of workers.
+    single = np.dtype(np.float32)
+    for (split, index), (uv_vis, xyz, intrinsics) in zip(tasks, annotations):
+        splits[split][index] = {
+            'uv_vis': np.array(uv_vis, single),
+            'xyz': np.array(xyz, single),
+            'K': np.array(intrinsics, single),
+        }
+    for split, entries in splits.items():
+        path = folder / split / f'anno_{split}.pickle'
+        path.write_bytes(pickle.dumps(entries, protocol=4))
+
+
+def _write_rhd_image(folder, seed, style, task):
+    split, index = task
     rng = _generator(seed, _SOURCE, _RHD_SPLITS[split], index)
     scene = sample_source_scene(rng, style)
-    _write_image(folder / f'{index:05d}.png', picture(rng, scene, style))
+    path = folder / split / 'color' / f'{index:05d}.png'
+    _write_image(path, picture(rng, scene, style))
 
     uv_vis = np.zeros((2, NUM_KEYPOINTS, 3))
     xyz = np.zeros((2, NUM_KEYPOINTS, 3))
@@ -212,11 +219,9 @@ def _write_h3d_image(folder, seed, style, index):
     scene = sample_target_scene(rng, style, holding=holding)
     image = picture(rng, scene, style)
     name = f'part{1 + index % _H3D_PARTS}/{index:05d}.jpg'
-    low, high = style.jpeg_quality
+    low, high = style.jpeg_quality or (100, 100)
     quality = int(rng.integers(low, high + 1))
-    _write_image(
-        folder / name, image, [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
+    _write_image(folder / name, image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     keypoints = scene.hands[0].keypoints
     return dict(
         name=name,

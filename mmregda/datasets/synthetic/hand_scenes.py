@@ -113,28 +113,17 @@ def sample_source_scene(
     if rng.random() < two_hands:
         sides.append(1 - sides[0])
 
-    for _ in range(_ATTEMPTS):
-        hands = []
-        for index, side in enumerate(sides):
-            if len(sides) == 1:
-                extent = rng.uniform(0.29, 0.58) * size
-                reach = np.maximum(size / 2 - 0.52 * extent - 3, 0)
-                place = size / 2 + rng.uniform(-reach, reach, 2)
-            else:
-                extent = rng.uniform(0.26, 0.36) * size
-                place = size * np.array(
-                    (
-                        (0.27, 0.73)[index] + rng.uniform(-0.02, 0.02),
-                        rng.uniform(0.3, 0.7),
-                    )
-                )
-            hand = sample_hand(rng)
-            hand = _orient(rng, hand, side, style)
-            hands.append(_place(hand, intrinsics, extent, place))
-        scene = HandScene(hands, sides, intrinsics, (size, size))
-        if np.all(scene.visibility().sum(axis=1) >= MIN_VISIBLE):
-            break
-    return scene
+    hands = []
+    for index, side in enumerate(sides):
+        for _ in range(_ATTEMPTS):
+            extent, place = _composition(rng, size, index, len(sides))
+            hand = _orient(rng, sample_hand(rng), side, style)
+            hand = _place(hand, intrinsics, extent, place)
+            alone = HandScene([hand], [side], intrinsics, (size, size))
+            if alone.visibility().sum() >= MIN_VISIBLE:
+                break
+        hands.append(hand)
+    return HandScene(hands, sides, intrinsics, (size, size))
 
 
 def sample_target_scene(
@@ -155,9 +144,7 @@ def sample_target_scene(
     """
     width, height = 640, 480
     focal = rng.uniform(450, 750)
-    camera = np.array(
-        [[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]
-    )
+    camera = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     for _ in range(_ATTEMPTS):
         hand = _orient(rng, sample_hand(rng, grip=holding), LEFT, style)
         extent = focal * 0.17 / rng.uniform(0.35, 0.7)
@@ -170,9 +157,7 @@ def sample_target_scene(
     return scene
 
 
-def picture(
-    rng: np.random.Generator, scene: HandScene, style: Style
-) -> np.ndarray:
+def picture(rng: np.random.Generator, scene: HandScene, style: Style) -> np.ndarray:
     """Render a scene in a style.
 
     Returns:
@@ -204,6 +189,18 @@ def picture(
         background *= _drop_shadow(rng, alpha, light, style)[..., None]
     image = background * (1 - alpha[..., None]) + colour
     return photograph(rng, image, style)
+
+
+def _composition(rng, size, index, count):
+    """Extent and centre of a hand in an image of one or two, in pixels."""
+    if count == 1:
+        extent = rng.uniform(0.29, 0.58) * size
+        reach = size / 2 - 0.52 * extent - 3
+        return extent, size / 2 + rng.uniform(-reach, reach, 2)
+    # Two hands stand side by side, so that their boxes hardly overlap.
+    extent = rng.uniform(0.26, 0.36) * size
+    across = (0.27, 0.73)[index] + rng.uniform(-0.02, 0.02)
+    return extent, size * np.array((across, rng.uniform(0.3, 0.7)))
 
 
 def _orient(rng, hand, side, style):

@@ -30,6 +30,8 @@ from .styles import Style
 # Side in texels and texel size in metres of the skin's blotches.
 _MOTTLING_SIDE = 256
 _MOTTLING_TEXEL = 0.0006
+# Factor by which normals are reduced before they are blurred.
+_SMOOTHING_STEP = 3
 # The palm's lines, in units of the palm's length: heart, head, life, wrist.
 _PALM_LINES = (
     ((-0.45, 0.66), (-0.2, 0.70), (0.0, 0.77), (0.12, 0.90)),
@@ -89,8 +91,7 @@ def sample_skin(rng: np.random.Generator, style: Style) -> np.ndarray:
     if style.mix_skins:
         place = rng.uniform(0, len(palette) - 1)
         colour = [
-            np.interp(place, np.arange(len(palette)), channel)
-            for channel in palette.T
+            np.interp(place, np.arange(len(palette)), channel) for channel in palette.T
         ]
     else:
         colour = palette[rng.integers(len(palette))]
@@ -142,7 +143,7 @@ def shade_hands(
         lit=_lit(cones, points, light, style),
         open_sky=_open_sky(buffers, mask, pixels_per_metre, style),
     )
-    image = np.zeros(buffers.normal.shape, np.float32)
+    image = np.zeros((*mask.shape, 3), np.float32)
     image[mask] = shaded
     return image
 
@@ -176,9 +177,7 @@ def _albedo(rng, part, local, dorsal, extents, skin, style):
     shift = (palm_skin - skin) * palmar[:, None]
     albedo = skin + shift.astype(np.float32)
 
-    darkening = style.crease_contrast * _creases(
-        part, local, dorsal, palmar, length
-    )
+    darkening = style.crease_contrast * _creases(part, local, dorsal, palmar, length)
     if style.mottling > 0:
         blotch = _mottling_at(rng, lateral, axial, local[:, 2])
         albedo *= 1 + style.mottling * blotch[:, None] * np.array(
@@ -212,15 +211,17 @@ def _albedo(rng, part, local, dorsal, extents, skin, style):
 
 def _nails(part, lateral, axial, dorsal, length, radius):
     """How much of a pixel is nail, and how much the nail's rim."""
+    nail = np.zeros(len(part), np.float32)
+    rim = np.zeros(len(part), np.float32)
     last = np.isin(part, [bone_part(f, 2) for f in range(NUM_FINGERS)])
-    across = lateral / (0.78 * radius)
-    along = (axial - 0.66 * length) / (0.30 * length)
+    last &= dorsal > 0.1
+    across = lateral[last] / (0.78 * radius[last])
+    along = (axial[last] / length[last] - 0.66) / 0.30
     # A superellipse: straight sides, rounded ends.
-    shape = across**4 + along**4
-    upward = last & (dorsal > 0.1)
-    nail = _smoothstep(1.15 - shape, 0, 0.4) * upward
-    rim = np.exp(-(((shape - 1.25) / 0.45) ** 2)) * upward
-    return nail.astype(np.float32), rim.astype(np.float32)
+    shape = np.square(across * across) + np.square(along * along)
+    nail[last] = _smoothstep(1.15 - shape, 0, 0.4)
+    rim[last] = np.exp(-np.square((shape - 1.25) / 0.45))
+    return nail, rim
 
 
 def _creases(part, local, dorsal, palmar, length):
@@ -240,8 +241,7 @@ def _creases(part, local, dorsal, palmar, length):
     creases = np.where(root, np.maximum(creases, palmar * at_web), creases)
     creases = creases * (finger & ~thumb_root)
 
-    inner = ((part == PALM) | (part == FOREARM) | thumb_root) & (dorsal < 0)
-    inner &= part == PALM
+    inner = (part == PALM) & (dorsal < 0)
     creases[inner] = _palm_lines_at(local[inner] / length[inner, None])
     return np.clip(creases, 0, 1).astype(np.float32)
 
@@ -304,9 +304,7 @@ def _mottling_at(rng, lateral, axial, height):
     ]
 
 
-def _illuminate(
-    points, normals, albedo, gloss, light, style, lit, open_sky
-):
+def _illuminate(points, normals, albedo, gloss, light, style, lit, open_sky):
     direction = light.direction.astype(np.float32)
     facing = normals @ direction
     wrapped = np.maximum((facing + style.wrap) / (1 + style.wrap), 0) * lit
@@ -314,9 +312,7 @@ def _illuminate(
     bleed = np.maximum(wrapped - np.maximum(facing, 0) * lit, 0)
     diffuse = wrapped[:, None] * light.colour.astype(np.float32)
     diffuse[:, 0] += 0.3 * bleed
-    incoming = diffuse + (
-        open_sky[:, None] * light.ambient.astype(np.float32)
-    )
+    incoming = diffuse + (open_sky[:, None] * light.ambient.astype(np.float32))
     view = -points / np.linalg.norm(points, axis=1, keepdims=True)
     half = view + direction
     half /= np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-6)
@@ -379,21 +375,29 @@ def _open_sky(buffers, mask, pixels_per_metre, style):
 
 
 def _smooth_normals(buffers, mask, pixels_per_metre):
-    """Normals (M, 3), with the palm's and arm's cones ironed out."""
+    """Unit normals (M, 3), with the cones of palm and arm ironed out."""
     window = _bounding_window(mask)
     part = buffers.part[window] % PARTS_PER_HAND
-    broad = (part == PALM) | (part == FOREARM)
-    broad &= mask[window]
-    normal = buffers.normal[window]
-    side = _odd(0.010 * pixels_per_metre)
-    weight = broad[..., None].astype(np.float32)
-    total = normal * weight
-    for _ in range(2):
-        total = cv2.blur(total, (side, side))
-    length = np.sqrt(np.einsum('ijk,ijk->ij', total, total))[..., None]
-    smooth = total / np.maximum(length, 1e-6)
-    result = np.where(broad[..., None], smooth, normal)
-    return result[mask[window]]
+    broad = mask[window] & np.isin(part, (PALM, FOREARM, SLEEVE))
+    side = _odd(0.010 * pixels_per_metre / _SMOOTHING_STEP)
+    height, width = broad.shape
+    coarse = (
+        max(width // _SMOOTHING_STEP, 1),
+        max(height // _SMOOTHING_STEP, 1),
+    )
+    normals = np.empty((np.count_nonzero(mask), 3), np.float32)
+    chosen = broad[mask[window]]
+    for axis in range(3):
+        plane = buffers.normal[axis][window]
+        # Blurring needs no full resolution. Its result is not divided by
+        # the share of broad parts, since the length is normalised below.
+        smooth = cv2.resize(plane * broad, coarse, interpolation=cv2.INTER_AREA)
+        smooth = cv2.blur(cv2.blur(smooth, (side, side)), (side, side))
+        smooth = cv2.resize(smooth, (width, height))
+        normals[:, axis] = plane[mask[window]]
+        normals[chosen, axis] = smooth[broad]
+    length = np.sqrt(np.einsum('mi,mi->m', normals, normals))
+    return normals / np.maximum(length, 1e-6)[:, None]
 
 
 def _bounding_window(mask):

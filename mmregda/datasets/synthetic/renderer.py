@@ -21,7 +21,9 @@ import numpy as np
 #: empty pixels are zero and not NaN.
 EMPTY_DEPTH = np.float32(1e3)
 BACKGROUND = -1
-_NEAR = 0.02
+# Behind an empty pixel, so that a miss changes nothing there.
+_MISS = np.float32(2e3)
+_NEAR = np.float32(0.02)
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class RoundCones:
         end_radius (np.ndarray): Radius at ``end``, (N,), metres.
         part (np.ndarray): Label that covered pixels receive, (N,), int.
         softness (np.ndarray): Depth difference below which the cone melts
-            into those before it, (N,), metres.
+            into those before it, (N,), metres, positive.
     """
 
     start: np.ndarray
@@ -97,7 +99,8 @@ class Buffers:
     Attributes:
         depth (np.ndarray): z of the surface, (H, W) float32, metres;
             ``EMPTY_DEPTH`` where nothing is hit.
-        normal (np.ndarray): Unit outward normals, (H, W, 3) float32.
+        normal (np.ndarray): Outward normals, (3, H, W) float32. Of unit
+            length but for where cones melt together.
         part (np.ndarray): Part labels, (H, W) int16, ``BACKGROUND`` where
             nothing is hit.
         rays_x (np.ndarray): x / z of each column's rays, (W,).
@@ -127,78 +130,62 @@ def project(points, intrinsics) -> np.ndarray:
 
 
 def intersect(start, end, start_radius, end_radius, rays_x, rays_y):
-    """First hit of rays from the origin with one round cone.
+    """First hits of rays from the origin with round cones.
 
     The rays are ``t * (rays_x, rays_y, 1)``, so that the parameter ``t`` of
-    a hit is its depth. ``rays_x`` and ``rays_y`` broadcast against each
-    other to the shape ``S``.
+    a hit is its depth. All arguments broadcast: those of the cones (``start``
+    and ``end`` without their last axis of 3) against those of the rays, to a
+    shape ``S``.
 
     Returns:
-        tuple: depth of shape ``S`` (``EMPTY_DEPTH`` for a miss), and, of
-        shape ``S``, the point's place along the axis as a multiple ``s`` of
-        ``end - start``, for which ``point - start - s * (end - start)`` is
-        parallel to the surface normal.
+        tuple: Depths of shape ``S``, ``_MISS`` where nothing is hit; and the
+        place ``s`` from 0 to 1 along the axis of the swept sphere that
+        touches the surface there, which is the centre of the normal.
     """
     axis = end - start
     shrink = start_radius - end_radius
-    axis_squared = float(axis @ axis)
-    # Squared length of the tangent line between the two end spheres; the
-    # larger sphere swallows the smaller one where it is not positive.
+    axis_squared = np.sum(axis * axis, axis=-1)
+    # Squared length of the tangent line between the two end spheres; not
+    # positive where the larger sphere swallows the smaller one.
     slant = axis_squared - shrink * shrink
-    along = -float(axis @ start)
-    distance = float(start @ start)
-
-    ray_squared = rays_x * rays_x + rays_y * rays_y + np.float32(1)
-    ray_axis = _dot(axis, rays_x, rays_y)
-    ray_start = -_dot(start, rays_x, rays_y)
-
-    depth = _sphere_depth(
-        ray_squared, ray_start, distance - start_radius * start_radius
-    )
-    place = np.zeros_like(depth)
-
-    if slant <= 0:
-        if end_radius > start_radius:
-            depth = _sphere_depth(
-                ray_squared,
-                -_dot(end, rays_x, rays_y),
-                float(end @ end) - end_radius * end_radius,
-            )
-            place = np.ones_like(depth)
-        return depth, place
-
-    end_depth = _sphere_depth(
-        ray_squared,
-        -_dot(end, rays_x, rays_y),
-        float(end @ end) - end_radius * end_radius,
-    )
-    nearer = end_depth < depth
-    depth = np.where(nearer, end_depth, depth)
-    place = nearer.astype(np.float32)
-
-    # The lateral surface: a quadratic in t, as for an infinite cone.
-    quadratic = slant * ray_squared - ray_axis * ray_axis
-    linear = slant * ray_start - (along - shrink * start_radius) * ray_axis
+    along = -np.sum(axis * start, axis=-1)
+    distance = np.sum(start * start, axis=-1)
+    climb_start = along - start_radius * shrink
     constant = (
         slant * distance
         - along * along
         + 2 * along * shrink * start_radius
         - axis_squared * start_radius * start_radius
     )
-    discriminant = linear * linear - quadratic * np.float32(constant)
-    quadratic = np.where(np.abs(quadratic) < 1e-12, 1e-12, quadratic)
-    lateral = (-np.sqrt(np.maximum(discriminant, 0)) - linear) / quadratic
-    climb = (along - start_radius * shrink) + lateral * ray_axis
-    valid = (
-        (discriminant > 0)
-        & (climb > 0)
-        & (climb < slant)
-        & (lateral > _NEAR)
-        & (lateral < depth)
+
+    ray_squared = rays_x * rays_x + rays_y * rays_y + np.float32(1)
+    ray_axis = _dot(axis, rays_x, rays_y)
+    ray_start = _dot(start, rays_x, rays_y)
+    # The two spheres, ...
+    depth = _sphere_depth(
+        ray_squared, ray_start, distance - start_radius * start_radius
     )
-    depth = np.where(valid, lateral, depth)
-    place = np.where(valid, climb / np.float32(slant), place)
-    return depth.astype(np.float32), place.astype(np.float32)
+    end_depth = _sphere_depth(
+        ray_squared,
+        ray_start + ray_axis,
+        np.sum(end * end, axis=-1) - end_radius * end_radius,
+    )
+    place = (end_depth < depth).astype(np.float32)
+    depth = np.minimum(depth, end_depth)
+
+    # ... and the surface between them: a quadratic in t, as for a cone.
+    quadratic = _single(slant) * ray_squared - ray_axis * ray_axis
+    linear = _single(slant) * ray_start + _single(climb_start) * ray_axis
+    discriminant = linear * linear - quadratic * _single(constant)
+    root = np.sqrt(np.maximum(discriminant, 0))
+    with np.errstate(divide='ignore', invalid='ignore'):
+        lateral = (linear - root) / quadratic
+        climb = (_single(climb_start) + lateral * ray_axis) / _single(slant)
+    valid = (discriminant > 0) & (lateral > _NEAR) & (lateral < depth)
+    valid &= (climb > 0) & (climb < 1) & (slant > 0)
+    np.copyto(depth, lateral, where=valid)
+    np.copyto(place, climb, where=valid)
+    return depth, place
 
 
 def render(cones: RoundCones, intrinsics, size, supersample: int = 1):
@@ -217,24 +204,18 @@ def render(cones: RoundCones, intrinsics, size, supersample: int = 1):
     width, height = size[0] * supersample, size[1] * supersample
     columns = (np.arange(width) + 0.5) / supersample - 0.5
     rows = (np.arange(height) + 0.5) / supersample - 0.5
-    rays_x = ((columns - intrinsics[0, 2]) / intrinsics[0, 0]).astype(
-        np.float32
-    )
+    rays_x = ((columns - intrinsics[0, 2]) / intrinsics[0, 0]).astype(np.float32)
     rays_y = ((rows - intrinsics[1, 2]) / intrinsics[1, 1]).astype(np.float32)
 
-    depth = np.full((height, width), EMPTY_DEPTH, np.float32)
-    nearest = np.full((height, width), EMPTY_DEPTH, np.float32)
-    normal = np.zeros((height, width, 3), np.float32)
-    part = np.full((height, width), BACKGROUND, np.int16)
-
-    for index in range(len(cones)):
-        window = _window(cones, index, rays_x, rays_y)
-        if window is None:
-            continue
-        _melt(cones, index, window, rays_x, rays_y, depth, nearest, normal, part)
-
-    length = np.sqrt(np.einsum('ijk,ijk->ij', normal, normal))
-    normal /= np.maximum(length, 1e-6)[..., None]
+    shape = (height, width)
+    depth = np.full(shape, EMPTY_DEPTH, np.float32)
+    nearest = np.full(shape, EMPTY_DEPTH, np.float32)
+    part = np.full(shape, BACKGROUND, np.int16)
+    normal = np.zeros((3, *shape), np.float32)
+    buffers = (depth, nearest, part, *normal)
+    for index, window in enumerate(_windows(cones, rays_x, rays_y)):
+        if part[window].size:
+            _melt(cones, index, window, rays_x, rays_y, buffers)
     return Buffers(depth, normal, part, rays_x, rays_y)
 
 
@@ -253,93 +234,79 @@ def first_hits(cones: RoundCones, points) -> np.ndarray:
     """
     rays_x = (points[:, 0] / points[:, 2]).astype(np.float32)
     rays_y = (points[:, 1] / points[:, 2]).astype(np.float32)
-    nearest = np.full(len(points), EMPTY_DEPTH, np.float32)
-    for index in range(len(cones)):
-        depth, _ = intersect(
-            cones.start[index],
-            cones.end[index],
-            cones.start_radius[index],
-            cones.end_radius[index],
-            rays_x,
-            rays_y,
-        )
-        nearest = np.minimum(nearest, depth)
-    return nearest
+    depth, _ = intersect(
+        cones.start[:, None],
+        cones.end[:, None],
+        cones.start_radius[:, None],
+        cones.end_radius[:, None],
+        rays_x,
+        rays_y,
+    )
+    return np.minimum(depth.min(axis=0), EMPTY_DEPTH)
 
 
-def _dot(vector, rays_x, rays_y):
-    x, y, z = vector.astype(np.float32)
+def _single(values):
+    return np.asarray(values).astype(np.float32)
+
+
+def _dot(vectors, rays_x, rays_y):
+    x, y, z = (_single(vectors[..., axis]) for axis in range(3))
     return rays_x * x + rays_y * y + z
 
 
 def _sphere_depth(ray_squared, ray_centre, constant):
-    discriminant = ray_centre * ray_centre - ray_squared * np.float32(constant)
-    depth = (-ray_centre - np.sqrt(np.maximum(discriminant, 0))) / ray_squared
-    return np.where(
-        (discriminant > 0) & (depth > _NEAR), depth, EMPTY_DEPTH
-    ).astype(np.float32)
+    discriminant = ray_centre * ray_centre - ray_squared * _single(constant)
+    depth = ray_centre - np.sqrt(np.maximum(discriminant, 0))
+    depth /= ray_squared
+    np.copyto(depth, _MISS, where=(discriminant <= 0) | (depth <= _NEAR))
+    return depth
 
 
-def _window(cones, index, rays_x, rays_y):
-    """Rows and columns whose rays may hit the cone, or None."""
-    centres = np.stack([cones.start[index], cones.end[index]])
-    radii = np.array([cones.start_radius[index], cones.end_radius[index]])
-    depths = centres[:, 2]
-    if np.all(depths + radii < _NEAR):
-        return None
-    slices = []
+def _windows(cones, rays_x, rays_y):
+    """For each cone, the rows and columns whose rays may hit it."""
+    centres = np.stack([cones.start, cones.end])
+    radii = np.stack([cones.start_radius, cones.end_radius])
+    bounds = []
     for coordinate, rays in ((1, rays_y), (0, rays_x)):
         # A sphere lies within its bounding cube, and the cube's projection
-        # within that of its eight corners.
+        # within that of its corners.
         corners = [
-            (centres[:, coordinate] + side * radii)
-            / np.maximum(depths + face * radii, _NEAR)
+            (centres[..., coordinate] + side * radii)
+            / np.maximum(centres[..., 2] + face * radii, _NEAR)
             for side in (-1, 1)
             for face in (-1, 1)
         ]
-        first = int(np.searchsorted(rays, np.min(corners)))
-        last = int(np.searchsorted(rays, np.max(corners)))
-        if first >= last:
-            return None
-        slices.append(slice(first, last))
-    return tuple(slices)
+        bounds.append(np.searchsorted(rays, np.min(corners, axis=(0, 1))))
+        bounds.append(np.searchsorted(rays, np.max(corners, axis=(0, 1))))
+    return [
+        (slice(top, bottom), slice(left, right))
+        for top, bottom, left, right in zip(*bounds)
+    ]
 
 
-def _melt(cones, index, window, rays_x, rays_y, depth, nearest, normal, part):
+def _melt(cones, index, window, rays_x, rays_y, buffers):
     """Add one cone to the buffers, with a smooth minimum of the depths."""
+    depth, nearest, part, *normal = (buffer[window] for buffer in buffers)
     x = rays_x[None, window[1]]
     y = rays_y[window[0], None]
-    start, axis = cones.start[index], cones.end[index] - cones.start[index]
-    hit, place = intersect(
-        start,
-        cones.end[index],
-        cones.start_radius[index],
-        cones.end_radius[index],
-        x,
-        y,
-    )
-    solid = hit < EMPTY_DEPTH
+    start, end = cones.start[index], cones.end[index]
+    radii = cones.start_radius[index], cones.end_radius[index]
+    hit, place = intersect(start, end, *radii, x, y)
 
-    start, axis = start.astype(np.float32), axis.astype(np.float32)
-    outward = np.empty(hit.shape + (3,), np.float32)
-    for coordinate, ray in enumerate((x, y, np.float32(1))):
-        outward[..., coordinate] = (
-            ray * hit - start[coordinate] - axis[coordinate] * place
-        )
-    length = np.sqrt(np.einsum('ijk,ijk->ij', outward, outward))
-    outward /= np.maximum(length, 1e-6)[..., None]
+    softness = np.float32(cones.softness[index])
+    ahead = depth - hit
+    share = np.clip(0.5 + ahead / (2 * softness), 0, 1)
+    depth -= share * (ahead + softness * (1 - share))
 
-    before = depth[window]
-    softness = np.float32(max(cones.softness[index], 1e-6))
-    share = np.clip(0.5 + 0.5 * (before - hit) / softness, 0, 1)
-    share *= solid
-    overlap = np.maximum(softness - np.abs(before - hit), 0) * solid
-    depth[window] = np.where(
-        solid,
-        np.minimum(before, hit) - overlap * overlap / (4 * softness),
-        before,
-    )
-    normal[window] += (outward - normal[window]) * share[..., None]
-    front = hit < nearest[window]
-    part[window][front] = cones.part[index]
-    np.minimum(nearest[window], hit, out=nearest[window])
+    # The normal starts at the centre of the swept sphere that touches the
+    # surface, so its length is that sphere's radius.
+    axis = _single(end - start)
+    radius = np.float32(radii[0]) + place * np.float32(radii[1] - radii[0])
+    for ray, plane, base, step in zip(
+        (x, y, np.float32(1)), normal, _single(start), axis
+    ):
+        outward = (ray * hit - base - step * place) / radius
+        plane += (outward - plane) * share
+
+    np.copyto(part, cones.part[index], where=hit < nearest, casting='unsafe')
+    np.minimum(nearest, hit, out=nearest)

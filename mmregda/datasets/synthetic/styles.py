@@ -8,9 +8,10 @@ by editing the numbers below, and nowhere else. Colours are RGB in [0, 1].
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Tuple
 
-Range = tuple[float, float]
-Colour = tuple[float, float, float]
+Range = Tuple[float, float]
+Colour = Tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Style:
         defocus (Range): Standard deviation in pixels.
         motion (Range): Length of the motion's smear in pixels.
         noise (Range): Standard deviation of the sensor's noise.
-        jpeg_quality (tuple[int, int] | None): None for lossless images.
+        jpeg_quality (tuple[int, int] | None): None for the best there is.
     """
 
     max_tilt: float
@@ -134,15 +135,15 @@ PHOTO = Style(
         (0.30, 0.19, 0.14),
     ),
     mix_skins=True,
-    skin_jitter=0.03,
+    skin_jitter=0.025,
     palm_tint=0.8,
     nail_contrast=0.8,
-    crease_contrast=0.8,
+    crease_contrast=0.6,
     mottling=0.07,
     pores=0.035,
     ambient=(0.22, 0.50),
     key_light=(0.50, 1.05),
-    light_warmth=0.12,
+    light_warmth=0.10,
     light_from_above=False,
     wrap=0.25,
     specular=(0.0, 0.22),
@@ -153,7 +154,7 @@ PHOTO = Style(
     skin_distractors=0.25,
     background_blur=(0.6, 3.0),
     exposure=(0.65, 1.25),
-    white_balance=0.07,
+    white_balance=0.05,
     vignette=(0.0, 0.45),
     defocus=(0.3, 1.1),
     motion=(0.0, 4.0),
