@@ -38,7 +38,7 @@ clean: ## remove .venv and what the tools cache
 
 # PyTorch goes in by itself, after its dependencies and after mmcv, which
 # would compile its operators if it saw a PyTorch while it is built. The stamp
-# comes last, so that an installation that was broken off starts over.
+# comes after all of it, so that an installation that broke off starts over.
 $(READY): $(PINNED)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { \
 		echo 'This needs Python 3.10, 3.11 or 3.12, and $(PYTHON) is' \
@@ -54,5 +54,5 @@ $(READY): $(PINNED)
 	$(PIP) $(TORCH)
 	$(PIP) --no-deps $(TORCHVISION)
 	$(PIP) --no-deps --no-build-isolation -e .
-	$(VENV)/bin/python -m mmregda.compat
 	@touch $@
+	$(VENV)/bin/python -m mmregda.compat

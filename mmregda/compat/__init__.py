@@ -160,6 +160,15 @@ def find_problems() -> List[Problem]:
                 f'pip uninstall -y mmdet && {ONEDL_MMDET}',
             )
         )
+    mmengine, mmengine_version = find_distribution('mmengine')
+    if mmengine in ('mmengine', 'mmengine-lite') and not is_installed('pkg_resources'):
+        problems.append(
+            Problem(
+                f'{mmengine} {mmengine_version} imports pkg_resources, which '
+                'setuptools no longer has',
+                'pip install "setuptools<81"',
+            )
+        )
     return problems
 
 
@@ -380,10 +389,24 @@ def _allow_checkpoint_classes() -> bool:
     for name in ('_reconstruct', 'scalar'):
         for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
             classes.append((getattr(multiarray, name), f'{module}.{name}'))
+    classes.append((_get_statistic, 'builtins.getattr'))
     known = torch.serialization.get_safe_globals()
     new = [c for c in classes if c not in known]
     torch.serialization.add_safe_globals(new)
     return bool(new)
+
+
+def _get_statistic(owner: type, name: str) -> Callable:
+    """``getattr`` as far as a checkpoint of MMEngine needs it, and no further.
+
+    A log history is pickled with its methods ``mean``, ``max`` and so on, each
+    as a call of ``getattr``. The builtin itself would reach much else.
+    """
+    from mmengine.logging import HistoryBuffer
+
+    if owner is not HistoryBuffer or name.startswith('_'):
+        raise ValueError(f'a checkpoint asks for the attribute {name!r} of {owner!r}')
+    return getattr(owner, name)
 
 
 REPAIRS = (
