@@ -484,3 +484,18 @@ def test_versions_that_cannot_work_are_named(monkeypatch, versions, said):
         compat.metadata, 'version', lambda name: versions.get(name) or real(name)
     )
     assert said in [problem.what for problem in compat.find_problems()]
+
+
+def test_original_mmengine_without_pkg_resources_is_named(monkeypatch):
+    from mmregda import compat
+
+    real = compat.metadata.version
+    monkeypatch.setattr(
+        compat.metadata,
+        'version',
+        lambda name: '0.10.7' if name == 'mmengine' else real(name),
+    )
+    monkeypatch.setattr(compat, 'is_installed', lambda name: name != 'pkg_resources')
+    (problem,) = compat.find_problems()
+    assert 'mmengine 0.10.7 imports pkg_resources' in problem.what
+    assert 'setuptools' in problem.command

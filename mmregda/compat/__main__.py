@@ -97,7 +97,7 @@ def report(rows, repaired, problems, failure) -> None:
             table.add_row(name, text)
         Console().print(table)
 
-    print('Repaired:' if repaired else 'Repaired: nothing, nothing was broken')
+    print('Repaired:' if repaired else 'Repaired: nothing')
     for line in repaired:
         print(f'  - {line}')
     for problem in problems:
