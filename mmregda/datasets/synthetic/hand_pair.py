@@ -246,7 +246,7 @@ def _generator(seed, domain, split, index):
 
 def _parameters(layout, seed, style, **counts):
     return dict(
-        generator='mmregda synthetic hands',
+        subject='hands',
         version=GENERATOR_VERSION,
         layout=layout,
         seed=seed,

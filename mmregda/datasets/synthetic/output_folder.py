@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MANIFEST = 'synthetic_manifest.json'
+#: Marks a manifest as ours.
+GENERATOR = 'mmregda.datasets.synthetic'
 
 
 def holds(folder: Path, parameters: dict, overwrite: bool = False) -> bool:
@@ -42,7 +44,7 @@ def holds(folder: Path, parameters: dict, overwrite: bool = False) -> bool:
             f'{folder} exists and was not generated here (it has no '
             f'{MANIFEST}). Choose another folder; this one is left alone.'
         )
-    if found == _through_json(parameters):
+    if found == _through_json(dict(generator=GENERATOR, **parameters)):
         return True
     if not overwrite:
         raise FileExistsError(
@@ -68,8 +70,10 @@ def assembled(folder: Path, parameters: dict) -> Iterator[Path]:
     partial.mkdir()
     try:
         yield partial
-        (partial / MANIFEST).write_text(json.dumps(parameters, indent=2))
+        manifest = dict(generator=GENERATOR, **parameters)
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
         if folder.exists():
+            # Raises if the folder is not ours.
             holds(folder, parameters, overwrite=True)
             os.replace(folder, replaced)
         os.replace(partial, folder)
@@ -80,10 +84,14 @@ def assembled(folder: Path, parameters: dict) -> Iterator[Path]:
 
 
 def _read_manifest(folder):
+    """The manifest of a folder that this package wrote, or None."""
     try:
-        return json.loads((folder / MANIFEST).read_text())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        found = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
         return None
+    if isinstance(found, dict) and found.get('generator') == GENERATOR:
+        return found
+    return None
 
 
 def _through_json(parameters):
