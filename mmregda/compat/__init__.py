@@ -421,14 +421,17 @@ REPAIRS = (
 def refuse_unsafe_checkpoints() -> None:
     """Let no checkpoint file run code while it is loaded by this process.
 
-    Some releases of MMEngine load a checkpoint safely and, where that fails,
-    load it again with ``weights_only=False``, which executes whatever the file
-    says; with PyTorch before 2.6 the others do so at once. PyTorch's own
-    switch overrides both. It holds for the whole process, and so is for
-    programs to call, not for an import; who has set it already decides.
+    onedl-mmengine loads a checkpoint safely and, where that fails, once more
+    with ``weights_only=False``, which executes whatever the file says.
+    PyTorch's own switch, set here, turns that second attempt into an error.
+    It holds for the whole process and those it starts, and so is for programs
+    to call, not for an import; who has set it already decides.
+
+    With PyTorch before 2.6 this does nothing: MMEngine loads every checkpoint
+    unsafely there, and could not resume its own otherwise.
     """
-    os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
     import torch
 
     if parse(torch.__version__) >= (2, 6):
+        os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
         _allow_checkpoint_classes()
