@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -75,6 +76,8 @@ def _results(function, tasks, num_workers):
 def _start_worker():
     # One process a core is the parallelism; threads within would compete.
     cv2.setNumThreads(1)
+    # An interrupt is the parent's to handle: it ends the pool in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
