@@ -165,11 +165,9 @@ def _last_or_best(work_dir: str) -> str:
 
 def _keep_weights(checkpoint: str, path: str, fingerprint: str) -> None:
     """Write a checkpoint's weights as a file that is whole or not there."""
-    state_dict = CheckpointLoader.load_checkpoint(
-        checkpoint, map_location='cpu'
-    )['state_dict']
+    state_dict = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')[
+        'state_dict'
+    ]
     partial = f'{path}.partial'
-    torch.save(
-        dict(state_dict=state_dict, meta=dict(fingerprint=fingerprint)), partial
-    )
+    torch.save(dict(state_dict=state_dict, meta=dict(fingerprint=fingerprint)), partial)
     os.replace(partial, path)

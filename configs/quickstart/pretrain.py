@@ -1,0 +1,29 @@
+# Stage 1 of the quickstart: source-only training from scratch, with the
+# paper's optimiser. The backbone is not pretrained, so it learns at full rate.
+_base_ = [
+    '../_base_/models/small_resnet18_hand21.py',
+    '../_base_/pairs/rhd2h3d_128px.py',
+    '../_base_/schedules/pretrain_70e.py',
+    '../_base_/default_runtime.py',
+]
+
+max_iters = 1000
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+optim_wrapper = dict(paramwise_cfg=None)
+# The paper's milestones, 45 and 60 epochs of 70, at this length.
+param_scheduler = [
+    dict(
+        type='MultiStepLR',
+        milestones=[max_iters * 45 // 70, max_iters * 60 // 70],
+        gamma=0.1,
+        by_epoch=False,
+    )
+]
+train_dataloader = dict(_delete_=True, **_base_.labeled_source_loader)
+custom_hooks = [
+    dict(
+        type='ProgressBarHook',
+        title='pretraining on the source ',
+        metric='source/PCK/Avg',
+    ),
+]

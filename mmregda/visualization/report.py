@@ -1,0 +1,112 @@
+"""One figure that shows what adaptation did."""
+
+from __future__ import annotations
+
+import os
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from mmregda.visualization.predictions import DrawnSample
+
+Curves = Dict[str, Tuple[List[int], List[float]]]
+_COLORS = ('tab:gray', 'tab:blue', 'tab:orange', 'tab:green')
+
+
+def write_report(
+    path: str,
+    title: str,
+    samples: Dict[str, Sequence[DrawnSample]],
+    curves: Dict[str, Curves],
+    metainfo: dict,
+) -> None:
+    """Draw target images with skeletons, and the course of training.
+
+    Each row is one image: the ground truth, then each method's prediction.
+    Below are the accuracy of f on both domains, and for methods with an
+    adversary that of f' and their disagreement on the target.
+
+    Args:
+        path (str): The PNG to write.
+        title (str): The figure's heading.
+        samples (dict[str, Sequence[DrawnSample]]): By method, the same
+            samples in the same order.
+        curves (dict[str, dict]): By method, what
+            :func:`~mmregda.visualization.curves.load_scalars` returns.
+        metainfo (dict): The dataset's parsed metainfo, for the skeleton.
+    """
+    methods = list(samples)
+    first = samples[methods[0]]
+    pairs = 2
+    rows = -(-len(first) // pairs)
+    columns = pairs * (1 + len(methods))
+    figure = Figure(figsize=(2.1 * columns, 2.2 * rows + 3.6), layout='constrained')
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    top, bottom = figure.subfigures(2, 1, height_ratios=(2.2 * rows, 3.4))
+
+    grid = top.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for index, sample in enumerate(first):
+        row, block = divmod(index, pairs)
+        cells = grid[row, block * (1 + len(methods)) :]
+        _draw(cells[0], sample.image, sample.keypoints, metainfo)
+        for cell, method in zip(cells[1:], methods):
+            drawn = samples[method][index]
+            _draw(cell, drawn.image, drawn.predicted, metainfo)
+        if row == 0:
+            for cell, name in zip(cells, ['ground truth', *methods]):
+                cell.set_title(name, fontsize=10)
+
+    _draw_curves(bottom.subplots(1, 3), curves)
+    partial = f'{path}.partial'
+    figure.savefig(partial, format='png', dpi=110)
+    os.replace(partial, path)
+
+
+def _draw(axes: Axes, image: np.ndarray, keypoints: np.ndarray, metainfo: dict) -> None:
+    axes.imshow(image)
+    links = np.asarray(metainfo['skeleton_links'])
+    colors = np.asarray(metainfo['skeleton_link_colors']) / 255
+    axes.add_collection(LineCollection(keypoints[links], colors=colors, linewidths=1.8))
+    colors = np.asarray(metainfo['keypoint_colors']) / 255
+    axes.scatter(*keypoints.T, c=colors, s=7, zorder=3)
+    height, width = image.shape[:2]
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+
+
+def _draw_curves(panels: Sequence[Axes], curves: Dict[str, Curves]) -> None:
+    for panel, domain in zip(panels, ('source', 'target')):
+        panel.set_title(f"accuracy of f and f' on the {domain}", fontsize=10)
+        panel.set_ylabel('PCK@0.05 (%)')
+        for color, (method, scalars) in zip(_COLORS, curves.items()):
+            for key, style, label in (
+                ('accuracy_f', '-', method),
+                ('accuracy_adversary', ':', f"{method}, f'"),
+            ):
+                _plot(panel, scalars, f'statistics/{domain}/{key}', style, color, label)
+    panels[2].set_title("keypoints on which f and f' differ", fontsize=10)
+    panels[2].set_ylabel('%')
+    for color, (method, scalars) in zip(_COLORS, curves.items()):
+        for domain, style in (('source', '--'), ('target', '-')):
+            key = f'statistics/{domain}/prediction_difference'
+            _plot(panels[2], scalars, key, style, color, f'{method}, {domain}')
+    for panel in panels:
+        panel.set_xlabel('iteration')
+        panel.grid(alpha=0.3)
+        if panel.get_legend_handles_labels()[0]:
+            panel.legend(fontsize=8)
+
+
+def _plot(
+    panel: Axes, scalars: Curves, key: str, style: str, color: str, label: str
+) -> None:
+    if key in scalars:
+        steps, values = scalars[key]
+        panel.plot(steps, 100 * np.array(values), style, color=color, label=label)

@@ -1,0 +1,111 @@
+"""What the tests share: a tiny model, a tiny pair of domains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData, PixelData
+from mmpose.structures import PoseDataSample
+
+import mmregda  # noqa: F401
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _mmpose_scope():
+    init_default_scope('mmpose')
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    # Sums depend on how they are divided.
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope='session')
+def hand_pair(tmp_path_factory) -> Path:
+    """A folder that holds a small RHD and a small H3D."""
+    from mmregda.datasets.synthetic import write_hand_pair
+
+    root = tmp_path_factory.mktemp('hands')
+    write_hand_pair(
+        root,
+        num_source_train=12,
+        num_source_test=6,
+        num_target=16,
+        num_workers=1,
+        progress=False,
+    )
+    return root
+
+
+SIZE = 64
+CODEC = dict(
+    type='MSRAHeatmap',
+    input_size=(SIZE, SIZE),
+    heatmap_size=(SIZE // 4, SIZE // 4),
+    sigma=2,
+)
+
+
+def tiny_model_config(num_keypoints: int = 21, **adaptation) -> dict:
+    """A ResNet-18 of few channels with heatmaps of 16 x 16."""
+    return dict(
+        type='DomainAdaptiveTopdown',
+        data_preprocessor=dict(
+            type='PoseDataPreprocessor',
+            mean=[123.675, 116.28, 103.53],
+            std=[58.395, 57.12, 57.375],
+            bgr_to_rgb=True,
+        ),
+        backbone=dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+        neck=dict(type='DeconvNeck', in_channels=64, out_channels=(16, 16, 16)),
+        head=dict(
+            type='HeatmapHead',
+            in_channels=16,
+            out_channels=num_keypoints,
+            deconv_out_channels=None,
+            conv_out_channels=(16,),
+            conv_kernel_sizes=(3,),
+            loss=dict(type='KeypointKLLoss'),
+            decoder=CODEC,
+        ),
+        train_cfg=dict(compute_acc=False),
+        test_cfg=dict(flip_test=False),
+        adaptation=dict(type='RegDA') if not adaptation else adaptation,
+    )
+
+
+def random_batch(
+    batch_size: int, num_keypoints: int, seed: int, labeled: bool = True
+) -> dict:
+    """A batch of noise as MMPose's dataloaders give it."""
+    generator = torch.Generator().manual_seed(seed)
+    side = SIZE // 4
+    inputs, samples = [], []
+    for _ in range(batch_size):
+        image = torch.randint(0, 256, (3, SIZE, SIZE), generator=generator)
+        inputs.append(image.to(torch.uint8))
+        sample = PoseDataSample(
+            metainfo=dict(
+                img_shape=(SIZE, SIZE),
+                input_size=(SIZE, SIZE),
+                input_center=torch.tensor([SIZE / 2, SIZE / 2]).numpy(),
+                input_scale=torch.tensor([SIZE, SIZE]).numpy(),
+            )
+        )
+        sample.gt_instances = InstanceData(
+            bboxes=torch.tensor([[0.0, 0.0, SIZE, SIZE]]).numpy(),
+            bbox_scores=torch.ones(1).numpy(),
+        )
+        if labeled:
+            heatmaps = torch.rand(num_keypoints, side, side, generator=generator) ** 8
+            weights = (torch.rand(1, num_keypoints, generator=generator) > 0.2).float()
+            sample.gt_fields = PixelData(heatmaps=heatmaps)
+            sample.gt_instance_labels = InstanceData(keypoint_weights=weights)
+        samples.append(sample)
+    return dict(inputs=inputs, data_samples=samples)

@@ -1,0 +1,82 @@
+#!/usr/bin/env python
+"""Evaluate a checkpoint on the source, the target or both.
+
+python tools/test.py configs/regda_rhd2h3d.py CHECKPOINT --domain target
+"""
+
+import argparse
+import os
+import sys
+
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.table import Table
+
+from mmregda import InputError, compat
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--domain', choices=('source', 'target', 'both'), default='both', help='(both)'
+    )
+    parser.add_argument('--work-dir', help='where the log goes')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    return parser.parse_args()
+
+
+def evaluate(cfg: Config, checkpoint: str, domain: str) -> dict:
+    if '://' not in checkpoint and not os.path.isfile(checkpoint):
+        raise InputError(f'checkpoint "{checkpoint}" does not exist')
+    if domain != 'both':
+        for key in ('val_dataloader', 'val_evaluator'):
+            if domain not in cfg[key]:
+                raise InputError(f'{key} of {cfg.filename} has no "{domain}"')
+            cfg[key] = {domain: cfg[key][domain]}
+    # Validation alone: no training data is read, no optimiser is built.
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+        cfg[key] = None
+    cfg.custom_hooks = []
+    cfg.default_hooks.checkpoint = None
+    cfg.model.backbone.init_cfg = None
+    cfg.load_from = checkpoint
+    return Runner.from_cfg(cfg).val()
+
+
+def print_table(metrics: dict) -> None:
+    table = Table(title='metrics (PCK in percent, EPE in pixels)')
+    domains = sorted({name.split('/')[0] for name in metrics})
+    names = list(dict.fromkeys(name.split('/', 1)[1] for name in metrics))
+    table.add_column('')
+    for domain in domains:
+        table.add_column(domain, justify='right')
+    for name in names:
+        scale = 100 if name.startswith('PCK') else 1
+        values = [metrics.get(f'{domain}/{name}', float('nan')) for domain in domains]
+        table.add_row(name, *(f'{scale * value:.2f}' for value in values))
+    Console().print(table)
+
+
+def main() -> None:
+    args = parse_args()
+    # Data files are not trusted, and checkpoints are data.
+    compat.refuse_unsafe_checkpoints()
+    try:
+        if not os.path.isfile(args.config):
+            raise InputError(f'config "{args.config}" does not exist')
+        cfg = Config.fromfile(args.config)
+        cfg.merge_from_dict(args.cfg_options or {})
+        name = os.path.splitext(os.path.basename(args.config))[0]
+        cfg.work_dir = args.work_dir or f'work_dirs/{name}/test'
+        print_table(evaluate(cfg, args.checkpoint, args.domain))
+    except InputError as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()

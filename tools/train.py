@@ -1,0 +1,112 @@
+#!/usr/bin/env python
+"""Train from a config: source-only pretraining if it asks for it, then itself.
+
+python tools/train.py configs/regda_rhd2h3d.py
+bash tools/dist_train.sh configs/regda_rhd2h3d.py 8
+"""
+
+# ruff: noqa: E402, I001
+import os
+
+# Threads that wait must not spin: on few cores they would take them from the
+# data workers. OpenMP reads this when torch is first imported.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+import argparse
+import sys
+
+import torch
+from mmengine.config import Config, DictAction
+
+from mmregda import InputError, compat
+from mmregda.engine import train
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--work-dir',
+        help='where checkpoints and logs go (default: work_dirs/<config name>)',
+    )
+    parser.add_argument(
+        '--resume', action='store_true', help='go on from the last checkpoint'
+    )
+    parser.add_argument(
+        '--pretrained',
+        metavar='CHECKPOINT',
+        help='start from these source-only weights in place of pretraining',
+    )
+    parser.add_argument('--seed', type=int, help='overrides randomness.seed')
+    parser.add_argument(
+        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='(auto)'
+    )
+    parser.add_argument(
+        '--select-by-target-labels',
+        action='store_true',
+        help='keep the checkpoint that is best on the labelled target test set: '
+        'for benchmarks that report an upper bound, never for a real adaptation',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='overrides, key=value; model.backbone.depth=50 and the like',
+    )
+    parser.add_argument(
+        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none'
+    )
+    # torch.distributed.launch gives it, torchrun does not.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    if not os.path.isfile(args.config):
+        raise InputError(f'config "{args.config}" does not exist')
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    name = os.path.splitext(os.path.basename(args.config))[0]
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{name}'
+    cfg.launcher = args.launcher
+    cfg.resume = args.resume or cfg.get('resume', False)
+    if args.seed is not None:
+        cfg.setdefault('randomness', {})['seed'] = args.seed
+    if args.pretrained:
+        cfg.pretrain = dict(checkpoint=args.pretrained)
+    if args.select_by_target_labels:
+        cfg.default_hooks.checkpoint.save_best = 'target/PCK/Avg'
+    if args.launcher != 'none' and not torch.cuda.is_available():
+        cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = 'gloo'
+    return cfg
+
+
+def choose_device(device: str) -> None:
+    """Must run before anything asks CUDA for its devices."""
+    if device == 'cpu':
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+    elif device == 'cuda' and not torch.cuda.is_available():
+        raise InputError(
+            f'--device cuda: torch {torch.__version__} sees no CUDA device. Use '
+            '--device cpu, or install a CUDA build of torch.'
+        )
+
+
+def main() -> None:
+    args = parse_args()
+    # Data files are not trusted, and checkpoints are data.
+    compat.refuse_unsafe_checkpoints()
+    try:
+        choose_device(args.device)
+        train(load_config(args))
+    except InputError as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()
