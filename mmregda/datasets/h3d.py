@@ -11,7 +11,7 @@ import numpy as np
 from mmpose.registry import DATASETS
 
 from mmregda.datasets.keypoints import HAND21, metainfo_of
-from mmregda.datasets.published import PublishedDataset
+from mmregda.datasets.published import PublishedDataset, finite_array
 from mmregda.errors import InputError
 
 
@@ -66,20 +66,21 @@ class H3DDataset(PublishedDataset):
         path = os.path.join(root, 'annotation.json')
         entries = _read_annotation(path)
         chosen = self.TASKS[self.task]
-        entries = [e for e in entries if int(e['without_object']) in chosen]
+        entries = [e for e in entries if e['without_object'] in chosen]
         random.Random(42).shuffle(entries)
         num_test = min(int(0.2 * len(entries)), 3200)
         parts = dict(train=entries[num_test:], test=entries[:num_test], all=entries)
         for entry in parts[self.split]:
-            keypoints = np.asarray(entry['keypoint2d'], dtype=np.float32)
-            if keypoints.shape != (21, 2) or not np.isfinite(keypoints).all():
+            try:
+                keypoints = finite_array(entry['keypoint2d'], (21, 2))
+            except ValueError as error:
                 raise InputError(
                     f'annotation file "{path}": "keypoint2d" of '
-                    f'"{entry["name"]}" is not 21 finite pairs'
-                )
+                    f'"{entry["name"]}" is {error}'
+                ) from error
             yield dict(
                 img_path=entry['name'],
-                keypoints=keypoints[None],
+                keypoints=keypoints[None].astype(np.float32),
                 keypoints_visible=np.ones((1, 21), dtype=np.float32),
             )
 
@@ -88,16 +89,23 @@ def _read_annotation(path: str) -> List[dict]:
     try:
         with open(path, encoding='utf-8') as file:
             entries = json.load(file)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f'annotation file "{path}" is not valid JSON ({error}). Check that '
             'its download is complete.'
         ) from error
-    needed = ('name', 'keypoint2d', 'without_object')
-    for entry in entries if isinstance(entries, list) else [None]:
-        if not isinstance(entry, dict) or any(key not in entry for key in needed):
-            raise InputError(
-                f'annotation file "{path}" is not H3D_crop\'s: a list of entries '
-                f'with {", ".join(needed)} was expected'
+    try:
+        return [
+            dict(
+                name=os.fspath(entry['name']),
+                keypoint2d=entry['keypoint2d'],
+                without_object=int(entry['without_object']),
             )
-    return entries
+            for entry in entries
+        ]
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
+        raise InputError(
+            f'annotation file "{path}" is not H3D_crop\'s: a list of entries with '
+            f'"name", "keypoint2d" and "without_object" (0 or 1) was expected '
+            f'({type(error).__name__}: {error})'
+        ) from error

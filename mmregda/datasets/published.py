@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Callable, Dict, Iterable, List, Optional, Sequence, Set, Union
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Union
 
 import numpy as np
 from mmpose.datasets.datasets import BaseCocoStyleDataset
@@ -138,6 +138,28 @@ class _DirectoryListing:
             )
 
 
+def finite_array(values: Any, shape: Sequence[int]) -> np.ndarray:
+    """What an annotation file gives as an array.
+
+    Args:
+        values (Any): Whatever the file holds.
+        shape (Sequence[int]): The shape that is expected.
+
+    Returns:
+        np.ndarray: Float64, of that shape.
+
+    Raises:
+        ValueError: If the values are not finite numbers of that shape.
+    """
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = None
+    if array is None or array.shape != tuple(shape) or not np.isfinite(array).all():
+        raise ValueError(f'not finite numbers of shape {tuple(shape)}')
+    return array
+
+
 def square_box(keypoints: np.ndarray, scale: float, limit: float) -> np.ndarray:
     """The square box around keypoints.
 
@@ -154,4 +176,3 @@ def square_box(keypoints: np.ndarray, scale: float, limit: float) -> np.ndarray:
     side = min(scale * float((high - low).max()), limit)
     center = (low + high) / 2
     return np.concatenate([center - side / 2, center + side / 2]).astype(np.float32)
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from typing import Iterable
 
@@ -10,14 +11,12 @@ from mmpose.registry import DATASETS
 
 from mmregda.datasets.keypoints import HAND21, metainfo_of
 from mmregda.datasets.numpy_pickle import load_array_pickle
-from mmregda.datasets.published import PublishedDataset, square_box
+from mmregda.datasets.published import PublishedDataset, finite_array, square_box
 from mmregda.errors import InputError
 
 # A published hand runs from the wrist through each finger from tip to root;
 # ours runs from root to tip.
-_ROOT_TO_TIP = np.array(
-    [0] + [tip - i for tip in (4, 8, 12, 16, 20) for i in range(4)]
-)
+_ROOT_TO_TIP = np.array([0] + [tip - i for tip in (4, 8, 12, 16, 20) for i in range(4)])
 _IMAGE_SIDE = 320
 
 
@@ -95,8 +94,7 @@ def _read_annotation(path: str) -> dict:
     """The ``uv_vis`` arrays, (42, 3), of a published pickle, by image."""
     annotation = load_array_pickle(path)
     expected = (
-        'RHD\'s is a dict of image number to dict(uv_vis=(42, 3), xyz=(42, 3), '
-        'K=(3, 3))'
+        "RHD's is a dict of image number to dict(uv_vis=(42, 3), xyz=(42, 3), K=(3, 3))"
     )
     if not isinstance(annotation, dict):
         raise InputError(
@@ -104,18 +102,13 @@ def _read_annotation(path: str) -> dict:
         )
     uv_vis = {}
     for index, image in annotation.items():
-        array = image.get('uv_vis') if isinstance(image, dict) else None
-        if not isinstance(index, (int, np.integer)) or np.shape(array) != (42, 3):
+        try:
+            uv_vis[operator.index(index)] = finite_array(image['uv_vis'], (42, 3))
+        except (TypeError, KeyError, IndexError, ValueError) as error:
             raise InputError(
-                f'annotation file "{path}" has an entry {index!r} without '
-                f'"uv_vis" of shape (42, 3); {expected}'
-            )
-        uv_vis[int(index)] = np.asarray(array, dtype=np.float64)
-        if not np.isfinite(uv_vis[int(index)]).all():
-            raise InputError(
-                f'annotation file "{path}" has a coordinate that is not finite '
-                f'in entry {index!r}'
-            )
+                f'annotation file "{path}": entry {index!r} is no number of an '
+                f'image with "uv_vis" ({error}); {expected}'
+            ) from error
     return uv_vis
 
 

@@ -45,6 +45,10 @@ class LoadWholeImage(LoadImage):
             content = fileio.get(path, backend_args=self.backend_args)
         except FileNotFoundError:
             raise InputError(f'image "{path}" does not exist') from None
+        except OSError as error:
+            raise InputError(
+                f'image "{path}" can not be read: {error.strerror}'
+            ) from error
         for beginning, ending in _ENDINGS.items():
             tail = content[-_ENDING_SEARCH_BYTES:]
             if content.startswith(beginning) and ending not in tail:
@@ -52,19 +56,19 @@ class LoadWholeImage(LoadImage):
                     f'image "{path}" is cut short ({len(content)} bytes). '
                     'Fetch it again.'
                 )
-        img = None
-        if content:
+        try:
             img = mmcv.imfrombytes(
                 content, flag=self.color_type, backend=self.imdecode_backend
             )
+        except cv2.error:  # Of an empty file, or of an image of absurd size.
+            img = None
         if img is None:
             raise InputError(
                 f'image "{path}" can not be decoded ({len(content)} bytes). '
                 'Fetch it again.'
             )
         results['img'] = img
-        results['img_shape'] = results['ori_shape'] = img.shape[:2]
-        return results
+        return super().transform(results)
 
 
 @TRANSFORMS.register_module()
@@ -117,9 +121,7 @@ class RandomRotatedSubCrop(BaseTransform):
             among those inside the crop.
     """
 
-    def __init__(
-        self, rotation: float, area: Tuple[float, float] = (0.6, 1.0)
-    ) -> None:
+    def __init__(self, rotation: float, area: Tuple[float, float] = (0.6, 1.0)) -> None:
         if not 0 < area[0] <= area[1] <= 1:
             raise ValueError(f'area must be a range within (0, 1], got {area}')
         self.rotation = rotation

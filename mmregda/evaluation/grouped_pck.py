@@ -75,6 +75,13 @@ class GroupedPCKAccuracy(PCKAccuracy):
             np.nextafter(np.float32(self.thr), np.float32(np.inf)),
             columns['bbox_size'],
         )
+        for name, indices in self.groups.items():
+            unknown = [i for i in indices if not 0 <= i < len(accuracy)]
+            if unknown:
+                raise InputError(
+                    f'GroupedPCKAccuracy: group "{name}" names the keypoints '
+                    f'{unknown}, but a sample has {len(accuracy)}, counted from 0'
+                )
         # It marks keypoints without a visible sample by -1.
         accuracy = np.where(accuracy < 0, np.nan, accuracy)
         return {name: _mean(accuracy[idx]) for name, idx in self.groups.items()}
