@@ -67,7 +67,8 @@ class LoadWholeImage(LoadImage):
                 f'image "{path}" can not be decoded ({len(content)} bytes). '
                 'Fetch it again.'
             )
-        results['img'] = img
+        # The library ignores this option for an image in memory.
+        results['img'] = img.astype(np.float32) if self.to_float32 else img
         return super().transform(results)
 
 
