@@ -218,7 +218,8 @@ def test_where_nothing_is_broken_nothing_changes(tmp_path):
         tmp_path,
         {
             'mmcv/ops.py': '',
-            'mmengine/runner/checkpoint.py': 'def get_torch_safe_globals(): ...',
+            'mmengine/runner/checkpoint.py': 'import numpy\n'
+            'def get_torch_safe_globals(): return [type(numpy.dtype("uint8"))]',
             'torchvision/__init__.py': '',
             'xtcocotools/_mask.py': '',
         },

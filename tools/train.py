@@ -20,6 +20,7 @@ from mmengine.config import Config, DictAction
 
 from mmregda import InputError, compat
 from mmregda.engine import train
+from mmregda.engine.distributed import init_processes_without_gpu
 
 
 def parse_args() -> argparse.Namespace:
@@ -81,8 +82,6 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.pretrain = dict(checkpoint=args.pretrained)
     if args.select_by_target_labels:
         cfg.default_hooks.checkpoint.save_best = 'target/PCK/Avg'
-    if args.launcher != 'none' and not torch.cuda.is_available():
-        cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = 'gloo'
     return cfg
 
 
@@ -103,6 +102,8 @@ def main() -> None:
     compat.refuse_unsafe_checkpoints()
     try:
         choose_device(args.device)
+        if args.launcher == 'pytorch':
+            init_processes_without_gpu()
         train(load_config(args))
     except InputError as error:
         sys.exit(f'error: {error}')

@@ -352,16 +352,20 @@ def register_checkpoint_classes() -> Optional[str]:
     """MMEngine cannot load what it saves: name its classes to the safe loader.
 
     From 2.6 on PyTorch unpickles only classes that it knows to be harmless,
-    and MMEngine up to 0.10.7 saves its log history and NumPy numbers beside
-    the weights, so that resuming fails.
+    and MMEngine saves its log history and NumPy numbers beside the weights, so
+    that resuming fails. Later releases name most of these classes themselves,
+    but not the numbers of MMPose's keypoint colours and weights, and so load
+    every checkpoint of MMPose unsafely after all.
     """
+    import numpy as np
     import torch
 
     if parse(torch.__version__) < (2, 6):
         return None
     checkpoint = importlib.import_module('mmengine.runner.checkpoint')
-    if hasattr(checkpoint, 'get_torch_safe_globals'):
-        return None  # later releases name them by themselves
+    named = getattr(checkpoint, 'get_torch_safe_globals', list)()
+    if type(np.dtype(np.uint8)) in named:
+        return None
     if not _allow_checkpoint_classes():
         return None
     return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List
 
+import torch
 import torch.distributed as dist
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import MODEL_WRAPPERS
@@ -57,6 +58,16 @@ class PlayerDistributedDataParallel(nn.Module):
     def test_step(self, data: dict) -> list:
         """Predict a test batch."""
         return self.module.test_step(data)
+
+
+def init_processes_without_gpu() -> None:
+    """Join the processes of ``torchrun`` over gloo.
+
+    MMEngine's launcher gives each process a GPU; on a machine without one it
+    must find the processes joined already.
+    """
+    if not torch.cuda.is_available() and not dist.is_initialized():
+        dist.init_process_group('gloo')
 
 
 def _average_gradients(optimizer: Any, *args: Any) -> None:

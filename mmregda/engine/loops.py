@@ -175,11 +175,12 @@ class DomainValLoop(BaseLoop):
         self.runner.call_hook('before_val_epoch')
         self.runner.model.eval()
         metrics: Dict[str, float] = {}
-        for self.domain, loop in self.loops.items():
+        for domain, loop in self.loops.items():
+            self.domain = domain
             for idx, data_batch in enumerate(loop.dataloader):
                 loop.run_iter(idx, data_batch)
             found = loop.evaluator.evaluate(len(loop.dataloader.dataset))
-            metrics.update({f'{self.domain}/{k}': v for k, v in found.items()})
+            metrics.update({f'{domain}/{k}': v for k, v in found.items()})
         self.domain = None
         self.runner.call_hook('after_val_epoch', metrics=metrics)
         self.runner.call_hook('after_val')

@@ -1,0 +1,304 @@
+"""Training from a config, end to end, on a small rendered pair."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import CODEC, ROOT, SIZE, tiny_model_config
+from mmengine.config import Config
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from mmregda import InputError
+from mmregda.engine import stages
+from mmregda.visualization import load_scalars
+
+SGD = dict(type='SGD', lr=0.01, momentum=0.9)
+
+
+def tiny_config(pair: Path, work_dir: Path, max_iters: int = 4, **changes) -> Config:
+    """The paper's config, with a tiny network, batches of 2 and few iterations."""
+    cfg = Config.fromfile(ROOT / 'configs/regda_rhd2h3d.py')
+    cfg.work_dir = str(work_dir)
+    cfg.pretrain = None
+    cfg.model = tiny_model_config()
+    loaders = [*cfg.train_dataloader.values(), *cfg.val_dataloader.values()]
+    for loader in loaders:
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+        dataset = loader.dataset
+        for transform in dataset.pipeline:
+            if transform.type == 'TopdownAffine':
+                transform.input_size = (SIZE, SIZE)
+            elif transform.type == 'GenerateTarget':
+                transform.encoder = CODEC
+        (dataset.get('dataset') or dataset).data_root = str(pair)
+    cfg.train_cfg.update(max_iters=max_iters, val_interval=max_iters)
+    cfg.default_hooks.checkpoint.update(interval=2, max_keep_ckpts=-1)
+    cfg.default_hooks.logger.interval = 2
+    cfg.custom_hooks[1].update(interval=2, num_samples=3)
+    cfg.merge_from_dict(changes)
+    return cfg
+
+
+def state_of(work_dir: Path, iteration: int) -> dict:
+    path = str(work_dir / f'iter_{iteration}.pth')
+    return CheckpointLoader.load_checkpoint(path, map_location='cpu')
+
+
+def assert_same_weights(a: dict, b: dict) -> None:
+    assert a['state_dict'].keys() == b['state_dict'].keys()
+    for name, tensor in a['state_dict'].items():
+        assert torch.equal(tensor, b['state_dict'][name]), name
+
+
+@pytest.fixture(scope='module')
+def trained(hand_pair, tmp_path_factory):
+    """A run of four iterations: its work directory and metrics."""
+    from mmengine.registry import init_default_scope
+
+    init_default_scope('mmpose')
+    work_dir = tmp_path_factory.mktemp('trained')
+    return work_dir, stages.train(tiny_config(hand_pair, work_dir))
+
+
+def test_validation_reports_each_domain_by_group(trained):
+    _, metrics = trained
+    for domain in ('source', 'target'):
+        for group in ('MCP', 'PIP', 'DIP', 'Fingertip', 'Avg'):
+            assert 0 <= metrics[f'{domain}/PCK/{group}'] <= 1
+        assert metrics[f'{domain}/EPE'] > 0
+        assert 0 <= metrics[f'{domain}/AUC'] <= 1
+
+
+def test_best_checkpoint_is_chosen_on_the_source(trained):
+    work_dir, _ = trained
+    assert list(work_dir.glob('best_source_PCK_Avg_iter_*.pth'))
+    assert not list(work_dir.glob('best_target*'))
+
+
+def test_statistics_of_both_regressors_are_logged_every_interval(trained):
+    work_dir, _ = trained
+    scalars = load_scalars(str(work_dir))
+    for domain in ('source', 'target'):
+        steps, f = scalars[f'statistics/{domain}/accuracy_f']
+        _, adversary = scalars[f'statistics/{domain}/accuracy_adversary']
+        _, difference = scalars[f'statistics/{domain}/accuracy_difference']
+        _, disagreement = scalars[f'statistics/{domain}/prediction_difference']
+        assert steps == [2, 4]
+        np.testing.assert_allclose(difference, np.subtract(f, adversary), atol=1e-6)
+        assert all(0 <= value <= 1 for value in disagreement)
+
+
+@pytest.mark.parametrize('name', ['sup', 'source', 'ground_false', 'ground_truth'])
+def test_each_loss_is_logged(trained, name):
+    work_dir, _ = trained
+    steps, values = load_scalars(str(work_dir))[f'loss_{name}']
+    assert steps == [2, 4]
+    assert all(0 < value < 100 for value in values)
+
+
+def test_target_pictures_show_truth_beside_prediction(trained):
+    import cv2
+
+    work_dir, _ = trained
+    pictures = sorted(work_dir.glob('*/vis_data/vis_image/target_*.png'))
+    assert len(pictures) == 2  # the whole test split of so small a pair
+    height, width = cv2.imread(str(pictures[0])).shape[:2]
+    assert width == 2 * height
+
+
+def test_adapted_checkpoint_is_an_ordinary_topdown_model(trained):
+    from mmengine.runner import load_checkpoint
+    from mmpose.registry import MODELS
+
+    work_dir, _ = trained
+    cfg = tiny_model_config()
+    cfg.pop('adaptation')
+    model = MODELS.build(dict(cfg, type='TopdownPoseEstimator'))
+    path = str(work_dir / 'iter_4.pth')
+    load_checkpoint(model, path, map_location='cpu', strict=False)
+    state = state_of(work_dir, 4)['state_dict']
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, state[name]), name
+
+
+def test_resumed_run_ends_where_the_uninterrupted_one_does(
+    hand_pair, trained, tmp_path, monkeypatch
+):
+    # Without this switch MMEngine would fall back to a loader that runs code.
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    work_dir, _ = trained
+    shutil.copy(work_dir / 'iter_2.pth', tmp_path)
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_2.pth'))
+    cfg = tiny_config(hand_pair, tmp_path, resume=True)
+    stages.train(cfg)
+    resumed, straight = state_of(tmp_path, 4), state_of(work_dir, 4)
+    counter = 'adaptation.warm_start.iteration'
+    assert resumed['state_dict'][counter] == 4
+    for player, state in straight['param_schedulers'].items():
+        assert resumed['param_schedulers'][player][0]['last_step'] == 4
+        assert state[0]['last_step'] == 4
+    assert resumed['optimizer'].keys() == {'feature_extractor', 'head', 'adversary'}
+
+
+@pytest.mark.parametrize('change', ['shuffled', 'deleted'])
+def test_training_is_bit_identical_whatever_the_targets_labels(
+    hand_pair, trained, tmp_path, change
+):
+    work_dir, _ = trained
+    pair = tmp_path / 'pair'
+    shutil.copytree(hand_pair, pair)
+    path = pair / 'H3D_crop' / 'annotation.json'
+    entries = json.loads(path.read_text())
+    labels = [entry['keypoint2d'] for entry in entries]
+    random.Random(1).shuffle(labels)
+    for entry, label in zip(entries, labels):
+        entry['keypoint2d'] = label if change == 'shuffled' else [[0.0, 0.0]] * 21
+        entry['keypoint3d'] = [[0.0, 0.0, 1.0]] * 21
+    path.write_text(json.dumps(entries))
+    other = tmp_path / 'run'
+    stages.train(tiny_config(pair, other))
+    assert_same_weights(state_of(work_dir, 4), state_of(other, 4))
+
+
+def test_another_seed_trains_other_weights(hand_pair, trained, tmp_path):
+    work_dir, _ = trained
+    stages.train(tiny_config(hand_pair, tmp_path, randomness=dict(seed=1)))
+    a, b = (state_of(d, 4)['state_dict'] for d in (work_dir, tmp_path))
+    name = 'head.final_layer.weight'
+    assert not torch.equal(a[name], b[name])
+
+
+def write_pretrain_config(cfg: Config, path: Path, max_iters: int = 2) -> None:
+    """Stage 1 of a tiny config, as a file."""
+    stage = Config.fromfile(ROOT / 'configs/source_only_rhd2h3d.py')
+    stage.train_dataloader = dict(cfg.train_dataloader.source)
+    stage.val_dataloader = cfg.val_dataloader
+    stage.model = tiny_model_config()
+    stage.model.type = 'TopdownPoseEstimator'
+    stage.model.pop('adaptation')
+    # Stage 1's head is a lone 1x1 convolution.
+    stage.model.head.update(conv_out_channels=None, conv_kernel_sizes=None)
+    stage.train_cfg.update(max_iters=max_iters, val_interval=max_iters)
+    stage.dump(str(path))
+
+
+def test_pretraining_is_run_once_and_gives_psi_alone(hand_pair, tmp_path):
+    cfg_path = tmp_path / 'pretrain.py'
+    cfg = tiny_config(hand_pair, tmp_path / 'runs' / 'regda', max_iters=1)
+    write_pretrain_config(cfg, cfg_path)
+    cfg.pretrain = dict(config=str(cfg_path))
+    cfg.default_hooks.checkpoint.update(interval=1)
+    # No step: what is saved is what training started from.
+    for player in ('feature_extractor', 'head', 'adversary'):
+        cfg.optim_wrapper[player].optimizer.lr = 0.0
+    stages.train(cfg.copy())
+    kept = tmp_path / 'runs' / 'pretrain' / 'source_only.pth'
+    source_only = torch.load(kept, weights_only=True)['state_dict']
+    started = state_of(tmp_path / 'runs' / 'regda', 1)['state_dict']
+    for name, tensor in source_only.items():
+        if name.startswith(('backbone.', 'neck.')) and 'running' not in name:
+            if 'num_batches' not in name:
+                assert torch.equal(started[name], tensor), name
+    # The final layers have one shape, yet f starts anew.
+    name = 'head.final_layer.weight'
+    assert started[name].shape == source_only[name].shape
+    assert not torch.equal(started[name], source_only[name])
+
+    modified = kept.stat().st_mtime_ns
+    cfg.work_dir = str(tmp_path / 'runs' / 'again')
+    stages.train(cfg.copy())
+    assert kept.stat().st_mtime_ns == modified, 'stage 1 was run a second time'
+
+    write_pretrain_config(cfg, cfg_path, max_iters=3)
+    with pytest.raises(InputError, match='another config'):
+        stages.train(cfg.copy())
+
+
+def test_missing_pretrained_checkpoint_is_named(hand_pair, tmp_path):
+    cfg = tiny_config(hand_pair, tmp_path)
+    cfg.pretrain = dict(checkpoint=str(tmp_path / 'nowhere.pth'))
+    with pytest.raises(InputError, match='nowhere.pth'):
+        stages.train(cfg)
+
+
+def test_keypoints_that_do_not_fit_the_head_are_refused(hand_pair, tmp_path):
+    cfg = tiny_config(hand_pair, tmp_path)
+    cfg.model.head.out_channels = 16
+    with pytest.raises(InputError, match='out_channels=16.*21 keypoints'):
+        stages.train(cfg)
+
+
+def test_dataset_smaller_than_a_batch_is_refused(hand_pair, tmp_path):
+    cfg = tiny_config(hand_pair, tmp_path)
+    source = cfg.train_dataloader.source
+    source.update(batch_size=1000, sampler=dict(type='DefaultSampler', shuffle=True))
+    with pytest.raises(InputError, match='do not fill one batch'):
+        stages.train(cfg)
+
+
+def test_shorter_domain_starts_over(hand_pair):
+    from torch.utils.data import DataLoader
+
+    from mmregda.engine.loops import DomainDataloaders
+
+    pair = DomainDataloaders(
+        dict(source=DataLoader(range(5)), target=DataLoader(range(100, 102)))
+    )
+    drawn = [next_batch for next_batch, _ in zip(pair, range(6))]
+    assert [int(batch['source']) for batch in drawn] == [0, 1, 2, 3, 4, 0]
+    assert [int(b['target']) for b in drawn] == [100, 101, 100, 101, 100, 101]
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason='mixed precision of MMEngine needs a GPU'
+)
+def test_bf16_training_steps_all_players(hand_pair, tmp_path):
+    amp = dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=1.0)
+    cfg = tiny_config(hand_pair, tmp_path, max_iters=2)
+    for player in ('feature_extractor', 'head', 'adversary'):
+        cfg.optim_wrapper[player].update(amp)
+    stages.train(cfg)
+    weights = state_of(tmp_path, 2)['state_dict']
+    assert all(torch.isfinite(t).all() for t in weights.values())
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='a shell script')
+def test_processes_hold_identical_weights(hand_pair, tmp_path):
+    """Two processes over gloo: parameters and buffers agree, and moved."""
+    cfg = tiny_config(hand_pair, tmp_path / 'run', max_iters=2)
+    cfg.visualizer.vis_backends = []
+    cfg.custom_hooks = [dict(type='RankStateHook')]
+    cfg.custom_imports = dict(imports=['mmregda', 'rank_state_hook'])
+    cfg.dump(str(tmp_path / 'cfg.py'))
+    (tmp_path / 'rank_state_hook.py').write_text(
+        'import os, torch\n'
+        'from mmengine.hooks import Hook\n'
+        'from mmpose.registry import HOOKS\n'
+        '@HOOKS.register_module()\n'
+        'class RankStateHook(Hook):\n'
+        '    def after_train(self, runner):\n'
+        '        path = os.path.join(runner.work_dir, '
+        'f"rank{os.environ[\'RANK\']}.pth")\n'
+        '        torch.save(runner.model.module.state_dict(), path)\n'
+    )
+    command = [
+        *(sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2'),
+        *('--master_port=29511', str(ROOT / 'tools/train.py')),
+        *(str(tmp_path / 'cfg.py'), '--launcher', 'pytorch'),
+    ]
+    env = dict(os.environ, PYTHONPATH=str(tmp_path), OMP_NUM_THREADS='1')
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    states = [torch.load(tmp_path / f'run/rank{r}.pth') for r in (0, 1)]
+    assert states[0].keys() == states[1].keys()
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name]), name
