@@ -50,7 +50,7 @@ def config(kind, root):
     if kind == 'h3d':
         return dict(type='H3DDataset', data_root=str(root), split='train')
     return dict(
-        type='FreiHandDataset',
+        type='CocoDataset',
         metainfo=HAND21,
         data_root=str(root),
         ann_file='coco.json',
@@ -234,6 +234,7 @@ def test_what_enters_the_pipeline_is_free_of_labels(root, kind):
     dataset = unlabeled(kind, root)
     labeled = dataset.dataset.get_data_info(0)
     assert {'keypoints', 'keypoints_visible'} <= set(labeled)
+    assert ('raw_ann_info' in labeled) == (kind == 'coco')
     for i in range(len(dataset)):
         assert set(dataset.get_data_info(i)) <= LABEL_FREE
 
