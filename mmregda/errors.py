@@ -8,3 +8,8 @@ class InputError(RuntimeError):
     to do. The command-line tools print it without a traceback; everything
     that is *not* an ``InputError`` is a bug and keeps its traceback.
     """
+
+
+def message_of(error: InputError) -> str:
+    """The message, without the traceback that a data worker puts before it."""
+    return str(error).rsplit('InputError: ', 1)[-1].strip()

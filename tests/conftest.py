@@ -76,7 +76,7 @@ def tiny_model_config(num_keypoints: int = 21, **adaptation) -> dict:
         ),
         train_cfg=dict(compute_acc=False),
         test_cfg=dict(flip_test=False),
-        adaptation=dict(type='RegDA') if not adaptation else adaptation,
+        adaptation=adaptation or dict(type='RegDA'),
     )
 
 

@@ -34,6 +34,7 @@ from mmregda import InputError, compat
 from mmregda.datasets.synthetic import write_hand_pair
 from mmregda.engine import train
 from mmregda.engine.hooks import quiet_console
+from mmregda.errors import message_of
 from mmregda.visualization import load_scalars, predict_samples, write_report
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'quickstart'
@@ -70,7 +71,9 @@ def main() -> None:
     compat.refuse_unsafe_checkpoints()
     try:
         run(args)
-    except (InputError, FileExistsError) as error:
+    except InputError as error:
+        sys.exit(f'error: {message_of(error)}')
+    except FileExistsError as error:
         sys.exit(f'error: {error}')
 
 

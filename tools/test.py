@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mmregda import InputError, compat
+from mmregda.errors import message_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -75,7 +76,7 @@ def main() -> None:
         cfg.work_dir = args.work_dir or f'work_dirs/{name}/test'
         print_table(evaluate(cfg, args.checkpoint, args.domain))
     except InputError as error:
-        sys.exit(f'error: {error}')
+        sys.exit(f'error: {message_of(error)}')
 
 
 if __name__ == '__main__':

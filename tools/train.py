@@ -21,6 +21,7 @@ from mmengine.config import Config, DictAction
 from mmregda import InputError, compat
 from mmregda.engine import train
 from mmregda.engine.distributed import init_processes_without_gpu
+from mmregda.errors import message_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -106,7 +107,7 @@ def main() -> None:
             init_processes_without_gpu()
         train(load_config(args))
     except InputError as error:
-        sys.exit(f'error: {error}')
+        sys.exit(f'error: {message_of(error)}')
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-max_iters = 1000
+max_iters = 600
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(paramwise_cfg=None)
 # The paper's milestones, 45 and 60 epochs of 70, at this length.

@@ -52,9 +52,7 @@ def test_paramwise_config_knows_the_backbone_by_name(model):
     constructor = PlayerOptimWrapperConstructor(three_players(feature_extractor=psi))
     groups = constructor(model)['feature_extractor'].optimizer.param_groups
     rates = {id(p): group['lr'] for group in groups for p in group['params']}
-    assert all(
-        rates[id(p)] == pytest.approx(0.01) for p in model.backbone.parameters()
-    )
+    assert all(rates[id(p)] == pytest.approx(0.01) for p in model.backbone.parameters())
     assert all(rates[id(p)] == pytest.approx(0.1) for p in model.neck.parameters())
 
 

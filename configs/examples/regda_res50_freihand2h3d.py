@@ -1,0 +1,33 @@
+# Adaptation added to a config of MMPose's own: FreiHAND, as MMPose trains on
+# it, is the labelled source, a folder in the layout of H3D the target.
+_base_ = [
+    'mmpose::hand_2d_keypoint/topdown_heatmap/freihand2d/'
+    'td-hm_res50_8xb64-100e_freihand2d-224x224.py'
+]
+custom_imports = dict(imports=['mmregda'])
+
+model = dict(
+    type='DomainAdaptiveTopdown',
+    adaptation=dict(type='RegDA'),
+    head=dict(loss=dict(_delete_=True, type='KeypointKLLoss')),
+)
+target = dict(
+    type='UnlabeledDataset',
+    dataset=dict(type='H3DDataset', data_root='data/H3D_crop'),
+    pipeline=[dict(type='LoadWholeImage'), dict(type='WholeImageBox')]
+    # MMPose's crop, rotation and scale; all that makes or flips labels is left out.
+    + [_base_.train_pipeline[i] for i in (1, 3, 4, 6)],
+)
+source_loader = _base_.train_dataloader
+target_loader = {**_base_.train_dataloader, 'dataset': target}
+train_dataloader = dict(_delete_=True, source=source_loader, target=target_loader)
+train_cfg = dict(
+    _delete_=True, type='DomainAdaptTrainLoop', max_iters=15000, val_interval=500
+)
+adam = dict(optimizer=dict(type='Adam', lr=5e-4))
+optim_wrapper = dict(
+    _delete_=True,
+    constructor='PlayerOptimWrapperConstructor',
+    **dict(feature_extractor=adam, head=adam, adversary=adam),
+)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))
