@@ -32,14 +32,14 @@ from rich.table import Table
 
 from mmregda import InputError, compat
 from mmregda.datasets.synthetic import write_hand_pair
-from mmregda.engine import train
-from mmregda.engine.hooks import quiet_console
+from mmregda.engine import pretrain, train
+from mmregda.engine.runner import quiet_console
 from mmregda.errors import message_of
 from mmregda.visualization import load_scalars, predict_samples, write_report
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'quickstart'
-STAGES = dict(
-    pretrain='the checkpoint both start from',
+LABELS = dict(
+    pretrained='the checkpoint both start from',
     source_only='source only, continued',
     regda='RegDA',
     oracle='oracle (labelled target)',
@@ -79,6 +79,7 @@ def main() -> None:
 
 def run(args: argparse.Namespace) -> None:
     console = Console()
+    quiet_console(MMLogger.get_current_instance())
     seconds = {}
     work_dir = Path(args.work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -92,14 +93,17 @@ def run(args: argparse.Namespace) -> None:
 
     console.print('[bold]2[/] Training: on the source, then on to the target')
     metrics = {}
-    names = [name for name in STAGES if args.oracle or name != 'oracle']
+    with timed(seconds, 'pretrain'):
+        _, metrics['pretrained'] = pretrain(
+            load_config('pretrain', work_dir, args.seed)
+        )
+    names = ['source_only', 'regda'] + ['oracle'] * args.oracle
     for name in names:
         with timed(seconds, name):
             metrics[name] = train(load_config(name, work_dir, args.seed))
 
     console.print('[bold]3[/] What it was worth')
-    results = {name: by_domain(metrics[name]) for name in names}
-    results['pretrained'] = results.pop('pretrain')
+    results = {name: by_domain(metrics[name]) for name in [*names, 'pretrained']}
     results['seconds'] = {key: round(value, 1) for key, value in seconds.items()}
     results['seed'] = args.seed
     write_json(work_dir / 'results.json', results)
@@ -120,8 +124,6 @@ def timed(seconds: dict, name: str):
 
 
 def load_config(name: str, work_dir: Path, seed: int) -> Config:
-    # Each stage shows a progress bar; its log is in its work directory.
-    quiet_console(MMLogger.get_current_instance())
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     cfg.work_dir = str(work_dir / name)
     cfg.randomness = dict(seed=seed)
@@ -151,8 +153,7 @@ def print_table(console: Console, results: dict) -> str:
     groups = list(results['regda']['target'])
     for column in ('', *groups, 'Avg on the source'):
         table.add_column(column, justify='left' if not column else 'right')
-    for key, label in STAGES.items():
-        key = 'pretrained' if key == 'pretrain' else key
+    for key, label in LABELS.items():
         if key in results:
             row = results[key]
             values = [row['target'][group] for group in groups]
@@ -175,8 +176,8 @@ def draw(work_dir: Path, title: str, seed: int) -> None:
         # Evenly spaced over the test set: nobody has chosen them.
         indices = np.linspace(0, len(dataset) - 1, NUM_DRAWN).round().astype(int)
         checkpoint = (Path(cfg.work_dir) / 'last_checkpoint').read_text().strip()
-        samples[STAGES[name]] = predict_samples(cfg.model, checkpoint, dataset, indices)
-        curves[STAGES[name]] = load_scalars(cfg.work_dir)
+        samples[LABELS[name]] = predict_samples(cfg.model, checkpoint, dataset, indices)
+        curves[LABELS[name]] = load_scalars(cfg.work_dir)
     write_report(
         work_dir / 'report.png', title, samples, curves, metainfo=dataset.metainfo
     )

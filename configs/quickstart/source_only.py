@@ -25,6 +25,8 @@ model = dict(
     head=dict(conv_out_channels=(64,), conv_kernel_sizes=(3,)),
     adaptation=_base_.adaptation,
 )
+# One progress bar in place of the log, which is in the work directory.
+runner_type = 'QuietRunner'
 custom_hooks = [
     dict(
         type='ProgressBarHook',

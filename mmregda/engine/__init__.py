@@ -8,8 +8,9 @@ from mmregda.engine.hooks import (
 )
 from mmregda.engine.loops import DomainAdaptTrainLoop, DomainValLoop
 from mmregda.engine.optim_wrapper_constructor import PlayerOptimWrapperConstructor
+from mmregda.engine.runner import QuietRunner
 from mmregda.engine.schedulers import InverseDecayLR
-from mmregda.engine.stages import train
+from mmregda.engine.stages import pretrain, train
 
 __all__ = [
     'DisparityStatisticsHook',
@@ -20,5 +21,7 @@ __all__ = [
     'PlayerDistributedDataParallel',
     'PlayerOptimWrapperConstructor',
     'ProgressBarHook',
+    'QuietRunner',
+    'pretrain',
     'train',
 ]

@@ -5,28 +5,25 @@ from __future__ import annotations
 import hashlib
 import os
 from glob import glob
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmregda.errors import InputError
-
-PRETRAINED_NAME = 'source_only.pth'
-"""str: The finished weights of a pretraining stage, in its work directory."""
 
 
 def train(cfg: Config) -> Dict[str, float]:
     """Train as a config says, its pretraining first.
 
     A config with ``pretrain = dict(config='source_only_rhd2h3d.py')`` starts
-    from the feature extractor that this other config trains on the source. If
-    those weights are there from an earlier run, they are used as they are;
-    else they are trained now. The heads start anew.
+    from the feature extractor that this other config trains on the source (see
+    :func:`pretrain`). The heads start anew.
 
     ``pretrain`` knows the keys
 
@@ -44,15 +41,41 @@ def train(cfg: Config) -> Dict[str, float]:
         ``source/PCK/Avg``.
 
     Raises:
-        InputError: If the pretrained weights belong to another config, or if
-            what the config asks for is missing.
+        InputError: If what the config asks for is missing.
     """
-    pretrain = cfg.get('pretrain')
     # A run that is resumed has its weights in its own checkpoint.
-    if pretrain and not cfg.get('resume'):
-        checkpoint = pretrain.get('checkpoint') or _pretrain(cfg)
+    if cfg.get('pretrain') and not cfg.get('resume'):
+        checkpoint = cfg.pretrain.get('checkpoint')
+        if not checkpoint:
+            checkpoint, _ = pretrain(load_pretrain_config(cfg))
         start_from(cfg, checkpoint)
     return run(cfg)
+
+
+def pretrain(cfg: Config) -> Tuple[str, Dict[str, float]]:
+    """Train source-only weights, unless they are there already.
+
+    They are kept in ``cfg.work_dir`` as ``source_only_{fingerprint}.pth``,
+    with a fingerprint of all that they depend on: model, data, schedule and
+    seed. So every method finds the same weights, and after a change of the
+    config none finds those of before.
+
+    Args:
+        cfg (Config): The config of the pretraining, with ``work_dir`` set.
+
+    Returns:
+        tuple[str, dict[str, float]]: The file, and the metrics of the last
+        validation.
+    """
+    path = os.path.join(cfg.work_dir, f'source_only_{_fingerprint(cfg)}.pth')
+    if not os.path.isfile(path):
+        print_log(f'Pretraining on the source; keeping {path}', logger='current')
+        metrics = run(cfg)
+        if is_main_process():
+            _keep_weights(_best_or_last(cfg.work_dir), path, metrics)
+        barrier()
+    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    return path, checkpoint['meta']['metrics']
 
 
 def run(cfg: Config) -> Dict[str, float]:
@@ -60,7 +83,7 @@ def run(cfg: Config) -> Dict[str, float]:
     # The visualizer is a singleton by its name; each stage has its own.
     if cfg.get('visualizer'):
         cfg.visualizer.pop('name', None)
-    runner = Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.train()
     scalars = runner.message_hub.log_scalars
     return {
@@ -92,28 +115,6 @@ def start_from(cfg: Config, checkpoint: str) -> None:
             )
 
 
-def _pretrain(cfg: Config) -> str:
-    """Train the source-only weights unless they are there; return their file."""
-    stage = load_pretrain_config(cfg)
-    path = os.path.join(stage.work_dir, PRETRAINED_NAME)
-    fingerprint = _fingerprint(stage)
-    if os.path.isfile(path):
-        meta = CheckpointLoader.load_checkpoint(path, map_location='cpu')['meta']
-        if meta.get('fingerprint') != fingerprint:
-            raise InputError(
-                f'"{path}" was trained with another config than '
-                f'{stage.filename} is now. Delete it to train anew, or set '
-                f'pretrain.checkpoint={path} to start from it all the same.'
-            )
-        print_log(f'Source-only weights found: {path}', logger='current')
-        return path
-    run(stage)
-    if is_main_process():
-        _keep_weights(_last_or_best(stage.work_dir), path, fingerprint)
-    barrier()
-    return path
-
-
 def load_pretrain_config(cfg: Config) -> Config:
     """The config of a config's pretraining stage, ready to run."""
     path = cfg.pretrain.config
@@ -143,7 +144,7 @@ def _fingerprint(cfg: Config) -> str:
         'randomness',
     )
     relevant = {key: cfg.get(key) for key in keys}
-    return hashlib.sha256(repr(_plain(relevant)).encode()).hexdigest()
+    return hashlib.sha256(repr(_plain(relevant)).encode()).hexdigest()[:8]
 
 
 def _plain(value: Any) -> Any:
@@ -155,19 +156,19 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _last_or_best(work_dir: str) -> str:
-    best = sorted(glob(os.path.join(work_dir, 'best_*.pth')), key=os.path.getmtime)
+def _best_or_last(work_dir: str) -> str:
+    best = glob(os.path.join(work_dir, 'best_*.pth'))
     if best:
-        return best[-1]
+        return max(best, key=os.path.getmtime)
     with open(os.path.join(work_dir, 'last_checkpoint'), encoding='utf-8') as file:
         return file.read().strip()
 
 
-def _keep_weights(checkpoint: str, path: str, fingerprint: str) -> None:
+def _keep_weights(checkpoint: str, path: str, metrics: Dict[str, float]) -> None:
     """Write a checkpoint's weights as a file that is whole or not there."""
-    state_dict = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')[
-        'state_dict'
-    ]
+    whole = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     partial = f'{path}.partial'
-    torch.save(dict(state_dict=state_dict, meta=dict(fingerprint=fingerprint)), partial)
+    torch.save(
+        dict(state_dict=whole['state_dict'], meta=dict(metrics=metrics)), partial
+    )
     os.replace(partial, path)

@@ -1,6 +1,6 @@
 """Hooks."""
 
-from mmregda.engine.hooks.progress_hook import ProgressBarHook, quiet_console
+from mmregda.engine.hooks.progress_hook import ProgressBarHook
 from mmregda.engine.hooks.statistics_hook import DisparityStatisticsHook
 from mmregda.engine.hooks.visualization_hook import DomainVisualizationHook
 
@@ -8,5 +8,4 @@ __all__ = [
     'DisparityStatisticsHook',
     'DomainVisualizationHook',
     'ProgressBarHook',
-    'quiet_console',
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Optional
 
 from mmengine.dist import master_only
@@ -21,9 +20,10 @@ from rich.progress import (
 
 @HOOKS.register_module()
 class ProgressBarHook(Hook):
-    """Shows training as one progress bar in place of the scrolling log.
+    """Shows training as one progress bar.
 
-    The log file still gets every line; the console gets the bar, and warnings.
+    It takes the place of the scrolling log with
+    ``runner_type = 'QuietRunner'`` in the config.
 
     Args:
         title (str): What is being trained.
@@ -40,8 +40,7 @@ class ProgressBarHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        """Take over the console."""
-        quiet_console(runner.logger)
+        """Show the bar."""
         self._progress = Progress(
             TextColumn('{task.description}'),
             BarColumn(),
@@ -71,12 +70,5 @@ class ProgressBarHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        """Leave the console."""
+        """Leave the bar as it is."""
         self._progress.stop()
-
-
-def quiet_console(logger: logging.Logger) -> None:
-    """Leave warnings and errors on the console; log files get everything."""
-    for handler in logger.handlers:
-        if type(handler) is logging.StreamHandler:
-            handler.setLevel(logging.WARNING)

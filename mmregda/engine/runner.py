@@ -1,0 +1,33 @@
+"""A runner that leaves the console to a progress bar."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from mmengine.logging import MMLogger
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+
+@RUNNERS.register_module()
+class QuietRunner(Runner):
+    """MMEngine's runner, with errors alone on the console.
+
+    The log file gets every line, from the first on. Set
+    ``runner_type = 'QuietRunner'`` in a config that shows its progress with
+    :class:`~mmregda.engine.hooks.ProgressBarHook`.
+    """
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """Build the logger, as MMEngine calls it before all else."""
+        logger = super().build_logger(*args, **kwargs)
+        quiet_console(logger)
+        return logger
+
+
+def quiet_console(logger: logging.Logger) -> None:
+    """Leave errors on the console; log files get everything."""
+    for handler in logger.handlers:
+        if type(handler) is logging.StreamHandler:
+            handler.setLevel(logging.ERROR)
