@@ -7,15 +7,17 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-max_iters = 600
+max_iters = 900
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-# From scratch and in so few iterations Adam gets further than the paper's SGD.
-optim_wrapper = dict(
-    _delete_=True, optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-4)
-)
+optim_wrapper = dict(paramwise_cfg=None)
+# The paper's milestones, 45 and 60 epochs of 70, at this length.
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, end=50, by_epoch=False),
-    dict(type='CosineAnnealingLR', begin=50, end=max_iters, by_epoch=False),
+    dict(
+        type='MultiStepLR',
+        milestones=[max_iters * 45 // 70, max_iters * 60 // 70],
+        gamma=0.1,
+        by_epoch=False,
+    )
 ]
 train_dataloader = dict(_delete_=True, **_base_.labeled_source_loader)
 # One progress bar in place of the log, which is in the work directory.

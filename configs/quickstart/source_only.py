@@ -10,7 +10,7 @@ _base_ = [
 
 pretrain = dict(config='pretrain.py')
 
-max_iters = 250
+max_iters = 400
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 train_dataloader = dict(target=None)
 # The paper's decay and warm start, set for 15,000 iterations, at this length.

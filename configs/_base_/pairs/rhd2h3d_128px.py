@@ -1,4 +1,5 @@
-# The same pair at 128x128 pixels, for small networks.
+# The same pair at 128x128 pixels and in batches of 16, for small networks and
+# short training: at equal cost, more and smaller steps learn more.
 _base_ = ['./rhd2h3d.py']
 
 labeled_source_loader = _base_.labeled_source_loader
@@ -21,6 +22,8 @@ for loader in (
             )
     # Two cores: one worker for each domain, beside the training itself.
     loader.num_workers = 1
+    if loader.sampler.type == 'InfiniteSampler':
+        loader.batch_size = 16
 del loader, transform
 
 train_dataloader = dict(source=labeled_source_loader, target=unlabeled_target_loader)

@@ -1,0 +1,126 @@
+"""The commands as a user types them: what they say, and when."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import CODEC, ROOT, SIZE, tiny_model_config
+from mmengine.config import Config
+
+
+def run_tool(name, *arguments, **env):
+    command = [sys.executable, str(ROOT / 'tools' / name), *map(str, arguments)]
+    return subprocess.run(
+        command,
+        env=dict(os.environ, **env),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def assert_one_message(done, *parts):
+    """It failed with a message and no traceback."""
+    assert done.returncode == 1
+    assert 'Traceback' not in done.stderr, done.stderr[-2000:]
+    last = done.stderr[done.stderr.index('error: ') :]
+    for part in parts:
+        assert part in last, last
+
+
+@pytest.fixture(scope='module')
+def tiny_file(hand_pair, tmp_path_factory):
+    """A config file that trains for two iterations."""
+    cfg = Config.fromfile(ROOT / 'configs/regda_rhd2h3d.py')
+    cfg.pretrain = None
+    cfg.model = tiny_model_config()
+    for loader in (*cfg.train_dataloader.values(), *cfg.val_dataloader.values()):
+        loader.update(batch_size=2, num_workers=1, persistent_workers=False)
+        dataset = loader.dataset
+        for transform in dataset.pipeline:
+            if transform.type == 'TopdownAffine':
+                transform.input_size = (SIZE, SIZE)
+            elif transform.type == 'GenerateTarget':
+                transform.encoder = CODEC
+        (dataset.get('dataset') or dataset).data_root = str(hand_pair)
+    cfg.train_cfg.update(max_iters=2, val_interval=2)
+    cfg.default_hooks.checkpoint.interval = 1
+    cfg.custom_hooks = []
+    path = tmp_path_factory.mktemp('config') / 'tiny.py'
+    cfg.dump(str(path))
+    return path
+
+
+def test_trained_model_is_evaluated_on_the_domain_asked_for(tiny_file, tmp_path):
+    done = run_tool('train.py', tiny_file, '--work-dir', tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    checkpoint = tmp_path / 'iter_2.pth'
+    done = run_tool(
+        'test.py', tiny_file, checkpoint, '--domain', 'target', '--work-dir', tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    table = done.stdout[done.stdout.rindex('metrics (PCK') :]
+    assert 'Fingertip' in table and 'EPE' in table
+    assert 'target' in table and 'source' not in table
+
+
+def test_missing_dataset_is_named_before_training(tmp_path):
+    done = run_tool(
+        'train.py',
+        ROOT / 'configs/quickstart/regda.py',
+        '--work-dir',
+        tmp_path / 'regda',
+        RHD_ROOT=str(tmp_path / 'nowhere'),
+        H3D_ROOT=str(tmp_path / 'nowhere'),
+    )
+    assert_one_message(done, str(tmp_path / 'nowhere'), 'anno_training.pickle', 'https')
+    assert not list(tmp_path.rglob('*.pth'))
+
+
+def test_truncated_image_is_named_though_a_worker_met_it(
+    tiny_file, hand_pair, tmp_path
+):
+    import shutil
+
+    pair = tmp_path / 'pair'
+    shutil.copytree(hand_pair, pair)
+    for path in (pair / 'RHD_published_v2/training/color').iterdir():
+        path.write_bytes(path.read_bytes()[:-100])
+    cfg = Config.fromfile(tiny_file)
+    cfg.train_dataloader.source.dataset.data_root = str(pair)
+    cfg.dump(str(tmp_path / 'cut.py'))
+    done = run_tool('train.py', tmp_path / 'cut.py', '--work-dir', tmp_path / 'run')
+    assert_one_message(done, '.png', 'is cut short')
+    assert 'Original Traceback' not in done.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_missing_gpu_is_said_where_one_was_asked_for(tiny_file):
+    done = run_tool('train.py', tiny_file, '--device', 'cuda')
+    assert_one_message(done, '--device cpu')
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_missing_config_is_named(tool):
+    arguments = ['nowhere.py'] + ['weights.pth'] * (tool == 'test.py')
+    assert_one_message(run_tool(tool, *arguments), 'nowhere.py')
+
+
+def test_missing_checkpoint_is_named(tiny_file):
+    assert_one_message(run_tool('test.py', tiny_file, 'nowhere.pth'), 'nowhere.pth')
+
+
+def test_hostile_checkpoint_runs_nothing(tiny_file, tmp_path):
+    proof = tmp_path / 'proof'
+
+    class Hostile:
+        def __reduce__(self):
+            return os.mkdir, (str(proof),)
+
+    path = tmp_path / 'hostile.pth'
+    torch.save(dict(state_dict=Hostile()), path)
+    done = run_tool('test.py', tiny_file, path, '--work-dir', tmp_path)
+    assert done.returncode != 0
+    assert not proof.exists()
