@@ -31,7 +31,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--work-dir',
-        help='where checkpoints and logs go (default: work_dirs/<config name>)',
+        help='where checkpoints and logs go (default: work_dirs/<config name>); '
+        'the weights of pretraining go into a folder beside it',
     )
     parser.add_argument(
         '--resume', action='store_true', help='go on from the last checkpoint'
@@ -43,7 +44,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, help='overrides randomness.seed')
     parser.add_argument(
-        '--device', choices=('auto', 'cpu', 'cuda'), default='auto', help='(auto)'
+        '--device',
+        choices=('auto', 'cuda'),
+        default='auto',
+        help='cuda: stop if there is no GPU (auto: go on without)',
     )
     parser.add_argument(
         '--select-by-target-labels',
@@ -55,7 +59,8 @@ def parse_args() -> argparse.Namespace:
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='overrides, key=value; model.backbone.depth=50 and the like',
+        help='overrides, key=value; those of the pretraining are '
+        'pretrain.options.key=value',
     )
     parser.add_argument(
         '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none'
@@ -86,14 +91,12 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def choose_device(device: str) -> None:
-    """Must run before anything asks CUDA for its devices."""
-    if device == 'cpu':
-        os.environ['CUDA_VISIBLE_DEVICES'] = ''
-    elif device == 'cuda' and not torch.cuda.is_available():
+def require_cuda() -> None:
+    if not torch.cuda.is_available():
         raise InputError(
-            f'--device cuda: torch {torch.__version__} sees no CUDA device. Use '
-            '--device cpu, or install a CUDA build of torch.'
+            f'--device cuda: torch {torch.__version__} sees no CUDA device. '
+            'Install a CUDA build of torch, or leave --device out to go on '
+            'without.'
         )
 
 
@@ -102,7 +105,8 @@ def main() -> None:
     # Data files are not trusted, and checkpoints are data.
     compat.refuse_unsafe_checkpoints()
     try:
-        choose_device(args.device)
+        if args.device == 'cuda':
+            require_cuda()
         if args.launcher == 'pytorch':
             init_processes_without_gpu()
         train(load_config(args))

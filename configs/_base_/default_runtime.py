@@ -5,7 +5,7 @@ default_scope = 'mmpose'
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50),
+    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     # The labels of the target are not ours to look at: the best checkpoint is
     # the best on the source.

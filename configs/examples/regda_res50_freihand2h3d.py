@@ -13,7 +13,7 @@ model = dict(
 )
 target = dict(
     type='UnlabeledDataset',
-    dataset=dict(type='H3DDataset', data_root='data/H3D_crop'),
+    dataset=dict(type='H3DDataset', data_root='data/H3D_crop', labeled=False),
     pipeline=[dict(type='LoadWholeImage'), dict(type='WholeImageBox')]
     # MMPose's crop, rotation and scale; all that makes or flips labels is left out.
     + [_base_.train_pipeline[i] for i in (1, 3, 4, 6)],
@@ -24,10 +24,9 @@ train_dataloader = dict(_delete_=True, source=source_loader, target=target_loade
 train_cfg = dict(
     _delete_=True, type='DomainAdaptTrainLoop', max_iters=15000, val_interval=500
 )
-adam = dict(optimizer=dict(type='Adam', lr=5e-4))
-optim_wrapper = dict(
-    _delete_=True,
-    constructor='PlayerOptimWrapperConstructor',
-    **dict(feature_extractor=adam, head=adam, adversary=adam),
-)
+# MMPose's optimiser, one for each player.
+optim_wrapper = dict(constructor='PlayerOptimWrapperConstructor')
+param_scheduler = [dict(type='InverseDecayLR', by_epoch=False)]
+model_wrapper_cfg = dict(type='PlayerDistributedDataParallel')
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))
+log_processor = dict(by_epoch=False)

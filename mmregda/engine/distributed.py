@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 import torch
 import torch.distributed as dist
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODEL_WRAPPERS
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
@@ -19,17 +19,15 @@ class PlayerDistributedDataParallel(nn.Module):
     An iteration goes backward several times, each time for some players only,
     and reuses features between them. ``DistributedDataParallel`` expects one
     forward and one backward pass of everything. Here the gradients of a player
-    are averaged over the processes when its optimiser steps, in one message,
-    and the buffers are those of the first process after every iteration. So
+    are averaged over the processes just before its optimiser clips and steps,
+    in one message, and the buffers are those of the first process after every iteration. So
     all processes hold the same parameters and buffers after every iteration.
 
     Args:
         module (nn.Module): The model, on its device.
-        **kwargs: Accepted for MMEngine, which gives ``device_ids`` and
-            ``broadcast_buffers``; not used.
     """
 
-    def __init__(self, module: nn.Module, **kwargs: Any) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
         self._averaging = False
@@ -45,7 +43,9 @@ class PlayerDistributedDataParallel(nn.Module):
         """One iteration, with gradients averaged over the processes."""
         if not self._averaging:
             for wrapper in optim_wrapper.values():
-                wrapper.optimizer.register_step_pre_hook(_average_gradients)
+                # Before clipping, and before a gradient scaler looks for
+                # overflow, so that all processes see the same.
+                wrapper.step = _averaging_first(wrapper)
             self._averaging = True
         log_vars = self.module.train_step(data, optim_wrapper)
         _broadcast(list(self.module.buffers()))
@@ -70,13 +70,20 @@ def init_processes_without_gpu() -> None:
         dist.init_process_group('gloo')
 
 
-def _average_gradients(optimizer: Any, *args: Any) -> None:
-    gradients = [
-        parameter.grad
-        for group in optimizer.param_groups
-        for parameter in group['params']
-        if parameter.grad is not None
-    ]
+def _averaging_first(wrapper: OptimWrapper) -> Callable:
+    step = wrapper.step
+
+    def averaged_step(**kwargs: Any) -> None:
+        groups = wrapper.optimizer.param_groups
+        average_gradients([p for group in groups for p in group['params']])
+        step(**kwargs)
+
+    return averaged_step
+
+
+def average_gradients(parameters: List[nn.Parameter]) -> None:
+    """Replace gradients by their mean over the processes."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
     for tensors in _by_type(gradients):
         flat = _flatten_dense_tensors(tensors)
         dist.all_reduce(flat)

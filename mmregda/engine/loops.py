@@ -6,8 +6,10 @@ from itertools import count
 from typing import Any, Dict, Iterator, List, Optional, Union
 
 from mmengine.evaluator import Evaluator
+from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner, ValLoop
 from mmpose.registry import LOOPS
+from torch import nn
 from torch.utils.data import DataLoader
 
 from mmregda.errors import InputError
@@ -30,7 +32,22 @@ class DomainDataloaders:
         self.domains = dataloaders
 
     def __iter__(self) -> Iterator[Dict[str, Any]]:
-        streams = {domain: _repeat(d) for domain, d in self.domains.items()}
+        return self.iterate()
+
+    def iterate(self, skip: int = 0) -> Iterator[Dict[str, Any]]:
+        """Draw batches, after the first ``skip`` of each domain.
+
+        A sampler that can skip does (MMEngine's ``InfiniteSampler`` in later
+        releases); the batches of another are loaded and dropped.
+        """
+        streams = {}
+        for domain, dataloader in self.domains.items():
+            streams[domain] = _repeat(dataloader)
+            if skip and hasattr(dataloader.sampler, 'skip'):
+                dataloader.sampler.skip(skip * dataloader.batch_size)
+            else:
+                for _ in range(skip):
+                    next(streams[domain])
         while True:
             yield {domain: next(stream) for domain, stream in streams.items()}
 
@@ -91,14 +108,25 @@ class DomainAdaptTrainLoop(IterBasedTrainLoop):
 
     def __init__(self, runner: Runner, dataloader: dict, **kwargs) -> None:
         super().__init__(runner, build_domain_dataloaders(runner, dataloader), **kwargs)
-        if 'source' not in self.dataloader.domains:
-            raise InputError('train_dataloader has no "source"')
-        _require_fitting_head(runner, self.dataloader)
-        self.dataloader_iterator = _SkippableIterator(self.dataloader)
+        model = unwrap(runner.model)
+        needed = ['source'] + ['target'] * model.adaptation.needs_target
+        for domain in needed:
+            if domain not in self.dataloader.domains:
+                raise InputError(
+                    f'train_dataloader has no "{domain}", which '
+                    f'{type(model.adaptation).__name__} needs'
+                )
+        for domain, loader in self.dataloader.domains.items():
+            require_fitting_head(model, loader.dataset, domain)
+        self.dataloader_iterator = _LazyIterator(self.dataloader)
 
 
-class _SkippableIterator:
-    """Starts its workers at the first batch; skips what a resumed run has seen."""
+class _LazyIterator:
+    """Starts its workers at the first batch; skips what a resumed run has seen.
+
+    It answers to both ways in which releases of MMEngine skip: drawing, and
+    ``skip_iter``.
+    """
 
     def __init__(self, dataloader: DomainDataloaders) -> None:
         self._dataloader = dataloader
@@ -110,9 +138,8 @@ class _SkippableIterator:
         return next(self._iterator)
 
     def skip_iter(self, num_iters: int) -> None:
-        """Draw ``num_iters`` batches and drop them (called on resuming)."""
-        for _ in range(num_iters):
-            next(self)
+        """Begin after the first ``num_iters`` batches (called on resuming)."""
+        self._iterator = self._dataloader.iterate(skip=num_iters)
 
 
 @LOOPS.register_module()
@@ -149,6 +176,9 @@ class DomainValLoop(BaseLoop):
             domain: ValLoop(runner, dataloader[domain], evaluator[domain], fp16)
             for domain in dataloader
         }
+        for domain, loop in self.loops.items():
+            model = unwrap(runner.model)
+            require_fitting_head(model, loop.dataloader.dataset, domain)
         self.domain: Optional[str] = None
 
     @property
@@ -208,24 +238,28 @@ def build_domain_dataloaders(
             'train_dataloader = dict(source=..., target=...) was expected, each '
             f'an MMPose dataloader config, but it has the keys {unknown}'
         )
-    seed = runner.seed
+    # From one seed both domains would draw the same indices and augmentations.
     return DomainDataloaders(
         {
-            domain: runner.build_dataloader(cfg, seed=seed)
-            for domain, cfg in configs.items()
+            domain: runner.build_dataloader(cfg, seed=runner.seed + offset)
+            for (domain, cfg), offset in zip(configs.items(), count(0, 10_000))
         }
     )
 
 
-def _require_fitting_head(runner: Runner, dataloader: DomainDataloaders) -> None:
-    model = getattr(runner.model, 'module', runner.model)
+def require_fitting_head(model: nn.Module, dataset: Any, domain: str) -> None:
+    """Raise :class:`InputError` if a head has not one output for each keypoint."""
     num_outputs = getattr(model.head, 'out_channels', None)
-    for domain, loader in dataloader.domains.items():
-        num_keypoints = getattr(loader.dataset, 'metainfo', {}).get('num_keypoints')
-        if None not in (num_outputs, num_keypoints) and num_outputs != num_keypoints:
-            raise InputError(
-                f'the head has out_channels={num_outputs}, but '
-                f'{type(loader.dataset).__name__} of the {domain} has '
-                f'{num_keypoints} keypoints. Set model.head.out_channels, or map '
-                "the keypoints with MMPose's KeypointConverter."
-            )
+    num_keypoints = getattr(dataset, 'metainfo', {}).get('num_keypoints')
+    if None not in (num_outputs, num_keypoints) and num_outputs != num_keypoints:
+        raise InputError(
+            f'the head has out_channels={num_outputs}, but '
+            f'{type(dataset).__name__} of the {domain} has {num_keypoints} '
+            'keypoints. Set model.head.out_channels, or map the keypoints with '
+            "MMPose's KeypointConverter."
+        )
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model itself, out of a distributed wrapper."""
+    return model.module if is_model_wrapper(model) else model

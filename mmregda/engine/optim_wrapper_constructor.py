@@ -33,8 +33,11 @@ class PlayerOptimWrapperConstructor:
             head=dict(optimizer=dict(type='SGD', lr=0.1)),
             adversary=dict(optimizer=dict(type='SGD', lr=0.1)))
 
+    An ``optim_wrapper`` with one ``optimizer`` in place of entries, as any
+    config of MMPose has it, gives each player an optimiser of that kind.
+
     Args:
-        optim_wrapper_cfg (dict): The entries.
+        optim_wrapper_cfg (dict): The entries, or one config for all.
         paramwise_cfg (dict, optional): Given to every player that has no
             ``paramwise_cfg`` of its own. Keys are matched against names such
             as ``backbone.layer1.0.conv1.weight``.
@@ -49,25 +52,28 @@ class PlayerOptimWrapperConstructor:
         self, optim_wrapper_cfg: dict, paramwise_cfg: Optional[dict] = None
     ) -> None:
         self.optim_wrapper_cfg = dict(optim_wrapper_cfg)
-        # MMEngine sets the default type on the outside.
-        self.optim_wrapper_cfg.pop('type', None)
         self.paramwise_cfg = paramwise_cfg
 
     def __call__(self, model: nn.Module) -> OptimWrapperDict:
         if is_model_wrapper(model):
             model = model.module
         players = model.players()
-        if set(players) != set(self.optim_wrapper_cfg):
+        configs = self.optim_wrapper_cfg
+        if 'optimizer' in configs:
+            configs = {player: configs for player in players}
+        else:
+            # MMEngine sets a default type on the outside.
+            configs.pop('type', None)
+        if set(players) != set(configs):
             raise InputError(
-                'optim_wrapper has entries for '
-                f'{sorted(self.optim_wrapper_cfg)}, but the players of '
+                f'optim_wrapper has entries for {sorted(configs)}, but the players of '
                 f'{type(model.adaptation).__name__} are {sorted(players)}'
             )
         _require_each_parameter_once(model, players)
         names = {id(module): name for name, module in model.named_modules()}
         wrappers = {}
         for player, modules in players.items():
-            cfg = dict(self.optim_wrapper_cfg[player])
+            cfg = dict(configs[player])
             paramwise_cfg = cfg.pop('paramwise_cfg', self.paramwise_cfg)
             cfg.setdefault('type', 'OptimWrapper')
             constructor = DefaultOptimWrapperConstructor(cfg, paramwise_cfg)
@@ -75,7 +81,7 @@ class PlayerOptimWrapperConstructor:
             # allowed in the name of a child.
             named = {names[id(m)].replace('.', '_'): m for m in modules}
             wrappers[player] = constructor(nn.ModuleDict(named))
-        _require_common_scale(wrappers)
+        _share_scale(wrappers)
         return OptimWrapperDict(**wrappers)
 
 
@@ -93,22 +99,23 @@ def _require_each_parameter_once(
             raise InputError(f'no player of {sorted(players)} trains "{name}"')
 
 
-def _require_common_scale(wrappers: Dict[str, OptimWrapper]) -> None:
-    """Players share backward passes, so they must scale the loss alike."""
+def _share_scale(wrappers: Dict[str, OptimWrapper]) -> None:
+    """Players share backward passes, so they must scale the loss alike.
+
+    Private members of MMEngine's wrappers: it has no public way to ask.
+    """
     for player, wrapper in wrappers.items():
         if wrapper._accumulative_counts != 1:
             raise InputError(
                 f'optim_wrapper.{player}: accumulative_counts must be 1: an '
                 'iteration of several players is not a sum of smaller ones'
             )
-    amp = [isinstance(wrapper, AmpOptimWrapper) for wrapper in wrappers.values()]
-    scales = {
-        wrapper._scale_update_param
-        for wrapper in wrappers.values()
-        if isinstance(wrapper, AmpOptimWrapper)
-    }
-    if any(amp) and (not all(amp) or len(scales) != 1 or None in scales):
+    amp = [w for w in wrappers.values() if isinstance(w, AmpOptimWrapper)]
+    scales = {wrapper._scale_update_param for wrapper in amp}
+    if amp and (len(amp) < len(wrappers) or len(scales) != 1 or None in scales):
         raise InputError(
             'mixed precision: every player needs type="AmpOptimWrapper" and the '
             'same fixed loss_scale (1.0 for dtype="bfloat16")'
         )
+    for wrapper in amp:
+        wrapper.loss_scaler = amp[0].loss_scaler

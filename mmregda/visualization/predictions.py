@@ -42,9 +42,10 @@ def predict_samples(
     Returns:
         list[DrawnSample]: The samples with their predictions.
     """
-    model = model.copy()
-    model.backbone.init_cfg = None
-    network = MODELS.build(model)
+    # Its own weights replace those it was trained from.
+    network = MODELS.build(
+        {**model, 'backbone': {**model['backbone'], 'init_cfg': None}}
+    )
     load_checkpoint(network, checkpoint, map_location='cpu', logger='silent')
     network.eval()
     samples = [dataset[int(index)] for index in indices]

@@ -99,7 +99,7 @@ def test_truncated_image_is_named_though_a_worker_met_it(
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_missing_gpu_is_said_where_one_was_asked_for(tiny_file):
     done = run_tool('train.py', tiny_file, '--device', 'cuda')
-    assert_one_message(done, '--device cpu')
+    assert_one_message(done, 'no CUDA device')
 
 
 @pytest.mark.parametrize('tool', ['train.py', 'test.py'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import Optional
 
 from mmengine.dist import master_only
@@ -52,6 +53,8 @@ class ProgressBarHook(Hook):
         self._task = self._progress.add_task(
             self.title, total=runner.max_iters, completed=runner.iter, note=''
         )
+        # After an error too, the cursor is to come back.
+        atexit.register(self._progress.stop)
         self._progress.start()
 
     @master_only

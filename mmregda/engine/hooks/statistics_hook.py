@@ -7,11 +7,11 @@ from typing import Dict, List, Tuple
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 from torch import Tensor, nn
 
+from mmregda.engine.loops import unwrap
 from mmregda.errors import InputError
 from mmregda.models.pseudo_heatmaps import argmax_keypoints
 
@@ -56,7 +56,7 @@ class DisparityStatisticsHook(Hook):
             raise InputError(
                 'DisparityStatisticsHook needs val_cfg = dict(type="DomainValLoop")'
             )
-        model = _unwrap(runner.model)
+        model = unwrap(runner.model)
         for domain, loop in loops.items():
             dataset = loop.dataloader.dataset
             count = min(self.num_samples, len(dataset))
@@ -81,7 +81,7 @@ class DisparityStatisticsHook(Hook):
     ) -> None:
         """Compute and log, every ``interval`` iterations."""
         if self.every_n_train_iters(runner, self.interval):
-            scalars = self.compute(_unwrap(runner.model))
+            scalars = self.compute(unwrap(runner.model))
             values = {name: float(value) for name, value in scalars.items()}
             runner.visualizer.add_scalars(values, step=runner.iter + 1)
 
@@ -115,10 +115,6 @@ class DisparityStatisticsHook(Hook):
         """Which part of the counted keypoints is at most ``thr`` apart."""
         close = (a - b).norm(dim=-1) <= self.thr
         return (close & counted).sum() / counted.sum().clamp(min=1)
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
 
 
 def _relative_argmax(logits: Tensor) -> Tensor:

@@ -27,6 +27,9 @@ class BaseAdaptation(BaseModule):
             further heads of the same kind.
     """
 
+    needs_target: bool = True
+    """bool: Whether :meth:`step` takes a target batch."""
+
     def players(self) -> Dict[str, List[nn.Module]]:
         """The networks that the method adds, by the optimiser that steps them.
 

@@ -23,6 +23,8 @@ class SourceOnly(BaseAdaptation):
         head (dict, optional): Not used; no head is added.
     """
 
+    needs_target = False
+
     def __init__(self, head: Optional[dict] = None) -> None:
         super().__init__()
 
