@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mmregda import InputError, compat
+from mmregda.engine.loops import unwrap
+from mmregda.engine.stages import load_weights, require_same_weights
 from mmregda.errors import message_of
 
 
@@ -32,8 +34,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def evaluate(cfg: Config, checkpoint: str, domain: str) -> dict:
-    if '://' not in checkpoint and not os.path.isfile(checkpoint):
-        raise InputError(f'checkpoint "{checkpoint}" does not exist')
+    weights = load_weights(checkpoint)
     if domain != 'both':
         for key in ('val_dataloader', 'val_evaluator'):
             if domain not in cfg[key]:
@@ -43,23 +44,30 @@ def evaluate(cfg: Config, checkpoint: str, domain: str) -> dict:
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
         cfg[key] = None
     cfg.custom_hooks = []
-    cfg.default_hooks.checkpoint = None
+    cfg.setdefault('default_hooks', {})['checkpoint'] = None
     cfg.model.backbone.init_cfg = None
     cfg.load_from = checkpoint
-    return Runner.from_cfg(cfg).val()
+    runner = Runner.from_cfg(cfg)
+    parts = [part for part in ('backbone', 'neck', 'head') if cfg.model.get(part)]
+    require_same_weights(unwrap(runner.model), weights, parts, checkpoint)
+    return runner.val()
 
 
 def print_table(metrics: dict) -> None:
     table = Table(title='metrics (PCK in percent, EPE in pixels)')
-    domains = sorted({name.split('/')[0] for name in metrics})
-    names = list(dict.fromkeys(name.split('/', 1)[1] for name in metrics))
+    rows = {}
+    for name, value in metrics.items():
+        domain, _, rest = name.partition('/')
+        if domain not in ('source', 'target'):  # a config with one validation set
+            domain, rest = 'all', name
+        scale = 100 if rest.startswith('PCK') else 1
+        rows.setdefault(rest, {})[domain] = f'{scale * value:.2f}'
+    domains = sorted({domain for row in rows.values() for domain in row})
     table.add_column('')
     for domain in domains:
         table.add_column(domain, justify='right')
-    for name in names:
-        scale = 100 if name.startswith('PCK') else 1
-        values = [metrics.get(f'{domain}/{name}', float('nan')) for domain in domains]
-        table.add_row(name, *(f'{scale * value:.2f}' for value in values))
+    for name, row in rows.items():
+        table.add_row(name, *(row.get(domain, '') for domain in domains))
     Console().print(table)
 
 

@@ -29,6 +29,8 @@ class H3DDataset(PublishedDataset):
     Args:
         data_root (str): ``H3D_crop``, or the folder that holds it.
         split (str): ``'train'``, ``'test'`` or ``'all'``.
+        labeled (bool): With False no keypoints are read, and the file need not
+            have any: for a target inside ``UnlabeledDataset``.
         task (str): ``'noobject'`` (hands that hold nothing, as in the paper),
             ``'object'`` or ``'all'``.
         **kwargs: As in :class:`PublishedDataset`.
@@ -50,12 +52,15 @@ class H3DDataset(PublishedDataset):
     )
     TASKS = dict(noobject=(1,), object=(0,), all=(0, 1))
 
-    def __init__(self, data_root: str, task: str = 'noobject', **kwargs) -> None:
+    def __init__(
+        self, data_root: str, task: str = 'noobject', labeled: bool = True, **kwargs
+    ) -> None:
         if task not in self.TASKS:
             raise InputError(
                 f'H3DDataset: task is "{task}", expected one of {", ".join(self.TASKS)}'
             )
         self.task = task
+        self.labeled = labeled
         super().__init__(data_root=data_root, **kwargs)
 
     @classmethod
@@ -71,18 +76,23 @@ class H3DDataset(PublishedDataset):
         num_test = min(int(0.2 * len(entries)), 3200)
         parts = dict(train=entries[num_test:], test=entries[:num_test], all=entries)
         for entry in parts[self.split]:
-            try:
-                keypoints = finite_array(entry['keypoint2d'], (21, 2))
-            except ValueError as error:
-                raise InputError(
-                    f'annotation file "{path}": "keypoint2d" of '
-                    f'"{entry["name"]}" is {error}'
-                ) from error
-            yield dict(
-                img_path=entry['name'],
-                keypoints=keypoints[None].astype(np.float32),
-                keypoints_visible=np.ones((1, 21), dtype=np.float32),
-            )
+            sample = dict(img_path=entry['name'])
+            if self.labeled:
+                sample.update(_labels(entry, path))
+            yield sample
+
+
+def _labels(entry: dict, path: str) -> dict:
+    try:
+        keypoints = finite_array(entry.get('keypoint2d'), (21, 2))
+    except ValueError as error:
+        raise InputError(
+            f'annotation file "{path}": "keypoint2d" of "{entry["name"]}" is {error}'
+        ) from error
+    return dict(
+        keypoints=keypoints[None].astype(np.float32),
+        keypoints_visible=np.ones((1, 21), dtype=np.float32),
+    )
 
 
 def _read_annotation(path: str) -> List[dict]:
@@ -98,7 +108,7 @@ def _read_annotation(path: str) -> List[dict]:
         return [
             dict(
                 name=os.fspath(entry['name']),
-                keypoint2d=entry['keypoint2d'],
+                keypoint2d=entry.get('keypoint2d'),
                 without_object=int(entry['without_object']),
             )
             for entry in entries

@@ -59,7 +59,8 @@ class RHDDataset(PublishedDataset):
     @classmethod
     def is_root(cls, path: str) -> bool:
         return any(
-            os.path.isdir(os.path.join(path, s)) for s in ('training', 'evaluation')
+            os.path.isfile(os.path.join(path, s, f'anno_{s}.pickle'))
+            for s in ('training', 'evaluation')
         )
 
     def load_samples(self, root: str) -> Iterable[dict]:

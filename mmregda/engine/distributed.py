@@ -20,8 +20,8 @@ class PlayerDistributedDataParallel(nn.Module):
     and reuses features between them. ``DistributedDataParallel`` expects one
     forward and one backward pass of everything. Here the gradients of a player
     are averaged over the processes just before its optimiser clips and steps,
-    in one message, and the buffers are those of the first process after every iteration. So
-    all processes hold the same parameters and buffers after every iteration.
+    in one message, and the buffers are those of the first process after every
+    iteration. So all processes hold the same parameters and buffers then.
 
     Args:
         module (nn.Module): The model, on its device.

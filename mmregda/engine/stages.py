@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from glob import glob
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import RUNNERS, init_default_scope
+from mmengine.runner import Runner, find_latest_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
+from mmpose.registry import DATASETS, MODELS
+from torch import nn
 
+from mmregda.engine.loops import require_fitting_head
 from mmregda.errors import InputError
+
+_PSI = ('backbone', 'neck')
 
 
 def train(cfg: Config) -> Dict[str, float]:
@@ -33,6 +38,8 @@ def train(cfg: Config) -> Dict[str, float]:
       default a sibling of ``cfg.work_dir`` with the pretraining's name;
     - ``options``: a dict of overrides for the pretraining's config, optional.
 
+    With ``cfg.resume`` an interrupted pretraining goes on where it was.
+
     Args:
         cfg (Config): The config, with ``work_dir`` set.
 
@@ -41,24 +48,38 @@ def train(cfg: Config) -> Dict[str, float]:
         ``source/PCK/Avg``.
 
     Raises:
-        InputError: If what the config asks for is missing.
+        InputError: If what the config asks for is missing or does not fit
+            together. What can be known of the adaptation is said before the
+            pretraining starts.
     """
-    # A run that is resumed has its weights in its own checkpoint.
-    if cfg.get('pretrain') and not cfg.get('resume'):
+    # A run that goes on has its weights in its own checkpoint.
+    goes_on = cfg.get('resume') and find_latest_checkpoint(cfg.work_dir)
+    if cfg.get('pretrain') and not goes_on:
+        model = rehearse(cfg)
         checkpoint = cfg.pretrain.get('checkpoint')
         if not checkpoint:
-            checkpoint, _ = pretrain(load_pretrain_config(cfg))
-        start_from(cfg, checkpoint)
-    return run(cfg)
+            stage = load_pretrain_config(cfg)
+            require_same_weights(
+                model, MODELS.build(stage.model).state_dict(), _PSI, stage.filename
+            )
+            checkpoint, _ = pretrain(stage)
+        require_same_weights(model, load_weights(checkpoint), _PSI, checkpoint)
+        for part in _PSI:
+            if cfg.model.get(part):
+                cfg.model[part].init_cfg = dict(
+                    type='Pretrained', checkpoint=checkpoint, prefix=f'{part}.'
+                )
+    return metrics_of(run(cfg))
 
 
 def pretrain(cfg: Config) -> Tuple[str, Dict[str, float]]:
     """Train source-only weights, unless they are there already.
 
-    They are kept in ``cfg.work_dir`` as ``source_only_{fingerprint}.pth``,
-    with a fingerprint of all that they depend on: model, data, schedule and
-    seed. So every method finds the same weights, and after a change of the
-    config none finds those of before.
+    They are trained and kept as ``source_only.pth`` in a folder of
+    ``cfg.work_dir`` that is named by a fingerprint of the config's model, data,
+    schedule and seed. So every method finds the same weights, and after a
+    change of the config none finds those of before. (What the data files hold
+    is not part of it.)
 
     Args:
         cfg (Config): The config of the pretraining, with ``work_dir`` set.
@@ -67,52 +88,55 @@ def pretrain(cfg: Config) -> Tuple[str, Dict[str, float]]:
         tuple[str, dict[str, float]]: The file, and the metrics of the last
         validation.
     """
-    path = os.path.join(cfg.work_dir, f'source_only_{_fingerprint(cfg)}.pth')
+    cfg.work_dir = os.path.join(cfg.work_dir, _fingerprint(cfg))
+    path = os.path.join(cfg.work_dir, 'source_only.pth')
     if not os.path.isfile(path):
         print_log(f'Pretraining on the source; keeping {path}', logger='current')
-        metrics = run(cfg)
+        runner = run(cfg)
         if is_main_process():
-            _keep_weights(_best_or_last(cfg.work_dir), path, metrics)
+            hub = runner.message_hub
+            name = 'best_ckpt' if 'best_ckpt' in hub.runtime_info else 'last_ckpt'
+            _keep_weights(hub.get_info(name), path, metrics_of(runner))
         barrier()
     checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
     return path, checkpoint['meta']['metrics']
 
 
-def run(cfg: Config) -> Dict[str, float]:
-    """Build the runner, train, and return the last validation's metrics."""
+def run(cfg: Config) -> Runner:
+    """Build the runner of a config and train."""
     # The visualizer is a singleton by its name; each stage has its own.
     if cfg.get('visualizer'):
         cfg.visualizer.pop('name', None)
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.train()
-    scalars = runner.message_hub.log_scalars
+    return runner
+
+
+def metrics_of(runner: Runner) -> Dict[str, float]:
+    """The metrics of a runner's last validation, by domain."""
     return {
         name[len('val/') :]: float(buffer.current())
-        for name, buffer in scalars.items()
-        if name.startswith('val/') and name.split('/')[1] in ('source', 'target')
+        for name, buffer in runner.message_hub.log_scalars.items()
+        if name.startswith(('val/source/', 'val/target/'))
     }
 
 
-def start_from(cfg: Config, checkpoint: str) -> None:
-    """Make the feature extractor start from a checkpoint; the heads start anew.
+def rehearse(cfg: Config) -> nn.Module:
+    """Build what a config asks for and drop it again, but for the model.
 
-    Args:
-        cfg (Config): The config, changed in place.
-        checkpoint (str): A checkpoint with ``backbone.*`` (and ``neck.*``).
+    An hour of pretraining is a long way to a typing error.
 
     Raises:
-        InputError: If the file does not exist.
+        InputError: If a dataset is missing, or the parts do not fit together.
     """
-    if '://' not in checkpoint and not os.path.isfile(checkpoint):
-        raise InputError(
-            f'checkpoint "{checkpoint}" does not exist. Remove pretrain.checkpoint '
-            'from the config to train the source-only weights first.'
-        )
-    for part in ('backbone', 'neck'):
-        if cfg.model.get(part):
-            cfg.model[part].init_cfg = dict(
-                type='Pretrained', checkpoint=checkpoint, prefix=f'{part}.'
-            )
+    init_default_scope(cfg.get('default_scope', 'mmpose'))
+    model = MODELS.build(cfg.model)
+    build_optim_wrapper(model, cfg.optim_wrapper)
+    for domain, loader in cfg.train_dataloader.items():
+        if loader is not None:
+            dataset = DATASETS.build(loader.dataset)
+            require_fitting_head(model, dataset, domain)
+    return model
 
 
 def load_pretrain_config(cfg: Config) -> Config:
@@ -127,10 +151,52 @@ def load_pretrain_config(cfg: Config) -> Config:
     name = os.path.splitext(os.path.basename(path))[0]
     siblings = os.path.dirname(os.path.normpath(cfg.work_dir))
     stage.work_dir = cfg.pretrain.get('work_dir') or os.path.join(siblings, name)
-    for key in ('launcher', 'randomness', 'env_cfg'):
+    for key in ('launcher', 'randomness', 'env_cfg', 'resume'):
         if key in cfg:
             stage[key] = cfg[key]
     return stage
+
+
+def load_weights(checkpoint: str) -> Dict[str, torch.Tensor]:
+    """The state dict in a checkpoint.
+
+    Raises:
+        InputError: If the file does not exist.
+    """
+    if '://' not in checkpoint and not os.path.isfile(checkpoint):
+        raise InputError(f'checkpoint "{checkpoint}" does not exist')
+    content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    return content.get('state_dict', content)
+
+
+def require_same_weights(
+    model: nn.Module, weights: Dict[str, torch.Tensor], parts: Sequence[str], where: str
+) -> None:
+    """Refuse weights of another architecture, of which some would be skipped.
+
+    Args:
+        model (nn.Module): The model.
+        weights (dict[str, Tensor]): A state dict; parts of the model that are
+            not named in ``parts`` do not matter.
+        parts (Sequence[str]): Names of the model's children.
+        where (str): Where the weights are from, for the message.
+
+    Raises:
+        InputError: At the first name or shape that differs.
+    """
+    prefixes = tuple(f'{part}.' for part in parts)
+    ours, theirs = (
+        {k: tuple(v.shape) for k, v in state.items() if k.startswith(prefixes)}
+        for state in (model.state_dict(), weights)
+    )
+    for name in [*ours, *theirs]:
+        if ours.get(name) != theirs.get(name):
+            raise InputError(
+                f'the weights of "{where}" are not of this model: "{name}" is '
+                f'{theirs.get(name, "missing")} there and '
+                f'{ours.get(name, "missing")} here. The {" and ".join(parts)} of '
+                'both must be configured alike.'
+            )
 
 
 def _fingerprint(cfg: Config) -> str:
@@ -148,27 +214,19 @@ def _fingerprint(cfg: Config) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A config's value with its keys in one order."""
+    """A config's value with its keys in one order, and no mere mechanics."""
     if isinstance(value, dict):
-        return {key: _plain(value[key]) for key in sorted(value)}
+        keys = sorted(set(value) - {'num_workers', 'persistent_workers'})
+        return {key: _plain(value[key]) for key in keys}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
 
 
-def _best_or_last(work_dir: str) -> str:
-    best = glob(os.path.join(work_dir, 'best_*.pth'))
-    if best:
-        return max(best, key=os.path.getmtime)
-    with open(os.path.join(work_dir, 'last_checkpoint'), encoding='utf-8') as file:
-        return file.read().strip()
-
-
 def _keep_weights(checkpoint: str, path: str, metrics: Dict[str, float]) -> None:
     """Write a checkpoint's weights as a file that is whole or not there."""
-    whole = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
     partial = f'{path}.partial'
     torch.save(
-        dict(state_dict=whole['state_dict'], meta=dict(metrics=metrics)), partial
+        dict(state_dict=load_weights(checkpoint), meta=dict(metrics=metrics)), partial
     )
     os.replace(partial, path)

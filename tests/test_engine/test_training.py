@@ -1,5 +1,6 @@
 """Training from a config, end to end, on a small rendered pair."""
 
+import copy
 import json
 import os
 import random
@@ -13,7 +14,9 @@ import pytest
 import torch
 from conftest import CODEC, ROOT, SIZE, tiny_model_config
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner.checkpoint import CheckpointLoader
+from mmpose.registry import HOOKS
 
 from mmregda import InputError
 from mmregda.engine import stages
@@ -128,7 +131,23 @@ def test_adapted_checkpoint_is_an_ordinary_topdown_model(trained):
         assert torch.equal(tensor, state[name]), name
 
 
-def test_resumed_run_ends_where_the_uninterrupted_one_does(
+@HOOKS.register_module()
+class KeepStartHook(Hook):
+    """Keeps a copy of all that training starts from."""
+
+    state: dict = {}
+
+    def before_train(self, runner):
+        KeepStartHook.state = copy.deepcopy(
+            dict(
+                iter=runner.iter,
+                model=runner.model.state_dict(),
+                optimizer=runner.optim_wrapper.state_dict(),
+            )
+        )
+
+
+def test_resumed_run_starts_from_all_that_was_saved(
     hand_pair, trained, tmp_path, monkeypatch
 ):
     # Without this switch MMEngine would fall back to a loader that runs code.
@@ -136,15 +155,21 @@ def test_resumed_run_ends_where_the_uninterrupted_one_does(
     work_dir, _ = trained
     shutil.copy(work_dir / 'iter_2.pth', tmp_path)
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_2.pth'))
-    cfg = tiny_config(hand_pair, tmp_path, resume=True)
+    cfg = tiny_config(hand_pair, tmp_path, resume=True, max_iters=3)
+    cfg.custom_hooks = [dict(type='KeepStartHook')]
     stages.train(cfg)
-    resumed, straight = state_of(tmp_path, 4), state_of(work_dir, 4)
-    counter = 'adaptation.warm_start.iteration'
-    assert resumed['state_dict'][counter] == 4
-    for player, state in straight['param_schedulers'].items():
-        found = resumed['param_schedulers'][player][0]
-        assert found['last_step'] == state[0]['last_step'] >= 3
-    assert resumed['optimizer'].keys() == {'feature_extractor', 'head', 'adversary'}
+    loaded = KeepStartHook.state
+    saved = state_of(work_dir, 2)
+    assert_same_weights(dict(state_dict=loaded['model']), saved)
+    assert loaded['model']['adaptation.warm_start.iteration'] == 2
+    assert loaded['iter'] == 2
+    for player, expected in saved['optimizer'].items():
+        found = loaded['optimizer'][player]
+        assert found['param_groups'][0]['lr'] == expected['param_groups'][0]['lr']
+        for key, state in expected['state'].items():
+            momentum = found['state'][key]['momentum_buffer']
+            assert torch.equal(momentum, state['momentum_buffer'])
+            assert momentum.abs().max() > 0 or not state['momentum_buffer'].any()
 
 
 @pytest.mark.parametrize('change', ['shuffled', 'deleted'])
@@ -159,11 +184,16 @@ def test_training_is_bit_identical_whatever_the_targets_labels(
     labels = [entry['keypoint2d'] for entry in entries]
     random.Random(1).shuffle(labels)
     for entry, label in zip(entries, labels):
-        entry['keypoint2d'] = label if change == 'shuffled' else [[0.0, 0.0]] * 21
-        entry['keypoint3d'] = [[0.0, 0.0, 1.0]] * 21
+        del entry['keypoint3d'], entry['keypoint2d']
+        if change == 'shuffled':
+            entry['keypoint2d'] = label
     path.write_text(json.dumps(entries))
     other = tmp_path / 'run'
-    stages.train(tiny_config(pair, other))
+    cfg = tiny_config(pair, other)
+    if change == 'deleted':
+        # There is nothing to validate on.
+        del cfg.val_dataloader['target'], cfg.val_evaluator['target']
+    stages.train(cfg)
     assert_same_weights(state_of(work_dir, 4), state_of(other, 4))
 
 
@@ -199,7 +229,7 @@ def test_pretraining_is_run_once_and_gives_psi_alone(hand_pair, tmp_path):
     for player in ('feature_extractor', 'head', 'adversary'):
         cfg.optim_wrapper[player].optimizer.lr = 0.0
     stages.train(cfg.copy())
-    (kept,) = (tmp_path / 'runs' / 'pretrain').glob('source_only_*.pth')
+    (kept,) = (tmp_path / 'runs' / 'pretrain').glob('*/source_only.pth')
     source_only = torch.load(kept, weights_only=True)['state_dict']
     started = state_of(tmp_path / 'runs' / 'regda', 1)['state_dict']
     weights = [name for name in source_only if name.endswith(('weight', 'bias'))]
@@ -219,8 +249,97 @@ def test_pretraining_is_run_once_and_gives_psi_alone(hand_pair, tmp_path):
     # A change of the config: other weights, and those of before are kept.
     write_pretrain_config(cfg, cfg_path, max_iters=3)
     stages.train(cfg.copy())
-    assert len(list(kept.parent.glob('source_only_*.pth'))) == 2
+    assert len(list(kept.parents[1].glob('*/source_only.pth'))) == 2
     assert kept.stat().st_mtime_ns == modified
+
+
+@HOOKS.register_module()
+class InterruptHook(Hook):
+    """Ends training after an iteration, as a preempted machine does."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.after:
+            raise KeyboardInterrupt
+
+
+def test_resuming_before_pretraining_has_ended_goes_on_with_it(hand_pair, tmp_path):
+    cfg_path = tmp_path / 'pretrain.py'
+    cfg = tiny_config(hand_pair, tmp_path / 'runs' / 'regda', max_iters=1)
+    write_pretrain_config(cfg, cfg_path, max_iters=4)
+    checkpoints = dict(checkpoint=dict(interval=2))
+    interrupt = [dict(type='InterruptHook', after=3)]
+    cfg.pretrain = dict(
+        config=str(cfg_path),
+        options=dict(default_hooks=checkpoints, custom_hooks=interrupt),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        stages.train(cfg.copy())
+    assert not list(tmp_path.rglob('source_only.pth'))
+    # Resuming must neither skip stage 1 nor begin it anew.
+    cfg.pretrain.options.custom_hooks = []
+    cfg.resume = True
+    stages.train(cfg)
+    (kept,) = tmp_path.rglob('source_only.pth')
+    logs = sorted(kept.parent.glob('*/*.log'))
+    assert len(logs) == 2
+    assert 'resumed epoch: 0, iter: 2' in logs[-1].read_text()
+    assert list((tmp_path / 'runs' / 'regda').glob('iter_1.pth'))
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        ({'model.backbone.base_channels': 16}, 'not of this model: "backbone'),
+        ({'optim_wrapper.critic': dict(optimizer=SGD)}, 'players of RegDA'),
+        ({'model.head.out_channels': 16}, 'out_channels=16'),
+        ({'train_dataloader.target.dataset.dataset.data_root': 'no'}, 'H3D_crop'),
+    ],
+)
+def test_what_does_not_fit_is_said_before_pretraining(
+    hand_pair, tmp_path, change, message
+):
+    cfg = tiny_config(hand_pair, tmp_path / 'runs' / 'regda')
+    write_pretrain_config(cfg, tmp_path / 'pretrain.py')
+    cfg.pretrain = dict(config=str(tmp_path / 'pretrain.py'))
+    cfg.merge_from_dict(change)
+    with pytest.raises(InputError, match=message):
+        stages.train(cfg)
+    assert not list(tmp_path.rglob('*.pth'))
+
+
+def test_weights_of_another_architecture_are_refused(hand_pair, trained, tmp_path):
+    work_dir, _ = trained
+    cfg = tiny_config(hand_pair, tmp_path)
+    cfg.model.neck.out_channels = (8, 8, 16)
+    cfg.pretrain = dict(checkpoint=str(work_dir / 'iter_4.pth'))
+    with pytest.raises(InputError, match='"neck.*iter_4|iter_4.*"neck'):
+        stages.train(cfg)
+
+
+def test_domains_draw_their_augmentations_apart(hand_pair, tmp_path):
+    from mmengine.runner import Runner
+
+    cfg = tiny_config(hand_pair, tmp_path)
+    # The same images on both sides, with workers, whose seeds matter.
+    source = cfg.train_dataloader.source
+    source.update(num_workers=1)
+    cfg.train_dataloader.target = source.copy()
+    runner = Runner.from_cfg(cfg)
+    runner._train_loop = runner.build_train_loop(cfg.train_cfg)
+    batch = next(runner.train_loop.dataloader_iterator)
+    names = [
+        [sample.img_path for sample in batch[domain]['data_samples']]
+        for domain in ('source', 'target')
+    ]
+    scales = [
+        [float(sample.input_scale[0]) for sample in batch[domain]['data_samples']]
+        for domain in ('source', 'target')
+    ]
+    assert names[0] != names[1] or scales[0] != scales[1]
+    assert scales[0] != scales[1]
 
 
 def test_missing_pretrained_checkpoint_is_named(hand_pair, tmp_path):
@@ -285,14 +404,25 @@ def test_processes_hold_identical_weights(hand_pair, tmp_path):
         'from mmpose.registry import HOOKS\n'
         '@HOOKS.register_module()\n'
         'class RankStateHook(Hook):\n'
+        '    def before_train(self, runner):\n'
+        '        from mmregda.engine.distributed import average_gradients\n'
+        '        p = torch.nn.Parameter(torch.zeros(2))\n'
+        '        p.grad = torch.full((2,), 1.0 + int(os.environ["RANK"]))\n'
+        '        average_gradients([p])\n'
+        '        assert p.grad.tolist() == [1.5, 1.5], p.grad\n'
+        '        name = "head.final_layer.weight"\n'
+        '        self.start = runner.model.module.state_dict()[name].clone()\n'
         '    def after_train(self, runner):\n'
+        '        name = "head.final_layer.weight"\n'
+        '        end = runner.model.module.state_dict()[name]\n'
+        '        assert not torch.equal(end, self.start)\n'
         '        path = os.path.join(runner.work_dir, '
         'f"rank{os.environ[\'RANK\']}.pth")\n'
         '        torch.save(runner.model.module.state_dict(), path)\n'
     )
     command = [
         *(sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2'),
-        *('--master_port=29511', str(ROOT / 'tools/train.py')),
+        *('--standalone', str(ROOT / 'tools/train.py')),
         *(str(tmp_path / 'cfg.py'), '--launcher', 'pytorch'),
     ]
     env = dict(os.environ, PYTHONPATH=str(tmp_path), OMP_NUM_THREADS='1')

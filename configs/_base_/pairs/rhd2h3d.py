@@ -69,7 +69,7 @@ unlabeled_target_loader = dict(
     **train_loader,
     dataset=dict(
         type='UnlabeledDataset',
-        dataset=dict(**target_dataset, split='train'),
+        dataset=dict(**target_dataset, split='train', labeled=False),
         pipeline=[*load_target, *augment, pack],
     ),
 )

@@ -22,8 +22,8 @@ class KeypointKLLoss(nn.Module):
         \qquad P_T(y) = \mathcal{H}(y) / \sum \mathcal{H}(y)
 
     over all positions of a keypoint's heatmap. A keypoint of weight 0 adds
-    exactly 0, whatever its heatmaps hold, and so does one whose target is all
-    zero. It is called as every heatmap loss of MMPose, so any heatmap head
+    exactly 0, even if its loss is not finite, and so does one whose target is
+    all zero. It is called as every heatmap loss of MMPose, so any heatmap head
     takes it as its ``loss``.
 
     Source: the supervised loss and :math:`L_T` of RegDA (CVPR 2021).
