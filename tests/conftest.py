@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmpose.structures import PoseDataSample
@@ -43,6 +44,7 @@ def hand_pair(tmp_path_factory) -> Path:
     return root
 
 
+SGD = dict(type='SGD', lr=0.01, momentum=0.9)
 SIZE = 64
 CODEC = dict(
     type='MSRAHeatmap',
@@ -109,3 +111,27 @@ def random_batch(
             sample.gt_instance_labels = InstanceData(keypoint_weights=weights)
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)
+
+
+def tiny_config(pair: Path, work_dir: Path, max_iters: int = 4, **changes) -> Config:
+    """The paper's config, with a tiny network, batches of 2 and few iterations."""
+    cfg = Config.fromfile(ROOT / 'configs/regda_rhd2h3d.py')
+    cfg.work_dir = str(work_dir)
+    cfg.pretrain = None
+    cfg.model = tiny_model_config()
+    loaders = [*cfg.train_dataloader.values(), *cfg.val_dataloader.values()]
+    for loader in loaders:
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+        dataset = loader.dataset
+        for transform in dataset.pipeline:
+            if transform.type == 'TopdownAffine':
+                transform.input_size = (SIZE, SIZE)
+            elif transform.type == 'GenerateTarget':
+                transform.encoder = CODEC
+        (dataset.get('dataset') or dataset).data_root = str(pair)
+    cfg.train_cfg.update(max_iters=max_iters, val_interval=max_iters)
+    cfg.default_hooks.checkpoint.update(interval=2, max_keep_ckpts=-1)
+    cfg.default_hooks.logger.interval = 2
+    cfg.custom_hooks[1].update(interval=2, num_samples=3)
+    cfg.merge_from_dict(changes)
+    return cfg

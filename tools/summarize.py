@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Mean and spread of several quickstarts as a Markdown table.
 
-    for seed in 0 1 2; do
-        python tools/quickstart.py --seed $seed --work-dir work_dirs/seed_$seed
-    done
-    python tools/summarize.py work_dirs/seed_*/results.json
+for seed in 0 1 2; do
+    python tools/quickstart.py --seed $seed --work-dir work_dirs/seed_$seed
+done
+python tools/summarize.py work_dirs/seed_*/results.json
 """
 
 import argparse

@@ -1,8 +1,10 @@
 """One optimiser for each player, and the decay of their learning rates."""
 
+from functools import partial
+
 import pytest
 import torch
-from conftest import tiny_model_config
+from conftest import random_batch, tiny_model_config
 from mmengine.optim import OptimWrapper
 from mmpose.registry import MODELS
 
@@ -62,18 +64,59 @@ def test_paramwise_config_knows_the_backbone_by_name(model):
         ({'head': dict(optimizer=SGD)}, 'players of RegDA'),
         (three_players(critic=dict(optimizer=SGD)), 'critic'),
         (three_players(head=dict(optimizer=SGD, accumulative_counts=2)), 'head'),
-        pytest.param(
-            three_players(head=dict(type='AmpOptimWrapper', optimizer=SGD)),
-            'mixed precision',
-            marks=pytest.mark.skipif(
-                not torch.cuda.is_available(), reason='MMEngine offers it on GPUs'
-            ),
-        ),
     ],
 )
 def test_config_that_does_not_fit_the_players_is_refused(model, players, message):
     with pytest.raises(InputError, match=message):
         PlayerOptimWrapperConstructor(players)(model)
+
+
+@pytest.fixture
+def amp_without_gpu(monkeypatch):
+    """MMEngine's mixed precision, on the CPU as if it were a GPU."""
+    module = 'mmengine.optim.optimizer.amp_optimizer_wrapper'
+    monkeypatch.setattr(f'{module}.is_cuda_available', lambda: True)
+    scaler = getattr(torch.amp, 'GradScaler', None)
+    if scaler is None:
+        pytest.skip('this PyTorch scales gradients on GPUs only')
+    monkeypatch.setattr(f'{module}.GradScaler', partial(scaler, 'cpu'))
+
+
+def test_loss_scaling_does_not_change_what_players_learn(amp_without_gpu):
+    weights = {}
+    for scale in (1.0, 256.0):
+        torch.manual_seed(0)
+        model = MODELS.build(tiny_model_config(num_keypoints=5)).train()
+        amp = dict(
+            type='AmpOptimWrapper', optimizer=SGD, dtype='bfloat16', loss_scale=scale
+        )
+        wrappers = PlayerOptimWrapperConstructor(
+            dict(feature_extractor=amp, head=amp, adversary=amp)
+        )(model)
+        for i in range(2):
+            batches = dict(source=random_batch(2, 5, i), target=random_batch(2, 5, 9))
+            model.train_step(batches, wrappers)
+        weights[scale] = model.state_dict()
+    for name, tensor in weights[1.0].items():
+        torch.testing.assert_close(
+            tensor, weights[256.0][name], msg=lambda m, n=name: n + m
+        )
+
+
+@pytest.mark.parametrize(
+    'head', [dict(optimizer=SGD), dict(type='AmpOptimWrapper', optimizer=SGD)]
+)
+def test_players_that_scale_the_loss_apart_are_refused(model, amp_without_gpu, head):
+    amp = dict(type='AmpOptimWrapper', optimizer=SGD, loss_scale=4.0)
+    players = dict(feature_extractor=amp, adversary=amp, head=head)
+    with pytest.raises(InputError, match='mixed precision'):
+        PlayerOptimWrapperConstructor(players)(model)
+
+
+def test_one_optimizer_in_the_config_is_one_for_each_player(model):
+    wrappers = PlayerOptimWrapperConstructor(dict(optimizer=SGD))(model)
+    assert set(wrappers.keys()) == {'feature_extractor', 'head', 'adversary'}
+    assert len({id(wrapper.optimizer) for wrapper in wrappers.values()}) == 3
 
 
 def test_learning_rate_decays_by_the_formula():

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from conftest import CODEC, ROOT, SIZE, tiny_model_config
+from conftest import ROOT, tiny_config
 from mmengine.config import Config
 
 
@@ -33,21 +33,10 @@ def assert_one_message(done, *parts):
 @pytest.fixture(scope='module')
 def tiny_file(hand_pair, tmp_path_factory):
     """A config file that trains for two iterations."""
-    cfg = Config.fromfile(ROOT / 'configs/regda_rhd2h3d.py')
-    cfg.pretrain = None
-    cfg.model = tiny_model_config()
-    for loader in (*cfg.train_dataloader.values(), *cfg.val_dataloader.values()):
-        loader.update(batch_size=2, num_workers=1, persistent_workers=False)
-        dataset = loader.dataset
-        for transform in dataset.pipeline:
-            if transform.type == 'TopdownAffine':
-                transform.input_size = (SIZE, SIZE)
-            elif transform.type == 'GenerateTarget':
-                transform.encoder = CODEC
-        (dataset.get('dataset') or dataset).data_root = str(hand_pair)
-    cfg.train_cfg.update(max_iters=2, val_interval=2)
-    cfg.default_hooks.checkpoint.interval = 1
+    cfg = tiny_config(hand_pair, 'unused', max_iters=2)
     cfg.custom_hooks = []
+    # An error must come through from a worker, too.
+    cfg.train_dataloader.source.num_workers = 1
     path = tmp_path_factory.mktemp('config') / 'tiny.py'
     cfg.dump(str(path))
     return path
