@@ -33,5 +33,5 @@ custom_hooks = [
         title='source only, continued    ',
         metric='target/PCK/Avg',
     ),
-    dict(type='DisparityStatisticsHook', interval=50, num_samples=96),
+    dict(type='DisparityStatisticsHook', interval=50, num_samples=64),
 ]

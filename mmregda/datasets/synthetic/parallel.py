@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +23,10 @@ from rich.progress import (
 # Few enough that an interrupt is noticed soon, many enough that handing
 # tasks over costs nothing.
 _CHUNK = 8
+# A fork would inherit the locks of OpenCV's threads, and a spawned worker
+# imports whatever the program does, which for MMPose takes longer than a
+# hundred images: a server imports it once, and every worker is its fork.
+_START_METHOD = 'forkserver' if sys.platform == 'linux' else 'spawn'
 
 
 def parallel_map(
@@ -37,8 +42,8 @@ def parallel_map(
         function (Callable): Called with one task; must be importable.
         tasks (Sequence): Picklable tasks.
         num_workers (int | None): Processes; None for one a CPU. One worker
-            is this process itself. More are spawned, never forked, since a
-            fork would inherit the locks of whatever threads are running.
+            is this process itself. With more, a script must guard its entry by
+            ``if __name__ == '__main__':``.
         description (str): Label of the progress bar.
         progress (bool): Whether to show the bar.
     """
@@ -49,28 +54,29 @@ def parallel_map(
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, disable=not progress) as bar:
-        job = bar.add_task(description, total=len(tasks))
-        results = []
-        for result in _results(function, tasks, num_workers):
-            results.append(result)
-            bar.advance(job)
-    return results
-
-
-def _results(function, tasks, num_workers):
     if num_workers == 1:
-        yield from map(function, tasks)
-        return
+        return _with_bar(
+            map(function, tasks), len(tasks), columns, description, progress
+        )
+    context = multiprocessing.get_context(_START_METHOD)
+    if _START_METHOD == 'forkserver':
+        context.set_forkserver_preload(['__main__', __name__])
     pool = ProcessPoolExecutor(
         num_workers,
-        mp_context=multiprocessing.get_context('spawn'),
+        mp_context=context,
         initializer=_start_worker,
     )
     try:
-        yield from pool.map(function, tasks, chunksize=_CHUNK)
+        # The processes start here, before the bar has a thread.
+        results = pool.map(function, tasks, chunksize=_CHUNK)
+        return _with_bar(results, len(tasks), columns, description, progress)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _with_bar(results, total, columns, description, progress):
+    with Progress(*columns, disable=not progress) as bar:
+        return list(bar.track(results, total=total, description=description))
 
 
 def _start_worker():
