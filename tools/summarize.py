@@ -31,13 +31,13 @@ def main() -> None:
             runs.append(json.load(file))
 
     groups = list(runs[0]['regda']['target'])
-    print('|', *(f'| {name} ' for name in [*groups, 'Avg on the source']), '|', sep='')
-    print('|---' + '|--:' * (len(groups) + 1) + '|')
+    print(row(['', *groups, 'Avg on the source']))
+    print(row(['---'] + ['--:'] * (len(groups) + 1)))
     for key, label in LABELS.items():
         if all(key in run for run in runs):
             cells = [[run[key]['target'][group] for run in runs] for group in groups]
             cells.append([run[key]['source']['Avg'] for run in runs])
-            print('|', label, *(f' | {spread(values)}' for values in cells), '|')
+            print(row([label, *map(spread, cells)]))
 
     gains = [
         run['regda']['target']['Avg'] - run['source_only']['target']['Avg']
@@ -52,6 +52,11 @@ def main() -> None:
         f'RegDA over the fair baseline: {spread(gains)} points ({each}).\n'
         f'Minutes a run: {", ".join(f"{m:.1f}" for m in minutes)}.'
     )
+
+
+def row(cells: list) -> str:
+    """One row of a Markdown table."""
+    return f'| {" | ".join(cells)} |'
 
 
 def spread(values: list) -> str:

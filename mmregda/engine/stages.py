@@ -98,7 +98,7 @@ def pretrain(cfg: Config) -> Tuple[str, Dict[str, float]]:
             name = 'best_ckpt' if 'best_ckpt' in hub.runtime_info else 'last_ckpt'
             _keep_weights(hub.get_info(name), path, metrics_of(runner))
         barrier()
-    checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu', logger='silent')
     return path, checkpoint['meta']['metrics']
 
 
@@ -165,7 +165,7 @@ def load_weights(checkpoint: str) -> Dict[str, torch.Tensor]:
     """
     if '://' not in checkpoint and not os.path.isfile(checkpoint):
         raise InputError(f'checkpoint "{checkpoint}" does not exist')
-    content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+    content = CheckpointLoader.load_checkpoint(checkpoint, 'cpu', logger='silent')
     return content.get('state_dict', content)
 
 
