@@ -16,7 +16,7 @@ LABELS = dict(
     pretrained='source only: where both start',
     source_only='source only: as many further iterations',
     regda='RegDA',
-    oracle='oracle: trained on the labelled target',
+    oracle='oracle: as many iterations on the labelled target',
 )
 
 
