@@ -104,6 +104,10 @@ def pretrain(cfg: Config) -> Tuple[str, Dict[str, float]]:
 
 def run(cfg: Config) -> Runner:
     """Build the runner of a config and train."""
+    if cfg.get('launcher', 'none') != 'none' and not torch.cuda.is_available():
+        # By default MMEngine's wrapper asks for a GPU for each process.
+        cpu = dict(type='MMDistributedDataParallel', device_ids=None)
+        cfg.setdefault('model_wrapper_cfg', cpu)
     # The visualizer is a singleton by its name; each stage has its own.
     if cfg.get('visualizer'):
         cfg.visualizer.pop('name', None)

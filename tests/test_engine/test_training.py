@@ -353,8 +353,10 @@ def test_shorter_domain_starts_over(hand_pair):
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='a shell script')
 def test_processes_hold_identical_weights(hand_pair, tmp_path):
-    """Two processes over gloo: parameters and buffers agree, and moved."""
+    """Two processes over gloo, both stages: all agree, and have moved."""
     cfg = tiny_config(hand_pair, tmp_path / 'run', max_iters=2)
+    write_pretrain_config(cfg, tmp_path / 'pretrain.py', max_iters=1)
+    cfg.pretrain = dict(config=str(tmp_path / 'pretrain.py'))
     cfg.visualizer.vis_backends = []
     cfg.custom_hooks = [dict(type='RankStateHook')]
     cfg.custom_imports = dict(imports=['mmregda', 'rank_state_hook'])
