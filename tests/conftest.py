@@ -135,3 +135,17 @@ def tiny_config(pair: Path, work_dir: Path, max_iters: int = 4, **changes) -> Co
     cfg.custom_hooks[1].update(interval=2, num_samples=3)
     cfg.merge_from_dict(changes)
     return cfg
+
+
+def write_pretrain_config(cfg: Config, path: Path, max_iters: int = 2) -> None:
+    """Stage 1 of a tiny config, as a file."""
+    stage = Config.fromfile(ROOT / 'configs/source_only_rhd2h3d.py')
+    stage.train_dataloader = dict(cfg.train_dataloader.source)
+    stage.val_dataloader = cfg.val_dataloader
+    stage.model = tiny_model_config()
+    stage.model.type = 'TopdownPoseEstimator'
+    stage.model.pop('adaptation')
+    # Stage 1's head is a lone 1x1 convolution.
+    stage.model.head.update(conv_out_channels=None, conv_kernel_sizes=None)
+    stage.train_cfg.update(max_iters=max_iters, val_interval=max_iters)
+    stage.dump(str(path))

@@ -12,8 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, SGD, tiny_config, tiny_model_config
-from mmengine.config import Config
+from conftest import (
+    ROOT,
+    SGD,
+    tiny_config,
+    tiny_model_config,
+    write_pretrain_config,
+)
 from mmengine.hooks import Hook
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpose.registry import HOOKS
@@ -177,20 +182,6 @@ def test_another_seed_trains_other_weights(hand_pair, trained, tmp_path):
     a, b = (state_of(d, 4)['state_dict'] for d in (work_dir, tmp_path))
     name = 'head.final_layer.weight'
     assert not torch.equal(a[name], b[name])
-
-
-def write_pretrain_config(cfg: Config, path: Path, max_iters: int = 2) -> None:
-    """Stage 1 of a tiny config, as a file."""
-    stage = Config.fromfile(ROOT / 'configs/source_only_rhd2h3d.py')
-    stage.train_dataloader = dict(cfg.train_dataloader.source)
-    stage.val_dataloader = cfg.val_dataloader
-    stage.model = tiny_model_config()
-    stage.model.type = 'TopdownPoseEstimator'
-    stage.model.pop('adaptation')
-    # Stage 1's head is a lone 1x1 convolution.
-    stage.model.head.update(conv_out_channels=None, conv_kernel_sizes=None)
-    stage.train_cfg.update(max_iters=max_iters, val_interval=max_iters)
-    stage.dump(str(path))
 
 
 def test_pretraining_is_run_once_and_gives_psi_alone(hand_pair, tmp_path):

@@ -55,6 +55,22 @@ def test_trained_model_is_evaluated_on_the_domain_asked_for(tiny_file, tmp_path)
     assert 'target' in table and 'source' not in table
 
 
+def test_progress_bar_has_the_console_and_the_file_the_log(tiny_file, tmp_path):
+    cfg = Config.fromfile(tiny_file)
+    cfg.runner_type = 'QuietRunner'
+    cfg.custom_hooks = [
+        dict(type='ProgressBarHook', title='stage one', metric='source/PCK/Avg')
+    ]
+    cfg.dump(str(tmp_path / 'quiet.py'))
+    done = run_tool('train.py', tmp_path / 'quiet.py', '--work-dir', tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    bar = done.stdout[done.stdout.index('stage one') :]
+    assert '2/2' in bar and 'source/PCK/Avg' in bar
+    assert 'mmengine - INFO' not in done.stdout + done.stderr
+    (log,) = tmp_path.glob('*/*.log')
+    assert 'Iter(val)' in log.read_text()
+
+
 def test_missing_dataset_is_named_before_training(tmp_path):
     done = run_tool(
         'train.py',
