@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+from contextlib import redirect_stdout
 from typing import Any
 
 from mmengine.logging import MMLogger
@@ -24,6 +26,11 @@ class QuietRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         quiet_console(logger)
         return logger
+
+    def _init_model_weights(self) -> None:
+        """Initialise, without what MMEngine prints past its logger."""
+        with redirect_stdout(io.StringIO()):
+            super()._init_model_weights()
 
 
 def quiet_console(logger: logging.Logger) -> None:
