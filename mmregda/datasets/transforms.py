@@ -19,26 +19,26 @@ from PIL import Image
 
 from mmregda.errors import InputError
 
-# The last bytes of a whole file. OpenCV decodes what is there of a file cut
-# short and fills the rest with grey, without a word.
-_ENDINGS = {
-    b'\xff\xd8\xff': b'\xff\xd9',
-    b'\x89PNG\r\n\x1a\n': b'IEND\xaeB`\x82',
-}
+_JPEG_START, _JPEG_END = b'\xff\xd8\xff', b'\xff\xd9'
+_PNG_START, _PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
 # Some writers append a few bytes after the end marker.
-_ENDING_SEARCH_BYTES = 1024
+_TAIL_BYTES = 1024
 
 
 def _is_cut_short(content: bytes) -> bool:
-    tail = content[-_ENDING_SEARCH_BYTES:]
-    for beginning, ending in _ENDINGS.items():
-        if content.startswith(beginning) and ending not in tail:
-            # Telephones append whole films. A decoder that complains can tell,
-            # and is slower.
-            try:
-                Image.open(io.BytesIO(content)).load()
-            except (OSError, SyntaxError):
-                return True
+    """Whether the end of a JPEG or PNG file is missing.
+
+    OpenCV decodes what is there and fills the rest with grey, without a word.
+    """
+    if content.startswith(_PNG_START):
+        return _PNG_END not in content
+    if content.startswith(_JPEG_START) and _JPEG_END not in content[-_TAIL_BYTES:]:
+        # Telephones append whole films. A decoder that complains can tell, and
+        # is slower.
+        try:
+            Image.open(io.BytesIO(content)).load()
+        except OSError:
+            return True
     return False
 
 

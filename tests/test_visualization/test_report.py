@@ -96,9 +96,8 @@ def test_report_shows_every_sample_under_every_method(tmp_path):
     image = cv2.imread(str(path))[..., ::-1].astype(int)
     assert image.shape[0] > 300 and image.shape[1] > 600
     for color in colors:
-        close = (np.abs(image - color).max(axis=-1) < 12).astype(np.uint8)
-        close = cv2.morphologyEx(close, cv2.MORPH_OPEN, np.ones((9, 9)))
-        closed = cv2.dilate(close, np.ones((25, 25)))
-        # Ground truth and two methods.
-        assert cv2.connectedComponents(closed)[0] - 1 == 3
+        columns = (np.abs(image - color).max(axis=-1) < 12).sum(axis=0) > 20
+        starts = np.flatnonzero(columns[1:] & ~columns[:-1])
+        # Ground truth and two methods, side by side.
+        assert len(starts) == 3
     assert not list(tmp_path.glob('*.partial'))
