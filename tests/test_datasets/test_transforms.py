@@ -100,8 +100,10 @@ def test_an_image_in_memory_passes():
     assert results['img'] is img and results['img_shape'] == (60, 80)
 
 
-def test_bytes_behind_the_end_of_an_image_do_no_harm(write):
-    path = write('a.jpg', encoded('.jpg') + b'\0' * 100)
+@pytest.mark.parametrize('extension', ['.jpg', '.png'])
+@pytest.mark.parametrize('count', [100, 100_000])
+def test_bytes_behind_the_end_of_an_image_do_no_harm(write, extension, count):
+    path = write('a' + extension, encoded(extension) + b'\0' * count)
     np.testing.assert_array_equal(load(path)['img'], cv2.imread(path))
 
 
