@@ -32,7 +32,7 @@ from rich.table import Table
 
 from mmregda import InputError, compat
 from mmregda.datasets.synthetic import write_hand_pair
-from mmregda.engine import pretrain, train
+from mmregda.engine import evaluate, pretrain, train
 from mmregda.engine.runner import quiet_console
 from mmregda.errors import message_of
 from mmregda.visualization import load_scalars, predict_samples, write_report
@@ -94,9 +94,10 @@ def run(args: argparse.Namespace) -> None:
     console.print('[bold]2[/] Training: on the source, then on to the target')
     metrics = {}
     with timed(seconds, 'pretrain'):
-        _, metrics['pretrained'] = pretrain(
-            load_config('pretrain', work_dir, args.seed)
-        )
+        weights = pretrain(load_config('pretrain', work_dir, args.seed))
+        # Anew: weights from an earlier run may meet another target.
+        stage = load_config('pretrain', work_dir, args.seed)
+        metrics['pretrained'] = evaluate(stage, weights)
     names = ['source_only', 'regda'] + ['oracle'] * args.oracle
     for name in names:
         with timed(seconds, name):

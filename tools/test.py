@@ -9,13 +9,11 @@ import os
 import sys
 
 from mmengine.config import Config, DictAction
-from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
 from mmregda import InputError, compat
-from mmregda.engine.loops import unwrap
-from mmregda.engine.stages import load_weights, require_same_weights
+from mmregda.engine import evaluate
 from mmregda.errors import message_of
 
 
@@ -33,24 +31,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def evaluate(cfg: Config, checkpoint: str, domain: str) -> dict:
-    weights = load_weights(checkpoint)
-    if domain != 'both':
-        for key in ('val_dataloader', 'val_evaluator'):
-            if domain not in cfg[key]:
-                raise InputError(f'{key} of {cfg.filename} has no "{domain}"')
-            cfg[key] = {domain: cfg[key][domain]}
-    # Validation alone: no training data is read, no optimiser is built.
-    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
-        cfg[key] = None
-    cfg.custom_hooks = []
-    cfg.setdefault('default_hooks', {})['checkpoint'] = None
-    cfg.model.backbone.init_cfg = None
-    cfg.load_from = checkpoint
-    runner = Runner.from_cfg(cfg)
-    parts = [part for part in ('backbone', 'neck', 'head') if cfg.model.get(part)]
-    require_same_weights(unwrap(runner.model), weights, parts, checkpoint)
-    return runner.val()
+def keep_domain(cfg: Config, domain: str) -> None:
+    """Leave only one domain to validate on."""
+    for key in ('val_dataloader', 'val_evaluator'):
+        if domain not in cfg[key]:
+            raise InputError(f'{key} of {cfg.filename} has no "{domain}"')
+        cfg[key] = {domain: cfg[key][domain]}
 
 
 def print_table(metrics: dict) -> None:
@@ -82,7 +68,9 @@ def main() -> None:
         cfg.merge_from_dict(args.cfg_options or {})
         name = os.path.splitext(os.path.basename(args.config))[0]
         cfg.work_dir = args.work_dir or f'work_dirs/{name}/test'
-        print_table(evaluate(cfg, args.checkpoint, args.domain))
+        if args.domain != 'both':
+            keep_domain(cfg, args.domain)
+        print_table(evaluate(cfg, args.checkpoint))
     except InputError as error:
         sys.exit(f'error: {message_of(error)}')
 

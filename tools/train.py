@@ -83,7 +83,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     cfg.resume = args.resume or cfg.get('resume', False)
     if args.seed is not None:
-        cfg.setdefault('randomness', {})['seed'] = args.seed
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.pretrained:
         cfg.pretrain = dict(checkpoint=args.pretrained)
     if args.select_by_target_labels:

@@ -6,6 +6,8 @@ _base_ = [
 ]
 custom_imports = dict(imports=['mmregda'])
 
+# MMPose's head holds its deconvolutions, so here they belong to f. In the paper
+# they are psi's: neck=dict(type='DeconvNeck', ...), deconv_out_channels=None.
 model = dict(
     type='DomainAdaptiveTopdown',
     adaptation=dict(type='RegDA'),

@@ -10,7 +10,7 @@ from mmregda.engine.loops import DomainAdaptTrainLoop, DomainValLoop
 from mmregda.engine.optim_wrapper_constructor import PlayerOptimWrapperConstructor
 from mmregda.engine.runner import QuietRunner
 from mmregda.engine.schedulers import InverseDecayLR
-from mmregda.engine.stages import pretrain, train
+from mmregda.engine.stages import evaluate, pretrain, train
 
 __all__ = [
     'DisparityStatisticsHook',
@@ -22,6 +22,7 @@ __all__ = [
     'PlayerOptimWrapperConstructor',
     'ProgressBarHook',
     'QuietRunner',
+    'evaluate',
     'pretrain',
     'train',
 ]

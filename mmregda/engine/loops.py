@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import Any, Dict, Iterator, List, Optional, Union
+from typing import Any, Dict, Iterable, Iterator, Optional, Union
 
 from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper
@@ -12,6 +12,7 @@ from mmpose.registry import LOOPS
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmregda.datasets import UnlabeledDataset
 from mmregda.errors import InputError
 
 
@@ -109,13 +110,7 @@ class DomainAdaptTrainLoop(IterBasedTrainLoop):
     def __init__(self, runner: Runner, dataloader: dict, **kwargs) -> None:
         super().__init__(runner, build_domain_dataloaders(runner, dataloader), **kwargs)
         model = unwrap(runner.model)
-        needed = ['source'] + ['target'] * model.adaptation.needs_target
-        for domain in needed:
-            if domain not in self.dataloader.domains:
-                raise InputError(
-                    f'train_dataloader has no "{domain}", which '
-                    f'{type(model.adaptation).__name__} needs'
-                )
+        require_domains(model, self.dataloader.domains)
         for domain, loader in self.dataloader.domains.items():
             require_fitting_head(model, loader.dataset, domain)
         self.dataloader_iterator = _LazyIterator(self.dataloader)
@@ -232,12 +227,6 @@ def build_domain_dataloaders(
     if isinstance(dataloader, DomainDataloaders):
         return dataloader
     configs = {domain: cfg for domain, cfg in dataloader.items() if cfg is not None}
-    unknown: List[str] = sorted(set(configs) - {'source', 'target'})
-    if unknown:
-        raise InputError(
-            'train_dataloader = dict(source=..., target=...) was expected, each '
-            f'an MMPose dataloader config, but it has the keys {unknown}'
-        )
     # From one seed both domains would draw the same indices and augmentations.
     return DomainDataloaders(
         {
@@ -247,16 +236,33 @@ def build_domain_dataloaders(
     )
 
 
+def require_domains(model: nn.Module, domains: Iterable[str]) -> None:
+    """Raise :class:`InputError` if training data is not what a method takes."""
+    adaptation = model.adaptation
+    known = {'source', 'target'}
+    needed = known if adaptation.needs_target else {'source'}
+    found = set(domains)
+    if not needed <= found <= known:
+        raise InputError(
+            f'train_dataloader has the keys {sorted(found)}, but '
+            f'{type(adaptation).__name__} needs a dataloader config for each of '
+            f'{sorted(needed)}'
+        )
+
+
 def require_fitting_head(model: nn.Module, dataset: Any, domain: str) -> None:
-    """Raise :class:`InputError` if a head has not one output for each keypoint."""
+    """Raise :class:`InputError` if a head has not one output for each label."""
+    if isinstance(dataset, UnlabeledDataset):
+        return
     num_outputs = getattr(model.head, 'out_channels', None)
     num_keypoints = getattr(dataset, 'metainfo', {}).get('num_keypoints')
     if None not in (num_outputs, num_keypoints) and num_outputs != num_keypoints:
         raise InputError(
             f'the head has out_channels={num_outputs}, but '
             f'{type(dataset).__name__} of the {domain} has {num_keypoints} '
-            'keypoints. Set model.head.out_channels, or map the keypoints with '
-            "MMPose's KeypointConverter."
+            'keypoints. Set model.head.out_channels, or map the keypoints '
+            "(MMPose's KeypointConverter) and give the dataset the metainfo of "
+            'what they are mapped to.'
         )
 
 

@@ -60,6 +60,12 @@ class PlayerOptimWrapperConstructor:
         players = model.players()
         configs = self.optim_wrapper_cfg
         if 'optimizer' in configs:
+            doubled = sorted(set(players) & set(configs))
+            if doubled:
+                raise InputError(
+                    f'optim_wrapper has an optimizer for all players and {doubled} '
+                    'besides. To replace an inherited one add _delete_=True.'
+                )
             configs = {player: configs for player in players}
         else:
             # MMEngine sets a default type on the outside.
@@ -111,11 +117,12 @@ def _share_scale(wrappers: Dict[str, OptimWrapper]) -> None:
                 'iteration of several players is not a sum of smaller ones'
             )
     amp = [w for w in wrappers.values() if isinstance(w, AmpOptimWrapper)]
-    scales = {wrapper._scale_update_param for wrapper in amp}
-    if amp and (len(amp) < len(wrappers) or len(scales) != 1 or None in scales):
+    kinds = {(w._scale_update_param, w.cast_dtype) for w in amp}
+    fixed = all(scale is not None for scale, _ in kinds)
+    if amp and (len(amp) < len(wrappers) or len(kinds) != 1 or not fixed):
         raise InputError(
-            'mixed precision: every player needs type="AmpOptimWrapper" and the '
-            'same fixed loss_scale (1.0 for dtype="bfloat16")'
+            'mixed precision: every player needs type="AmpOptimWrapper", the same '
+            'dtype and the same fixed loss_scale (1.0 for dtype="bfloat16")'
         )
     for wrapper in amp:
         wrapper.loss_scaler = amp[0].loss_scaler

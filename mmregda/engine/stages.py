@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any, Dict, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
 import torch
 from mmengine.config import Config
@@ -17,10 +17,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmpose.registry import DATASETS, MODELS
 from torch import nn
 
-from mmregda.engine.loops import require_fitting_head
+from mmregda.engine.loops import require_domains, require_fitting_head, unwrap
 from mmregda.errors import InputError
-
-_PSI = ('backbone', 'neck')
 
 
 def train(cfg: Config) -> Dict[str, float]:
@@ -52,41 +50,40 @@ def train(cfg: Config) -> Dict[str, float]:
             together. What can be known of the adaptation is said before the
             pretraining starts.
     """
-    # A run that goes on has its weights in its own checkpoint.
-    goes_on = cfg.get('resume') and find_latest_checkpoint(cfg.work_dir)
-    if cfg.get('pretrain') and not goes_on:
+    if cfg.get('resume') and find_latest_checkpoint(cfg.work_dir):
+        # It goes on from its own checkpoint and needs no other.
+        for part in _psi(cfg):
+            cfg.model[part].init_cfg = None
+    elif cfg.get('pretrain'):
         model = rehearse(cfg)
         checkpoint = cfg.pretrain.get('checkpoint')
         if not checkpoint:
             stage = load_pretrain_config(cfg)
-            require_same_weights(
-                model, MODELS.build(stage.model).state_dict(), _PSI, stage.filename
+            weights = MODELS.build(stage.model).state_dict()
+            require_same_weights(model, weights, _psi(cfg), stage.filename)
+            checkpoint = pretrain(stage)
+        require_same_weights(model, load_weights(checkpoint), _psi(cfg), checkpoint)
+        for part in _psi(cfg):
+            cfg.model[part].init_cfg = dict(
+                type='Pretrained', checkpoint=checkpoint, prefix=f'{part}.'
             )
-            checkpoint, _ = pretrain(stage)
-        require_same_weights(model, load_weights(checkpoint), _PSI, checkpoint)
-        for part in _PSI:
-            if cfg.model.get(part):
-                cfg.model[part].init_cfg = dict(
-                    type='Pretrained', checkpoint=checkpoint, prefix=f'{part}.'
-                )
     return metrics_of(run(cfg))
 
 
-def pretrain(cfg: Config) -> Tuple[str, Dict[str, float]]:
+def pretrain(cfg: Config) -> str:
     """Train source-only weights, unless they are there already.
 
     They are trained and kept as ``source_only.pth`` in a folder of
-    ``cfg.work_dir`` that is named by a fingerprint of the config's model, data,
-    schedule and seed. So every method finds the same weights, and after a
-    change of the config none finds those of before. (What the data files hold
-    is not part of it.)
+    ``cfg.work_dir`` that is named by a fingerprint of the config's model,
+    source data, schedule and seed. So every method finds the same weights, and
+    after a change of the config none finds those of before. (What the data
+    files hold is not part of it.)
 
     Args:
         cfg (Config): The config of the pretraining, with ``work_dir`` set.
 
     Returns:
-        tuple[str, dict[str, float]]: The file, and the metrics of the last
-        validation.
+        str: The file.
     """
     cfg.work_dir = os.path.join(cfg.work_dir, _fingerprint(cfg))
     path = os.path.join(cfg.work_dir, 'source_only.pth')
@@ -96,10 +93,39 @@ def pretrain(cfg: Config) -> Tuple[str, Dict[str, float]]:
         if is_main_process():
             hub = runner.message_hub
             name = 'best_ckpt' if 'best_ckpt' in hub.runtime_info else 'last_ckpt'
-            _keep_weights(hub.get_info(name), path, metrics_of(runner))
+            _keep_weights(hub.get_info(name), path)
         barrier()
-    checkpoint = CheckpointLoader.load_checkpoint(path, 'cpu', logger='silent')
-    return path, checkpoint['meta']['metrics']
+    return path
+
+
+def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
+    """The metrics of a checkpoint on a config's validation sets.
+
+    No training data is read and no optimiser is built.
+
+    Args:
+        cfg (Config): The config of the model, changed in place.
+        checkpoint (str): Its weights.
+
+    Returns:
+        dict[str, float]: Metrics such as ``target/PCK/Avg``.
+
+    Raises:
+        InputError: If the file is missing, or of another model.
+    """
+    weights = load_weights(checkpoint)
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+        cfg[key] = None
+    cfg.custom_hooks = []
+    cfg.default_hooks = {**(cfg.get('default_hooks') or {}), 'checkpoint': None}
+    for part in _psi(cfg):
+        cfg.model[part].init_cfg = None
+    cfg.load_from = checkpoint
+    cfg.resume = False
+    runner = build_runner(cfg)
+    parts = [*_psi(cfg), 'head']
+    require_same_weights(unwrap(runner.model), weights, parts, checkpoint)
+    return runner.val()
 
 
 def run(cfg: Config) -> Runner:
@@ -108,12 +134,17 @@ def run(cfg: Config) -> Runner:
         # By default MMEngine's wrapper asks for a GPU for each process.
         cpu = dict(type='MMDistributedDataParallel', device_ids=None)
         cfg.setdefault('model_wrapper_cfg', cpu)
+    runner = build_runner(cfg)
+    runner.train()
+    return runner
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner that a config asks for."""
     # The visualizer is a singleton by its name; each stage has its own.
     if cfg.get('visualizer'):
         cfg.visualizer.pop('name', None)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
-    return runner
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
 def metrics_of(runner: Runner) -> Dict[str, float]:
@@ -136,10 +167,14 @@ def rehearse(cfg: Config) -> nn.Module:
     init_default_scope(cfg.get('default_scope', 'mmpose'))
     model = MODELS.build(cfg.model)
     build_optim_wrapper(model, cfg.optim_wrapper)
-    for domain, loader in cfg.train_dataloader.items():
-        if loader is not None:
-            dataset = DATASETS.build(loader.dataset)
-            require_fitting_head(model, dataset, domain)
+    loaders = cfg.train_dataloader
+    if 'dataset' in loaders:  # an ordinary model, of one domain
+        loaders = dict(source=loaders)
+    loaders = {domain: cfg for domain, cfg in loaders.items() if cfg is not None}
+    if 'adaptation' in cfg.model:
+        require_domains(model, loaders)
+    for domain, loader in loaders.items():
+        require_fitting_head(model, DATASETS.build(loader.dataset), domain)
     return model
 
 
@@ -214,6 +249,9 @@ def _fingerprint(cfg: Config) -> str:
         'randomness',
     )
     relevant = {key: cfg.get(key) for key in keys}
+    # What the best checkpoint is chosen by, and what a batch is multiplied by.
+    relevant['selection'] = (cfg.get('val_dataloader') or {}).get('source')
+    relevant['processes'] = os.environ.get('WORLD_SIZE', '1')
     return hashlib.sha256(repr(_plain(relevant)).encode()).hexdigest()[:8]
 
 
@@ -227,10 +265,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _keep_weights(checkpoint: str, path: str, metrics: Dict[str, float]) -> None:
+def _psi(cfg: Config) -> List[str]:
+    """The parts of a config's model that are its feature extractor."""
+    return [part for part in ('backbone', 'neck') if cfg.model.get(part)]
+
+
+def _keep_weights(checkpoint: str, path: str) -> None:
     """Write a checkpoint's weights as a file that is whole or not there."""
     partial = f'{path}.partial'
-    torch.save(
-        dict(state_dict=load_weights(checkpoint), meta=dict(metrics=metrics)), partial
-    )
+    torch.save(dict(state_dict=load_weights(checkpoint), meta={}), partial)
     os.replace(partial, path)

@@ -60,7 +60,7 @@ def parallel_map(
         )
     context = multiprocessing.get_context(_START_METHOD)
     if _START_METHOD == 'forkserver':
-        context.set_forkserver_preload(['__main__', __name__])
+        context.set_forkserver_preload([__name__])
     pool = ProcessPoolExecutor(
         num_workers,
         mp_context=context,
