@@ -108,9 +108,10 @@ class DomainAdaptTrainLoop(IterBasedTrainLoop):
     """
 
     def __init__(self, runner: Runner, dataloader: dict, **kwargs) -> None:
-        super().__init__(runner, build_domain_dataloaders(runner, dataloader), **kwargs)
         model = unwrap(runner.model)
-        require_domains(model, self.dataloader.domains)
+        configs = {domain: cfg for domain, cfg in dataloader.items() if cfg is not None}
+        require_domains(model, configs)
+        super().__init__(runner, build_domain_dataloaders(runner, configs), **kwargs)
         for domain, loader in self.dataloader.domains.items():
             require_fitting_head(model, loader.dataset, domain)
         self.dataloader_iterator = _LazyIterator(self.dataloader)
@@ -213,20 +214,17 @@ class DomainValLoop(BaseLoop):
 
 
 def build_domain_dataloaders(
-    runner: Runner, dataloader: Dict[str, Optional[dict]]
+    runner: Runner, configs: Dict[str, dict]
 ) -> DomainDataloaders:
     """Build the dataloader of each domain.
 
     Args:
         runner (Runner): The runner, for its seed.
-        dataloader (dict): A dataloader config for each domain, or None.
+        configs (dict): A dataloader config for each domain.
 
     Returns:
         DomainDataloaders: The dataloaders.
     """
-    if isinstance(dataloader, DomainDataloaders):
-        return dataloader
-    configs = {domain: cfg for domain, cfg in dataloader.items() if cfg is not None}
     # From one seed both domains would draw the same indices and augmentations.
     return DomainDataloaders(
         {

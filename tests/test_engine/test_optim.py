@@ -62,6 +62,7 @@ def test_paramwise_config_knows_the_backbone_by_name(model):
     'players, message',
     [
         ({'head': dict(optimizer=SGD)}, 'players of RegDA'),
+        (three_players(optimizer=SGD), '_delete_=True'),
         (three_players(critic=dict(optimizer=SGD)), 'critic'),
         (three_players(head=dict(optimizer=SGD, accumulative_counts=2)), 'head'),
     ],

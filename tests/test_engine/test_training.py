@@ -321,6 +321,33 @@ def test_keypoints_that_do_not_fit_the_head_are_refused(hand_pair, tmp_path):
         stages.train(cfg)
 
 
+@pytest.mark.parametrize('change', ['no target', 'one dataloader', 'misspelt'])
+def test_training_data_that_the_method_cannot_take_is_refused(
+    hand_pair, tmp_path, change
+):
+    cfg = tiny_config(hand_pair, tmp_path)
+    if change == 'no target':
+        cfg.train_dataloader.target = None
+    elif change == 'one dataloader':
+        cfg.train_dataloader = cfg.train_dataloader.source
+    else:
+        cfg.train_dataloader['sorce'] = cfg.train_dataloader.pop('source')
+    with pytest.raises(InputError, match=r"needs a dataloader.*'source', 'target'"):
+        stages.train(cfg)
+
+
+def test_unlabeled_target_may_come_with_another_keypoint_set(hand_pair, tmp_path):
+    from mmpose.datasets.datasets import AicDataset
+
+    cfg = tiny_config(hand_pair, tmp_path, max_iters=1)
+    # Fourteen keypoints of a body.
+    other = dict(from_file='configs/_base_/datasets/aic.py')
+    assert len(AicDataset._load_metainfo(other)['keypoint_id2name']) == 14
+    cfg.train_dataloader.target.dataset.dataset.metainfo = other
+    stages.train(cfg)
+    assert (tmp_path / 'iter_1.pth').is_file()
+
+
 def test_dataset_smaller_than_a_batch_is_refused(hand_pair, tmp_path):
     cfg = tiny_config(hand_pair, tmp_path)
     source = cfg.train_dataloader.source

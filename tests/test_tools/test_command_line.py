@@ -71,6 +71,18 @@ def test_progress_bar_has_the_console_and_the_file_the_log(tiny_file, tmp_path):
     assert 'Iter(val)' in log.read_text()
 
 
+def test_seed_reaches_a_config_that_sets_none(tiny_file, tmp_path):
+    cfg = Config.fromfile(tiny_file)
+    cfg.pop('randomness')
+    cfg.dump(str(tmp_path / 'unseeded.py'))
+    arguments = ('--seed', 7, '--work-dir', tmp_path / 'run')
+    done = run_tool('train.py', tmp_path / 'unseeded.py', *arguments)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'randomness' not in Config.fromfile(tmp_path / 'unseeded.py')
+    (dumped,) = tmp_path.glob('run/*/vis_data/config.py')
+    assert Config.fromfile(dumped).randomness.seed == 7
+
+
 def test_missing_dataset_is_named_before_training(tmp_path):
     done = run_tool(
         'train.py',
