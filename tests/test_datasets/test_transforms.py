@@ -7,6 +7,7 @@ import struct
 import zlib
 
 import cv2
+import mmcv
 import numpy as np
 import pytest
 from mmengine.dataset import Compose
@@ -417,6 +418,22 @@ def test_colour_jitter_is_pils_brightness_contrast_and_saturation(
     # Each of three steps may round to its other side.
     assert np.abs(found - expected).max() <= 3
     assert np.abs(found - expected).mean() < 1
+
+
+@pytest.mark.parametrize('factor', [0.0, 0.75, 0.9, 1.0, 1.13, 1.25, 2.0])
+def test_colour_jitter_is_mmcvs_to_the_bit(factor):
+    enhancers = (mmcv.adjust_brightness, mmcv.adjust_contrast, mmcv.adjust_color)
+    for seed, sigma in enumerate((0.1, 1, 5)):
+        img = cv2.GaussianBlur(noise(seed), (0, 0), sigma)
+        for ours, theirs in zip(ColorJitter._ENHANCERS, enhancers):
+            np.testing.assert_array_equal(ours(img, factor), theirs(img, factor))
+
+
+def test_colour_jitter_gives_bytes_for_an_image_of_floats():
+    img = noise().astype(np.float32) + 30
+    found = ColorJitter(strength=0).transform(dict(img=img))['img']
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, np.minimum(img, 255))
 
 
 def test_colour_jitter_shuffles_its_three_changes(monkeypatch):
