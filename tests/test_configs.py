@@ -58,7 +58,7 @@ def test_adaptation_has_the_settings_of_the_paper():
     assert cfg.model.neck.out_channels == (256, 256, 256)
     assert cfg.model.head.conv_out_channels == (256,)
     adaptation = cfg.model.adaptation
-    assert (adaptation.margin, adaptation.trade_off, adaptation.sigma) == (4, 1, 2)
+    assert (adaptation.margin, adaptation.trade_off) == (4, 1)
     assert adaptation.warm_start == dict(hi=0.1, lo=0.0, alpha=1.0, num_iters=1000)
     rates = dict(feature_extractor=0.01, head=0.1, adversary=0.1)
     for player, rate in rates.items():

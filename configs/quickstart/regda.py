@@ -10,8 +10,6 @@ model = dict(
         type='RegDA',
         margin=4,
         trade_off=1,
-        # Pseudo labels are as wide as the labels of this heatmap.
-        sigma=1.5,
         warm_start=dict(hi=0.1, lo=0.0, alpha=1.0, num_iters=1000 / _base_.time_scale),
     )
 )

@@ -1,16 +1,37 @@
 """The model, its adaptation methods, losses and necks."""
 
-from mmregda.models.adaptations import BaseAdaptation, RegDA, SourceOnly
+from mmregda.models.adaptations import (
+    DAN,
+    DANN,
+    MCD,
+    AdaBN,
+    BaseAdaptation,
+    DisparityDiscrepancy,
+    GroundFalseMinimax,
+    RegDA,
+    SourceOnly,
+)
 from mmregda.models.domain_adaptive_topdown import DomainAdaptiveTopdown
-from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss
+from mmregda.models.losses import (
+    GroundFalseKLLoss,
+    KeypointKLLoss,
+    MultiKernelMMDLoss,
+)
 from mmregda.models.necks import DeconvNeck
 
 __all__ = [
+    'DAN',
+    'DANN',
+    'MCD',
+    'AdaBN',
     'BaseAdaptation',
     'DeconvNeck',
+    'DisparityDiscrepancy',
     'DomainAdaptiveTopdown',
     'GroundFalseKLLoss',
+    'GroundFalseMinimax',
     'KeypointKLLoss',
+    'MultiKernelMMDLoss',
     'RegDA',
     'SourceOnly',
 ]

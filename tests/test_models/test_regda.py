@@ -186,8 +186,8 @@ def test_step_logs_each_loss_and_counts_the_iteration():
     assert set(log_vars) == {
         'loss_sup',
         'loss_source',
-        'loss_ground_false',
-        'loss_ground_truth',
+        'loss_adversary',
+        'loss_feature_extractor',
     }
     assert all(not v.requires_grad and torch.isfinite(v) for v in log_vars.values())
     assert model.adaptation.warm_start.iteration == 1
@@ -201,7 +201,7 @@ def test_target_without_labels_is_enough():
     log_vars = model.train_step(
         dict(source=source, target=target), build_optimizers(model)
     )
-    assert torch.isfinite(log_vars['loss_ground_truth'])
+    assert torch.isfinite(log_vars['loss_feature_extractor'])
 
 
 class _Recorder(OptimWrapper):

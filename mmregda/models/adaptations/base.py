@@ -30,6 +30,10 @@ class BaseAdaptation(BaseModule):
     needs_target: bool = True
     """bool: Whether :meth:`step` takes a target batch."""
 
+    adversarial_regressor: Optional[nn.Module] = None
+    """nn.Module, optional: The method's second regressor of keypoints, f', if
+    it has one. What compares f and f' finds it here."""
+
     def players(self) -> Dict[str, List[nn.Module]]:
         """The networks that the method adds, by the optimiser that steps them.
 
@@ -92,13 +96,14 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def counted_twice(*modules: nn.Module) -> Iterator[None]:
-    """Within, batch normalisation counts each batch twice.
+def counted(times: int, *modules: nn.Module) -> Iterator[None]:
+    """Within, batch normalisation counts each batch so many times.
 
     A method that is written with two forward passes of an unchanged network
     over one batch can do with one: outputs and gradients are the same. The
     running statistics saw the batch twice, though, and they decide how the
-    model predicts. Two updates with momentum m are one with 1 - (1 - m)^2.
+    model predicts. n updates with momentum m are one with 1 - (1 - m)^n; none
+    leaves the running statistics alone.
     """
     norms = [
         norm
@@ -108,9 +113,21 @@ def counted_twice(*modules: nn.Module) -> Iterator[None]:
     ]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
-        norm.momentum = 1 - (1 - norm.momentum) ** 2
+        norm.momentum = 1 - (1 - norm.momentum) ** times
     try:
         yield
     finally:
         for norm, momentum in zip(norms, momenta):
             norm.momentum = momentum
+
+
+def pooled(feats: Sequence[Tensor]) -> Tensor:
+    """Features as one vector for each image: the last map, averaged.
+
+    Args:
+        feats (Sequence[Tensor]): Feature maps, each (B, C, h, w).
+
+    Returns:
+        Tensor: (B, C) float32.
+    """
+    return feats[-1].float().mean(dim=(-2, -1))

@@ -65,6 +65,11 @@ class WarmStartGradientScale(nn.Module):
         scale = self.scale
         return tuple(_ScaleGradient.apply(feat, scale) for feat in feats)
 
+    def reverse(self, feats: Tuple[Tensor, ...]) -> Tuple[Tensor, ...]:
+        """Pass feature maps on; gradients come back scaled and reversed."""
+        scale = -self.scale
+        return tuple(_ScaleGradient.apply(feat, scale) for feat in feats)
+
     def step(self) -> None:
         """Count one iteration."""
         self.iteration += 1

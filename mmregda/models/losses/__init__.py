@@ -1,5 +1,6 @@
-"""Losses between heatmaps."""
+"""Losses."""
 
 from mmregda.models.losses.heatmap_kl import GroundFalseKLLoss, KeypointKLLoss
+from mmregda.models.losses.mmd import MultiKernelMMDLoss
 
-__all__ = ['GroundFalseKLLoss', 'KeypointKLLoss']
+__all__ = ['GroundFalseKLLoss', 'KeypointKLLoss', 'MultiKernelMMDLoss']

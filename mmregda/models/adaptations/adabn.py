@@ -1,0 +1,47 @@
+"""Adaptive batch normalisation."""
+
+from __future__ import annotations
+
+from typing import Dict, Optional
+
+import torch
+from mmengine.optim import OptimWrapperDict
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from mmregda.models.adaptations.base import BaseAdaptation, counted, minimize
+
+
+@MODELS.register_module()
+class AdaBN(BaseAdaptation):
+    """`Adaptive Batch Normalization`_ (Li et al., 2016).
+
+    Training is supervised on the source; the running statistics, by which the
+    model predicts, are those of the target. Other methods that pass target
+    batches through the network move the running statistics as well: how much
+    of their gain is due to that alone shows beside this one.
+
+    Args:
+        head (dict, optional): Not used; no head is added.
+
+    .. _Adaptive Batch Normalization: https://arxiv.org/abs/1603.04779
+    """
+
+    def __init__(self, head: Optional[dict] = None) -> None:
+        super().__init__()
+
+    def step(
+        self,
+        model: nn.Module,
+        source: dict,
+        target: dict,
+        optim_wrapper: OptimWrapperDict,
+    ) -> Dict[str, Tensor]:
+        psi = model.players()['feature_extractor']
+        with model.autocast(optim_wrapper), counted(0, *psi, model.head):
+            logits = model.head(model.extract_feat(source['inputs']))
+            loss = model.supervised_loss(logits, source['data_samples'])
+        minimize(loss, optim_wrapper, ('feature_extractor', 'head'))
+        with model.autocast(optim_wrapper), torch.no_grad():
+            model.head(model.extract_feat(target['inputs']))
+        return dict(loss_sup=loss.detach())

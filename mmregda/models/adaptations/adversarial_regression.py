@@ -1,0 +1,146 @@
+"""What methods with an adversarial regressor share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Dict, List, Optional
+
+import torch
+from mmengine.optim import OptimWrapperDict
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from mmregda.models.adaptations.base import (
+    BaseAdaptation,
+    counted,
+    frozen,
+    minimize,
+)
+from mmregda.models.adaptations.warm_start import WarmStartGradientScale
+from mmregda.models.pseudo_heatmaps import argmax_keypoints, gaussian_heatmaps
+
+
+class AdversarialRegression(BaseAdaptation):
+    r"""An adversarial regressor f' against the feature extractor psi.
+
+    f' learns to agree with the regressor f on the source. On the target it
+    looks for images on which it can disagree, and psi learns features on
+    which it can not. With the pseudo label :math:`\mathcal{J}(p)` of f, one
+    iteration is
+
+    .. math::
+        A.\;& \min_{\psi, f, f'} L_{sup}(f) + \eta\,\lambda\,
+              L_T(p', \mathcal{J}(p)) && \text{on the source} \\
+        B.\;& \min_{f'} \lambda\, L_{f'}(p', \mathcal{J}(p))
+              && \text{on the target} \\
+        C.\;& \min_{\psi} \lambda\, L_{\psi}(p', \mathcal{J}(p))
+              && \text{on the target, with the new } f'
+
+    with the margin :math:`\eta` and the trade-off :math:`\lambda`. A method
+    says what :math:`L_{f'}` (:meth:`adversary_loss`) and :math:`L_{\psi}`
+    (:meth:`feature_extractor_loss`) are. B needs no gradient of psi, and psi
+    is the same in B and C: its features of the target are computed once.
+
+    Args:
+        head (dict): The config of f; f' is drawn from the same.
+        adversary (dict, optional): The config of f', if it is another.
+        margin (float): Weight of the adversary on the source. Defaults to 4.
+        trade_off (float): Weight of the adaptation. Defaults to 1.
+        sigma (float, optional): Of the pseudo labels' Gaussians, in heatmap
+            pixels. Defaults to that of the labels, which the head's decoder
+            has.
+        warm_start (dict): Arguments of :class:`WarmStartGradientScale`, which
+            scales the gradient that f' sends into psi.
+    """
+
+    def __init__(
+        self,
+        head: dict,
+        adversary: Optional[dict] = None,
+        margin: float = 4.0,
+        trade_off: float = 1.0,
+        sigma: Optional[float] = None,
+        warm_start: Optional[dict] = None,
+    ) -> None:
+        super().__init__()
+        self.adversary = MODELS.build(head if adversary is None else adversary)
+        self.margin = margin
+        self.trade_off = trade_off
+        codec = head.get('decoder') or {}
+        self.sigma = codec.get('sigma', 2.0) if sigma is None else sigma
+        self.warm_start = WarmStartGradientScale(**(warm_start or {}))
+        self.ground_truth_loss = MODELS.build(dict(type='KeypointKLLoss'))
+        self.ground_false_loss = MODELS.build(dict(type='GroundFalseKLLoss'))
+
+    @abstractmethod
+    def adversary_loss(self, logits: Tensor, pseudo_heatmaps: Tensor) -> Tensor:
+        """What f' minimises on the target.
+
+        Args:
+            logits (Tensor): p' of f', (B, K, h, w).
+            pseudo_heatmaps (Tensor): H(J(p)) of f, of the same shape.
+
+        Returns:
+            Tensor: A scalar.
+        """
+
+    @abstractmethod
+    def feature_extractor_loss(self, logits: Tensor, pseudo_heatmaps: Tensor) -> Tensor:
+        """What psi minimises on the target; arguments as above."""
+
+    @property
+    def adversarial_regressor(self) -> nn.Module:
+        return self.adversary
+
+    def players(self) -> Dict[str, List[nn.Module]]:
+        return dict(adversary=[self.adversary])
+
+    def step(
+        self,
+        model: nn.Module,
+        source: dict,
+        target: dict,
+        optim_wrapper: OptimWrapperDict,
+    ) -> Dict[str, Tensor]:
+        psi, f, f_adv = model.extract_feat, model.head, self.adversary
+
+        # A. All players learn the source.
+        with model.autocast(optim_wrapper):
+            feats = psi(source['inputs'])
+            logits = f(feats)
+            loss_sup = model.supervised_loss(logits, source['data_samples'])
+            loss_source = self.ground_truth_loss(
+                f_adv(self.warm_start(feats)), self.pseudo_heatmaps(logits)
+            )
+            loss = loss_sup + self.margin * self.trade_off * loss_source
+        minimize(loss, optim_wrapper, ('feature_extractor', 'head', 'adversary'))
+
+        # B. On the target, f' moves to where it differs from f.
+        with model.autocast(optim_wrapper):
+            with counted(2, *model.players()['feature_extractor']):
+                feats = psi(target['inputs'])
+            detached_feats = tuple(feat.detach() for feat in feats)
+            with torch.no_grad(), counted(2, f):
+                pseudo_heatmaps = self.pseudo_heatmaps(f(detached_feats))
+            loss_adversary = self.adversary_loss(f_adv(detached_feats), pseudo_heatmaps)
+        minimize(self.trade_off * loss_adversary, optim_wrapper, ('adversary',))
+
+        # C. On the same features, psi moves against it.
+        with model.autocast(optim_wrapper), frozen(f_adv):
+            loss_psi = self.feature_extractor_loss(
+                f_adv(self.warm_start(feats)), pseudo_heatmaps
+            )
+        minimize(self.trade_off * loss_psi, optim_wrapper, ('feature_extractor',))
+
+        self.warm_start.step()
+        return dict(
+            loss_sup=loss_sup.detach(),
+            loss_source=loss_source.detach(),
+            loss_adversary=loss_adversary.detach(),
+            loss_feature_extractor=loss_psi.detach(),
+        )
+
+    def pseudo_heatmaps(self, logits: Tensor) -> Tensor:
+        """Ground truth heatmaps H(J(p)) of the predictions, (B, K, h, w)."""
+        keypoints = argmax_keypoints(logits)
+        return gaussian_heatmaps(keypoints, logits.shape[-2:], self.sigma)
