@@ -1,0 +1,477 @@
+"""The rivals of RegDA: losses by hand, steps by gradient inspection.
+
+Each step is held against the algorithm written anew with plain torch
+optimisers, one forward pass for every pass that the algorithm has.
+"""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import random_batch, tiny_model_config
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmpose.registry import MODELS
+
+from mmregda.engine import PlayerOptimWrapperConstructor
+from mmregda.models.adaptations import WarmStartGradientScale, counted
+from mmregda.models.adaptations.mcd import heatmap_discrepancy
+from mmregda.models.losses import MultiKernelMMDLoss
+
+K, SIDE = 5, 16
+PREFIXES = dict(
+    feature_extractor=('backbone.', 'neck.'),
+    head=('head.',),
+    adversary=('adaptation.',),
+)
+LEARNING_RATES = dict(feature_extractor=0.02, head=0.1, adversary=0.05)
+METHODS = ['DAN', 'DANN', 'MCD', 'DisparityDiscrepancy', 'GroundFalseMinimax', 'AdaBN']
+
+
+def build_model(**adaptation):
+    torch.manual_seed(0)
+    model = MODELS.build(tiny_model_config(num_keypoints=K, **adaptation))
+    model.init_weights()
+    for module in model.modules():
+        # From the paper's N(0, 0.001) all maps are flat, and a wrong sign
+        # would hardly show.
+        if getattr(module, 'final_layer', None) is not None:
+            torch.nn.init.normal_(module.final_layer.weight, std=0.3)
+    return model.train()
+
+
+def build_optimizers(model):
+    return PlayerOptimWrapperConstructor(
+        {
+            player: dict(
+                optimizer=dict(type='SGD', lr=LEARNING_RATES[player], momentum=0.9)
+            )
+            for player in model.players()
+        }
+    )(model)
+
+
+def batches(i, target_size=3):
+    return dict(
+        source=random_batch(4, K, 2 * i),
+        target=random_batch(target_size, K, 2 * i + 1, labeled=False),
+    )
+
+
+# --- losses -----------------------------------------------------------------
+
+
+def mmd_by_loops(source, target, factors):
+    """The unbiased estimate, a pair at a time, in double precision."""
+    source, target = source.double().tolist(), target.double().tolist()
+
+    def squared(x, y):
+        return sum((a - b) ** 2 for a, b in zip(x, y))
+
+    everything = source + target
+    pairs = [(i, j) for i in range(len(everything)) for j in range(i)]
+    variance = sum(squared(everything[i], everything[j]) for i, j in pairs)
+    variance /= len(pairs)
+
+    def kernel(x, y):
+        d = squared(x, y)
+        return sum(math.exp(-d / (2 * u * variance)) for u in factors)
+
+    def within(xs):
+        terms = [
+            kernel(x, y) for i, x in enumerate(xs) for j, y in enumerate(xs) if i != j
+        ]
+        return sum(terms) / len(terms)
+
+    across = [kernel(x, y) for x in source for y in target]
+    return within(source) + within(target) - 2 * sum(across) / len(across)
+
+
+@pytest.mark.parametrize('shift', [0.0, 0.7, 3.0])
+def test_mmd_of_two_gaussians_is_the_double_loop(shift):
+    generator = torch.Generator().manual_seed(1)
+    source = torch.randn(9, 4, generator=generator)
+    target = torch.randn(7, 4, generator=generator) * 1.5 + shift
+    factors = (0.125, 0.5, 2.0)
+    found = MultiKernelMMDLoss(factors)(source, target).item()
+    assert found == pytest.approx(mmd_by_loops(source, target, factors), abs=1e-5)
+
+
+def test_mmd_is_unbiased_and_grows_with_the_distance():
+    generator = torch.Generator().manual_seed(0)
+    loss = MultiKernelMMDLoss()
+
+    def mean(shift):
+        draws = [
+            loss(
+                torch.randn(8, 3, generator=generator),
+                torch.randn(8, 3, generator=generator) + shift,
+            )
+            for _ in range(400)
+        ]
+        return torch.stack(draws).mean().item()
+
+    same, near, far = mean(0.0), mean(0.5), mean(1.0)
+    # A biased estimate would be about 5 kernels / 8 vectors above 0.
+    assert abs(same) < 0.03
+    assert same + 0.05 < near < far - 0.2
+
+
+def test_mmd_of_equal_vectors_is_zero_and_has_a_finite_gradient():
+    source = torch.ones(4, 3, requires_grad=True)
+    loss = MultiKernelMMDLoss()(source, torch.ones(5, 3))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.isfinite(source.grad).all()
+
+
+def test_heatmap_discrepancy_by_hand():
+    # Softmax of these is (1/2, 1/4, 1/4, 0...) and (1/4, 1/4, 1/2, 0...).
+    p = torch.full((1, 2, 2, 4), -1e9)
+    q = p.clone()
+    p[..., 0, :3] = torch.tensor([2.0, 1.0, 1.0]).log()
+    q[..., 0, :3] = torch.tensor([1.0, 1.0, 2.0]).log()
+    assert heatmap_discrepancy(p, q).item() == pytest.approx(0.5)
+    assert heatmap_discrepancy(p, p).item() == 0
+    other = torch.full_like(p, -1e9)
+    other[..., 1, 0] = 0
+    assert heatmap_discrepancy(p, other).item() == pytest.approx(2.0)
+    # The second keypoint agrees: half of the mean.
+    q[:, 1] = p[:, 1]
+    assert heatmap_discrepancy(p, q).item() == pytest.approx(0.25)
+
+
+def test_reversed_gradient_by_finite_differences():
+    warm_start = WarmStartGradientScale(hi=0.8)
+    warm_start.iteration.fill_(900)
+    scale = 2 * 0.8 / (1 + math.exp(-0.9)) - 0.8
+    x = torch.randn(6, dtype=torch.float64, requires_grad=True)
+
+    def function(vector):
+        return (vector.sin() * torch.arange(6)).sum()
+
+    (passed,) = warm_start.reverse((x,))
+    assert torch.equal(passed, x)
+    function(passed).backward()
+    step = 1e-6
+    for i in range(6):
+        ahead, behind = x.detach().clone(), x.detach().clone()
+        ahead[i] += step
+        behind[i] -= step
+        slope = (function(ahead) - function(behind)) / (2 * step)
+        assert x.grad[i].item() == pytest.approx(-scale * slope.item(), rel=1e-5)
+
+
+# --- whose parameters a step moves ------------------------------------------
+
+
+class _Recorder(OptimWrapper):
+    """Notes whose parameters have a gradient when a player steps."""
+
+    def step(self, **kwargs):
+        self.steps.append(
+            (
+                self.player,
+                {
+                    player
+                    for player, prefix in PREFIXES.items()
+                    for name, parameter in self.parameters.items()
+                    if name.startswith(prefix)
+                    and parameter.grad is not None
+                    and parameter.grad.any()
+                },
+            )
+        )
+        super().step(**kwargs)
+
+
+PSI, F_, ADV = 'feature_extractor', 'head', 'adversary'
+ALL = {PSI, F_, ADV}
+THREE_STEPS = [(PSI, ALL), (F_, {F_, ADV}), (ADV, {ADV}), (ADV, {ADV}), (PSI, {PSI})]
+STEPS = dict(
+    DAN=[(PSI, {PSI, F_}), (F_, {F_})],
+    AdaBN=[(PSI, {PSI, F_}), (F_, {F_})],
+    DANN=[(PSI, ALL), (F_, {F_, ADV}), (ADV, {ADV})],
+    MCD=[(PSI, ALL), (F_, {F_, ADV}), (ADV, {ADV})]
+    + [(F_, {F_, ADV}), (ADV, {ADV})]
+    + 4 * [(PSI, {PSI})],
+    DisparityDiscrepancy=THREE_STEPS,
+    GroundFalseMinimax=THREE_STEPS,
+    RegDA=THREE_STEPS,
+)
+
+
+@pytest.mark.parametrize('method', sorted(STEPS))
+def test_each_step_moves_its_players_and_leaves_the_others_alone(method):
+    model = build_model(type=method)
+    if hasattr(model.adaptation, 'warm_start'):
+        model.adaptation.warm_start.iteration.fill_(1000)
+    parameters = dict(model.named_parameters())
+    wrappers, steps = {}, []
+    for player in model.players():
+        prefix = PREFIXES[player]
+        own = [p for n, p in parameters.items() if n.startswith(prefix)]
+        wrapper = _Recorder(torch.optim.SGD(own, lr=0.01))
+        wrapper.player, wrapper.parameters, wrapper.steps = player, parameters, steps
+        wrappers[player] = wrapper
+    model.train_step(batches(0), OptimWrapperDict(**wrappers))
+    # A player that has stepped has no gradient left for the next.
+    assert steps == STEPS[method]
+    assert all(p.grad is None for p in parameters.values())
+    assert all(p.requires_grad for p in parameters.values())
+
+
+# --- a step, written anew ---------------------------------------------------
+
+
+class Naive:
+    """Copies of a model's parts, with plain optimisers."""
+
+    def __init__(self, model):
+        self.model = model = copy.deepcopy(model)
+        self.f = model.head
+        self.adaptation = model.adaptation
+        self.adversary = getattr(model.adaptation, 'adversary', None)
+        self.sgd = {}
+        for player, prefix in PREFIXES.items():
+            own = [p for n, p in model.named_parameters() if n.startswith(prefix)]
+            if own:
+                lr = LEARNING_RATES[player]
+                self.sgd[player] = torch.optim.SGD(own, lr, momentum=0.9)
+
+    def psi(self, inputs):
+        return self.model.neck(self.model.backbone(inputs))
+
+    def minimize(self, loss, *players):
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        loss.backward()
+        for player in players:
+            self.sgd[player].step()
+
+    @staticmethod
+    def kl(logits, heatmaps, weights):
+        p = heatmaps.flatten(2) / heatmaps.flatten(2).sum(-1, keepdim=True)
+        log_q = logits.flatten(2).log_softmax(-1)
+        divergence = F.kl_div(log_q, p, reduction='none').sum(-1)
+        return (weights * divergence).sum() / weights.numel()
+
+    @staticmethod
+    def labels(samples):
+        heatmaps = torch.stack([s.gt_fields.heatmaps for s in samples])
+        weights = [s.gt_instance_labels.keypoint_weights for s in samples]
+        return heatmaps, torch.cat(weights)
+
+    @staticmethod
+    def pseudo(logits):
+        """Gaussians of sigma 2 around the maxima, a pixel at a time."""
+        heatmaps = torch.zeros_like(logits)
+        for b, maps in enumerate(logits.detach()):
+            for k, values in enumerate(maps):
+                y, x = divmod(int(values.argmax()), SIDE)
+                for v in range(max(0, y - 6), min(SIDE, y + 7)):
+                    for u in range(max(0, x - 6), min(SIDE, x + 7)):
+                        d = (u - x) ** 2 + (v - y) ** 2
+                        heatmaps[b, k, v, u] = math.exp(-d / 8)
+        return heatmaps
+
+    def dan(self, source, target, i):
+        features = self.psi(source['inputs'])
+        vectors = features[0].mean((2, 3))
+        others = self.psi(target['inputs'])[0].mean((2, 3))
+        loss = self.kl(self.f(features), *self.labels(source['data_samples']))
+        loss = loss + 0.7 * self.mmd(vectors, others)
+        self.minimize(loss, PSI, F_)
+
+    @staticmethod
+    def mmd(x, y):
+        def distances(a, b):
+            return torch.stack(
+                [torch.stack([(u - v).pow(2).sum() for v in b]) for u in a]
+            )
+
+        both = torch.cat((x, y))
+        n, m = len(x), len(y)
+        variance = distances(both, both).sum().item() / ((n + m) * (n + m - 1))
+        total = 0.0
+        for factor in (0.125, 0.25, 0.5, 1.0, 2.0):
+            k = [
+                torch.exp(-distances(a, b) / (2 * factor * variance))
+                for a, b in ((x, x), (y, y), (x, y))
+            ]
+            total = total + (k[0].sum() - n) / (n * (n - 1))
+            total = total + (k[1].sum() - m) / (m * (m - 1)) - 2 * k[2].mean()
+        return total
+
+    def dann(self, source, target, i):
+        """psi and d by two backward passes in place of a reversal."""
+        scale = 2 / (1 + math.exp(-(i + 500) / 1000)) - 1
+        features = self.psi(source['inputs'])
+        vectors = torch.cat(
+            (features[0].mean((2, 3)), self.psi(target['inputs'])[0].mean((2, 3)))
+        )
+        logits = self.adaptation.discriminator(vectors)[:, 0]
+        n = len(source['inputs'])
+        p = logits.sigmoid()
+        domain = -0.5 * (p[:n].log().mean() + (1 - p[n:]).log().mean())
+        loss = self.kl(self.f(features), *self.labels(source['data_samples']))
+        psi = [p for group in self.sgd[PSI].param_groups for p in group['params']]
+        head = list(self.f.parameters())
+        d = list(self.adaptation.discriminator.parameters())
+        gradients = torch.autograd.grad(domain, psi + d, retain_graph=True)
+        supervised = torch.autograd.grad(loss, psi + head)
+        for p, g, s in zip(psi, gradients, supervised):
+            p.grad = s - 0.7 * scale * g
+        for p, g in zip(head, supervised[len(psi) :]):
+            p.grad = g
+        for p, g in zip(d, gradients[len(psi) :]):
+            p.grad = 0.7 * g
+        for player in (PSI, F_, ADV):
+            self.sgd[player].step()
+
+    def mcd(self, source, target, i):
+        labels = self.labels(source['data_samples'])
+
+        def supervised():
+            features = self.psi(source['inputs'])
+            return sum(self.kl(f(features), *labels) for f in (self.f, self.adversary))
+
+        def discrepancy():
+            features = self.psi(target['inputs'])
+            p = self.f(features).flatten(2).exp()
+            q = self.adversary(features).flatten(2).exp()
+            p, q = p / p.sum(-1, keepdim=True), q / q.sum(-1, keepdim=True)
+            return (p - q).abs().sum() / (len(p) * K)
+
+        self.minimize(supervised(), PSI, F_, ADV)
+        self.minimize(supervised() - 0.7 * discrepancy(), F_, ADV)
+        for _ in range(4):
+            self.minimize(0.7 * discrepancy(), PSI)
+
+    def adversarial(self, source, target, i, loss_adversary, loss_psi):
+        scale = 2 * 0.1 / (1 + math.exp(-(i + 500) / 1000)) - 0.1
+
+        def scaled(features):
+            return [scale * x + ((1 - scale) * x).detach() for x in features]
+
+        features = self.psi(source['inputs'])
+        logits = self.f(features)
+        ones = torch.ones(logits.shape[:2])
+        loss = self.kl(logits, *self.labels(source['data_samples']))
+        other = self.kl(self.adversary(scaled(features)), self.pseudo(logits), ones)
+        self.minimize(loss + 4 * 0.7 * other, PSI, F_, ADV)
+        for objective, player in ((loss_adversary, ADV), (loss_psi, PSI)):
+            features = self.psi(target['inputs'])
+            pseudo = self.pseudo(self.f(features))
+            loss = objective(self.adversary(scaled(features)), pseudo)
+            self.minimize(0.7 * loss, player)
+
+    def truth(self, logits, pseudo):
+        return self.kl(logits, pseudo, torch.ones(logits.shape[:2]))
+
+    def false(self, logits, pseudo):
+        others = torch.stack(
+            [sum(pseudo[:, j] for j in range(K) if j != k) for k in range(K)], dim=1
+        )
+        return self.truth(logits, others.clamp(0, 1) + 1e-7)
+
+    def dd(self, source, target, i):
+        self.adversarial(source, target, i, lambda *a: -self.truth(*a), self.truth)
+
+    def minimax(self, source, target, i):
+        self.adversarial(source, target, i, self.false, lambda *a: -self.false(*a))
+
+
+NAIVE = dict(
+    DAN=Naive.dan,
+    DANN=Naive.dann,
+    MCD=Naive.mcd,
+    DisparityDiscrepancy=Naive.dd,
+    GroundFalseMinimax=Naive.minimax,
+)
+
+
+@pytest.mark.parametrize('method', sorted(NAIVE))
+def test_step_equals_the_algorithm_written_plainly(method):
+    model = build_model(type=method, trade_off=0.7)
+    if hasattr(model.adaptation, 'warm_start'):
+        model.adaptation.warm_start.iteration.fill_(500)
+    naive = Naive(model)
+    initial = {n: p.detach().clone() for n, p in model.named_parameters()}
+    optimizers = build_optimizers(model)
+    for i in range(2):
+        data = batches(i)
+        model.train_step(data, optimizers)
+        source, target = (
+            model.data_preprocessor(data[domain], training=True)
+            for domain in ('source', 'target')
+        )
+        NAIVE[method](naive, source, target, i)
+    expected = dict(naive.model.named_parameters())
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(
+            parameter, expected[name], atol=1e-5, rtol=0, msg=lambda m, n=name: n + m
+        )
+    for prefix in (PREFIXES[player] for player in model.players()):
+        moved = max(
+            (parameter - initial[name]).abs().max().item()
+            for name, parameter in model.named_parameters()
+            if name.startswith(prefix)
+        )
+        assert moved > 1e-3, f'{prefix} was not trained, so nothing was compared'
+    # A warm start that stood still would be told apart from one that counts
+    # by its buffer; running statistics decide how the model predicts.
+    expected = dict(naive.model.named_buffers())
+    for name, buffer in model.named_buffers():
+        if name.startswith(('backbone', 'neck')) and 'running' in name:
+            torch.testing.assert_close(buffer, expected[name], atol=1e-4, rtol=1e-4)
+
+
+def test_adabn_trains_as_source_only_and_predicts_with_target_statistics():
+    model = build_model(type='AdaBN')
+    baseline = build_model(type='SourceOnly')
+    baseline.load_state_dict(model.state_dict())
+    optimizers, others = build_optimizers(model), build_optimizers(baseline)
+    data = batches(0)
+    model.train_step(data, optimizers)
+    baseline.train_step(dict(source=data['source']), others)
+    for (name, found), expected in zip(model.named_parameters(), baseline.parameters()):
+        torch.testing.assert_close(found, expected, msg=lambda m, n=name: n + m)
+
+    # Only target batches are in the statistics: those of the stem's output.
+    stem = model.backbone.norm1
+    inputs = model.data_preprocessor(data['target'], training=True)['inputs']
+    mean = model.backbone.conv1(inputs).mean((0, 2, 3))
+    torch.testing.assert_close(stem.running_mean, 0.1 * mean, atol=1e-5, rtol=1e-4)
+
+
+def test_counted_is_so_many_updates():
+    x = torch.randn(6, 3, 4, 4)
+    for times in (0, 1, 2, 3):
+        norm, plain = torch.nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3)
+        with counted(times, norm):
+            norm(x)
+        for _ in range(times):
+            plain(x)
+        torch.testing.assert_close(norm.running_mean, plain.running_mean)
+        torch.testing.assert_close(norm.running_var, plain.running_var)
+        assert norm.momentum == 0.1
+
+
+def test_rivals_have_a_second_regressor_or_none():
+    for method in METHODS:
+        adaptation = build_model(type=method).adaptation
+        regressor = adaptation.adversarial_regressor
+        has_one = method in ('MCD', 'DisparityDiscrepancy', 'GroundFalseMinimax')
+        assert (regressor is not None) == has_one
+        if has_one:
+            assert regressor is adaptation.adversary
+
+
+def test_pseudo_labels_are_as_wide_as_the_labels():
+    cfg = tiny_model_config(num_keypoints=K)
+    cfg['head'] = dict(cfg['head'], decoder=dict(cfg['head']['decoder'], sigma=1.5))
+    assert MODELS.build(cfg).adaptation.sigma == 1.5
+    cfg['adaptation'] = dict(type='RegDA', sigma=3)
+    assert MODELS.build(cfg).adaptation.sigma == 3
