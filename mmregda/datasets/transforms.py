@@ -2,49 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import math
 import random
 from typing import Dict, Optional, Tuple
 
 import cv2
-import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
-from mmengine import fileio
 from mmpose.datasets.transforms import LoadImage, RandomFlip
 from mmpose.registry import TRANSFORMS
-from PIL import Image
 
-from mmregda.errors import InputError
-
-_JPEG_START, _JPEG_END = b'\xff\xd8\xff', b'\xff\xd9'
-_PNG_START, _PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
-# Some writers append a few bytes after the end marker.
-_TAIL_BYTES = 1024
-
-
-def _is_cut_short(content: bytes) -> bool:
-    """Whether the end of a JPEG or PNG file is missing.
-
-    OpenCV decodes what is there and fills the rest with grey, without a word.
-    """
-    if content.startswith(_PNG_START):
-        return _PNG_END not in content
-    if content.startswith(_JPEG_START) and _JPEG_END not in content[-_TAIL_BYTES:]:
-        # Telephones append whole films. A decoder that complains can tell, and
-        # is slower.
-        try:
-            Image.open(io.BytesIO(content)).load()
-        except OSError:
-            return True
-    return False
+from mmregda.datasets.image_loading import read_image
 
 
 @TRANSFORMS.register_module()
 class LoadWholeImage(LoadImage):
     """:class:`mmpose.datasets.transforms.LoadImage` that names a bad file.
+
+    Whatever the file holds, of grey, transparent, CMYK, 16-bit or animated
+    images, it is loaded as :func:`~mmregda.datasets.image_loading.read_image`
+    says.
 
     Added keys: ``img`` (h, w, 3) uint8 BGR, ``img_shape``, ``ori_shape``.
 
@@ -55,30 +33,12 @@ class LoadWholeImage(LoadImage):
     def transform(self, results: Dict) -> Dict:
         if 'img' in results:
             return super().transform(results)
-        path = results['img_path']
-        try:
-            content = fileio.get(path, backend_args=self.backend_args)
-        except FileNotFoundError:
-            raise InputError(f'image "{path}" does not exist') from None
-        except OSError as error:
-            raise InputError(
-                f'image "{path}" can not be read: {error.strerror}'
-            ) from error
-        if _is_cut_short(content):
-            raise InputError(
-                f'image "{path}" is cut short ({len(content)} bytes). Fetch it again.'
-            )
-        try:
-            img = mmcv.imfrombytes(
-                content, flag=self.color_type, backend=self.imdecode_backend
-            )
-        except cv2.error:  # Of an empty file, or of an image of absurd size.
-            img = None
-        if img is None:
-            raise InputError(
-                f'image "{path}" can not be decoded ({len(content)} bytes). '
-                'Fetch it again.'
-            )
+        img = read_image(
+            results['img_path'],
+            color_type=self.color_type,
+            backend=self.imdecode_backend,
+            backend_args=self.backend_args,
+        )
         # The library ignores this option for an image in memory.
         results['img'] = img.astype(np.float32) if self.to_float32 else img
         return super().transform(results)

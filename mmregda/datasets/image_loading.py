@@ -1,0 +1,152 @@
+"""Images of every kind as 8-bit BGR, or one message that names the file.
+
+OpenCV decodes whatever it can. It gives grey images and palettes three
+channels, drops alpha, turns CMYK into BGR, keeps the upper 8 of 16 bits, takes
+the first frame of an animation, and turns JPEG, PNG and TIFF upright by their
+EXIF orientation. Pillow, by way of MMCV, does what is left: formats that the
+OpenCV at hand does not know, and WebP and AVIF, which OpenCV does not turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from typing import Optional, Tuple
+
+import cv2
+import mmcv
+import numpy as np
+from mmengine import fileio
+from PIL import Image
+
+from mmregda.errors import InputError
+
+IMAGE_EXTENSIONS = (
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.webp', '.gif', '.bmp', '.dib'),
+    *('.tif', '.tiff', '.avif', '.jp2', '.ppm', '.pgm', '.pbm', '.pnm'),
+)
+"""tuple[str, ...]: What is taken for an image, by the end of its name."""
+
+_JPEG_START, _JPEG_END = b'\xff\xd8\xff', b'\xff\xd9'
+_PNG_START, _PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
+# Some writers append a few bytes after the end marker.
+_TAIL_BYTES = 1024
+# Samples of 32 bits, whose range nobody but their author knows.
+_WIDE_MODES = ('I', 'F')
+_EXIF_ORIENTATION = 0x0112
+_WEBP_HAS_EXIF = 0x08
+
+
+def read_image(
+    path: str,
+    color_type: str = 'color',
+    backend: Optional[str] = None,
+    backend_args: Optional[dict] = None,
+) -> np.ndarray:
+    """Read and decode an image.
+
+    Args:
+        path (str): The file.
+        color_type (str): As in :func:`mmcv.imfrombytes`. Defaults to 'color'.
+        backend (str, optional): MMCV's decoder, such as ``'cv2'``.
+        backend_args (dict, optional): As in :func:`mmengine.fileio.get`.
+
+    Returns:
+        np.ndarray: (h, w, 3) uint8 BGR, upright.
+
+    Raises:
+        InputError: If the file is missing, cut short or no image.
+    """
+    try:
+        content = fileio.get(path, backend_args=backend_args)
+    except FileNotFoundError:
+        raise InputError(f'image "{path}" does not exist') from None
+    except OSError as error:
+        raise InputError(f'image "{path}" can not be read: {error.strerror}') from error
+    if _is_cut_short(content):
+        raise InputError(
+            f'image "{path}" is cut short ({len(content)} bytes). Fetch it again.'
+        )
+    img = None
+    if not (color_type == 'color' and _is_turned_by_pillow_alone(content)):
+        # An error comes of an empty file, or of an image of absurd size.
+        with contextlib.suppress(cv2.error):
+            img = mmcv.imfrombytes(content, flag=color_type, backend=backend)
+    if img is None:
+        img = _decode_with_pillow(content, path, color_type)
+    return img
+
+
+def check_image(path: str) -> Tuple[int, int]:
+    """Look whether a file is a whole image, at the least expense.
+
+    Of a JPEG or PNG the two ends are read and nothing is decoded, so that
+    damage in between is not seen; other formats are decoded.
+
+    Returns:
+        tuple[int, int]: Height and width in pixels, upright.
+
+    Raises:
+        InputError: As :func:`read_image`.
+    """
+    try:
+        with open(path, 'rb') as file:
+            head = file.read(len(_PNG_START))
+            file.seek(-min(_TAIL_BYTES, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            tail = file.read()
+            whole = (head.startswith(_JPEG_START) and _JPEG_END in tail) or (
+                head.startswith(_PNG_START) and _PNG_END in tail
+            )
+            if whole:
+                file.seek(0)
+                with Image.open(file) as img:
+                    width, height = img.size
+                    turned = img.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+                return (width, height) if turned else (height, width)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        pass  # The reader has the message, or another decoder.
+    height, width = read_image(path).shape[:2]
+    return height, width
+
+
+def _is_cut_short(content: bytes) -> bool:
+    """Whether the end of a JPEG or PNG file is missing.
+
+    OpenCV decodes what is there and fills the rest with grey, without a word.
+    """
+    if content.startswith(_PNG_START):
+        return _PNG_END not in content
+    if content.startswith(_JPEG_START) and _JPEG_END not in content[-_TAIL_BYTES:]:
+        # Telephones append whole films. A decoder that complains can tell, and
+        # is slower.
+        try:
+            Image.open(io.BytesIO(content)).load()
+        except OSError:
+            return True
+    return False
+
+
+def _is_turned_by_pillow_alone(content: bytes) -> bool:
+    """Whether OpenCV would leave the image as the camera was held."""
+    if content.startswith(b'RIFF') and content[8:16] == b'WEBPVP8X':
+        return bool(content[20] & _WEBP_HAS_EXIF)
+    return content[4:8] == b'ftyp' and b'avif' in content[8:40]
+
+
+def _decode_with_pillow(content: bytes, path: str, color_type: str) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(content)) as img:
+            mode = img.mode
+        if mode not in _WIDE_MODES:
+            img = mmcv.imfrombytes(content, flag=color_type, backend='pillow')
+            return np.ascontiguousarray(img)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f'image "{path}" can not be decoded ({len(content)} bytes). '
+            'Fetch it again, or save it as JPEG or PNG.'
+        ) from error
+    raise InputError(
+        f'image "{path}" can not be decoded: it has 32 bits a channel. Save it '
+        'with 8 or 16.'
+    )
