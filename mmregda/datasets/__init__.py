@@ -1,8 +1,10 @@
 """Published datasets read as they are, and transforms that MMPose lacks."""
 
 from mmregda.datasets.h3d import H3DDataset
-from mmregda.datasets.keypoints import HAND21, KEYPOINT_GROUPS
+from mmregda.datasets.keypoints import BODY16, HAND21, KEYPOINT_GROUPS
+from mmregda.datasets.lsp import LSPDataset
 from mmregda.datasets.rhd import RHDDataset
+from mmregda.datasets.surreal import SURREALDataset
 from mmregda.datasets.transforms import (
     ColorJitter,
     LoadWholeImage,
@@ -14,15 +16,18 @@ from mmregda.datasets.transforms import (
 from mmregda.datasets.unlabeled import UnlabeledDataset
 
 __all__ = [
+    'BODY16',
     'HAND21',
     'KEYPOINT_GROUPS',
     'ColorJitter',
     'H3DDataset',
+    'LSPDataset',
     'LoadWholeImage',
     'MirrorRightHand',
     'RHDDataset',
     'RandomGaussianBlur',
     'RandomRotatedSubCrop',
+    'SURREALDataset',
     'UnlabeledDataset',
     'WholeImageBox',
 ]

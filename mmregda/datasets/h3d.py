@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from typing import Iterable, List
@@ -10,6 +9,7 @@ from typing import Iterable, List
 import numpy as np
 from mmpose.registry import DATASETS
 
+from mmregda.datasets.annotation_files import expecting, load_json
 from mmregda.datasets.keypoints import HAND21, metainfo_of
 from mmregda.datasets.published import PublishedDataset, finite_array
 from mmregda.errors import InputError
@@ -29,8 +29,6 @@ class H3DDataset(PublishedDataset):
     Args:
         data_root (str): ``H3D_crop``, or the folder that holds it.
         split (str): ``'train'``, ``'test'`` or ``'all'``.
-        labeled (bool): With False no keypoints are read, and the file need not
-            have any: for a target inside ``UnlabeledDataset``.
         task (str): ``'noobject'`` (hands that hold nothing, as in the paper),
             ``'object'`` or ``'all'``.
         **kwargs: As in :class:`PublishedDataset`.
@@ -52,15 +50,12 @@ class H3DDataset(PublishedDataset):
     )
     TASKS = dict(noobject=(1,), object=(0,), all=(0, 1))
 
-    def __init__(
-        self, data_root: str, task: str = 'noobject', labeled: bool = True, **kwargs
-    ) -> None:
+    def __init__(self, data_root: str, task: str = 'noobject', **kwargs) -> None:
         if task not in self.TASKS:
             raise InputError(
                 f'H3DDataset: task is "{task}", expected one of {", ".join(self.TASKS)}'
             )
         self.task = task
-        self.labeled = labeled
         super().__init__(data_root=data_root, **kwargs)
 
     @classmethod
@@ -83,12 +78,9 @@ class H3DDataset(PublishedDataset):
 
 
 def _labels(entry: dict, path: str) -> dict:
-    try:
-        keypoints = finite_array(entry.get('keypoint2d'), (21, 2))
-    except ValueError as error:
-        raise InputError(
-            f'annotation file "{path}": "keypoint2d" of "{entry["name"]}" is {error}'
-        ) from error
+    with expecting(path, '"keypoint2d" (21 numbers x 2) in each entry'):
+        name = entry['name']
+        keypoints = finite_array(entry['keypoint2d'], (21, 2), f'"{name}" has')
     return dict(
         keypoints=keypoints[None].astype(np.float32),
         keypoints_visible=np.ones((1, 21), dtype=np.float32),
@@ -96,26 +88,13 @@ def _labels(entry: dict, path: str) -> dict:
 
 
 def _read_annotation(path: str) -> List[dict]:
-    try:
-        with open(path, encoding='utf-8') as file:
-            entries = json.load(file)
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f'annotation file "{path}" is not valid JSON ({error}). Check that '
-            'its download is complete.'
-        ) from error
-    try:
+    expected = 'a list of entries with "name", "keypoint2d", "without_object" (0 or 1)'
+    with expecting(path, expected):
         return [
             dict(
                 name=os.fspath(entry['name']),
                 keypoint2d=entry.get('keypoint2d'),
                 without_object=int(entry['without_object']),
             )
-            for entry in entries
+            for entry in load_json(path)
         ]
-    except (TypeError, KeyError, ValueError, OverflowError) as error:
-        raise InputError(
-            f'annotation file "{path}" is not H3D_crop\'s: a list of entries with '
-            f'"name", "keypoint2d" and "without_object" (0 or 1) was expected '
-            f'({type(error).__name__}: {error})'
-        ) from error

@@ -45,6 +45,65 @@ HAND21 = _hand_metainfo()
 each from its root (1) to its tip (4).
 """
 
+_LEFT, _MIDDLE, _RIGHT = [0, 255, 0], [51, 153, 255], [255, 128, 0]
+_BODY_PARENTS = {
+    'right_ankle': 'right_knee',
+    'right_knee': 'right_hip',
+    'right_hip': 'pelvis',
+    'left_hip': 'pelvis',
+    'left_knee': 'left_hip',
+    'left_ankle': 'left_knee',
+    'pelvis': 'thorax',
+    'thorax': 'neck',
+    'neck': '',
+    'head': 'neck',
+    'right_wrist': 'right_elbow',
+    'right_elbow': 'right_shoulder',
+    'right_shoulder': 'neck',
+    'left_shoulder': 'neck',
+    'left_elbow': 'left_shoulder',
+    'left_wrist': 'left_elbow',
+}
+_LOWER_BODY = ('ankle', 'knee', 'hip', 'pelvis')
+
+
+def _body_metainfo() -> dict:
+    keypoints, skeleton = {}, {}
+    for keypoint_id, (name, parent) in enumerate(_BODY_PARENTS.items()):
+        side, _, part = name.rpartition('_')
+        color = dict(left=_LEFT, right=_RIGHT).get(side, _MIDDLE)
+        other_side = dict(left='right', right='left').get(side)
+        keypoints[keypoint_id] = dict(
+            name=name,
+            id=keypoint_id,
+            color=color,
+            type='lower' if part in _LOWER_BODY else 'upper',
+            swap=f'{other_side}_{part}' if side else '',
+        )
+        if parent:
+            link_id = len(skeleton)
+            skeleton[link_id] = dict(link=(parent, name), id=link_id, color=color)
+    return dict(
+        dataset_name='body16',
+        keypoint_info=keypoints,
+        skeleton_info=skeleton,
+        joint_weights=[1.0] * 16,
+        # COCO's constants, as MMPose has them for MPII.
+        sigmas=[
+            *(0.089, 0.083, 0.107, 0.107, 0.083, 0.089, 0.026, 0.026),
+            *(0.026, 0.026, 0.062, 0.072, 0.179, 0.179, 0.072, 0.062),
+        ],
+    )
+
+
+BODY16 = _body_metainfo()
+"""dict: The 16-keypoint body as MMPose's metainfo, in the order of MPII.
+
+0-2 right ankle, knee, hip; 3-5 left hip, knee, ankle; 6 pelvis, 7 thorax,
+8 neck, 9 head; 10-12 right wrist, elbow, shoulder; 13-15 left shoulder, elbow,
+wrist. Sides are the person's own. A mirrored body swaps them (flip pairs).
+"""
+
 KEYPOINT_GROUPS = dict(
     hand21=dict(
         MCP=[1, 5, 9, 13, 17],
@@ -52,6 +111,16 @@ KEYPOINT_GROUPS = dict(
         DIP=[3, 7, 11, 15, 19],
         Fingertip=[4, 8, 12, 16, 20],
         Avg=list(range(21)),
+    ),
+    # Pelvis, thorax, neck and head are in no group.
+    body16=dict(
+        Shoulder=[12, 13],
+        Elbow=[11, 14],
+        Wrist=[10, 15],
+        Hip=[2, 3],
+        Knee=[1, 4],
+        Ankle=[0, 5],
+        Avg=[0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15],
     ),
 )
 """dict: The groups of keypoints by which the papers report PCK.

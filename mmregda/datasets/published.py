@@ -24,6 +24,9 @@ class PublishedDataset(BaseCocoStyleDataset):
         test_mode (bool): As in any MMPose dataset. Defaults to False.
         indices (int | Sequence[int], optional): Use only these samples, or
             the first so many.
+        labeled (bool): With False the samples carry no keypoints: for a target
+            inside ``UnlabeledDataset``. Unless a dataset says otherwise, they
+            are not even read, and its files need not have any.
         **kwargs: Further arguments of :class:`mmengine.dataset.BaseDataset`.
 
     Raises:
@@ -46,6 +49,7 @@ class PublishedDataset(BaseCocoStyleDataset):
         pipeline: Sequence[Union[dict, Callable]] = (),
         test_mode: bool = False,
         indices: Optional[Union[int, Sequence[int]]] = None,
+        labeled: bool = True,
         **kwargs,
     ) -> None:
         if split not in self.SPLITS:
@@ -54,6 +58,7 @@ class PublishedDataset(BaseCocoStyleDataset):
                 f'{", ".join(self.SPLITS)}'
             )
         self.split = split
+        self.labeled = labeled
         super().__init__(
             data_root=data_root,
             pipeline=list(pipeline),
@@ -71,7 +76,8 @@ class PublishedDataset(BaseCocoStyleDataset):
         Yields:
             dict: ``img_path`` (relative to ``root``), and what else the
             pipeline needs: ``bbox`` (1, 4) in pixels as x1, y1, x2, y2,
-            ``keypoints`` (1, K, 2) in pixels, ``keypoints_visible`` (1, K).
+            ``keypoints`` (1, K, 2) in pixels, ``keypoints_visible`` (1, K), 0
+            where a keypoint has no label or is not to be learnt.
         """
         raise NotImplementedError
 
@@ -81,6 +87,9 @@ class PublishedDataset(BaseCocoStyleDataset):
         data_list = []
         for sample in self.load_samples(root):
             listing.require_image(sample['img_path'])
+            if not self.labeled:
+                sample.pop('keypoints', None)
+                sample.pop('keypoints_visible', None)
             sample_id = len(data_list)
             sample.update(
                 id=sample_id,
@@ -138,12 +147,13 @@ class _DirectoryListing:
             )
 
 
-def finite_array(values: Any, shape: Sequence[int]) -> np.ndarray:
+def finite_array(values: Any, shape: Sequence[int], name: str = '') -> np.ndarray:
     """What an annotation file gives as an array.
 
     Args:
         values (Any): Whatever the file holds.
         shape (Sequence[int]): The shape that is expected.
+        name (str): What the values are, for the message.
 
     Returns:
         np.ndarray: Float64, of that shape.
@@ -153,10 +163,10 @@ def finite_array(values: Any, shape: Sequence[int]) -> np.ndarray:
     """
     try:
         array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = None
     if array is None or array.shape != tuple(shape) or not np.isfinite(array).all():
-        raise ValueError(f'not finite numbers of shape {tuple(shape)}')
+        raise ValueError(f'{name} not finite numbers of shape {tuple(shape)}'.strip())
     return array
 
 

@@ -1,0 +1,90 @@
+"""Leeds Sports Pose, as published."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Iterable
+
+import numpy as np
+from mmpose.registry import DATASETS
+
+from mmregda.datasets.annotation_files import expecting, load_mat
+from mmregda.datasets.keypoints import BODY16, metainfo_of
+from mmregda.datasets.published import PublishedDataset, finite_array
+
+# The place of each of LSP's 14 joints among the 16 keypoints.
+_PLACES = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 8, 9]
+
+
+@DATASETS.register_module()
+class LSPDataset(PublishedDataset):
+    """`Leeds Sports Pose`_ (Johnson and Everingham, BMVC 2010).
+
+    The box is the whole image, set when the image is read (see
+    :class:`~mmregda.datasets.transforms.WholeImageBox`); cropping a box that is
+    not square widens it about its centre, so the image is resized to fit the
+    network's square input and padded with black.
+
+    ``keypoints_visible`` is 0 for the pelvis and the thorax, which LSP does not
+    label (their coordinates are 0), and for a joint whose third number in
+    ``joints.mat`` is 1, which says that it is hidden. Keypoints of visibility 0
+    count neither in a loss nor in PCK.
+
+    There is no split: as in RegDA, all images are the target, in training
+    (without labels) and in testing.
+
+    Args:
+        data_root (str): The folder ``lsp``, or the one that holds it.
+        split (str): ``'train'``, ``'test'`` or ``'all'``: the same images.
+        **kwargs: As in :class:`PublishedDataset`. With ``labeled=False`` the
+            samples are the images in the folder, and ``joints.mat`` is not read.
+
+    .. _Leeds Sports Pose: https://github.com/axelcarlier/lsp
+    """
+
+    METAINFO = metainfo_of(BODY16, 'lsp')
+    FOLDER = 'lsp'
+    TREE = """\
+    lsp/
+        joints.mat
+        images/im0001.jpg ... im2000.jpg"""
+    SOURCE = (
+        'http://sam.johnson.io/research/lsp.html (also in the keypoint detection '
+        'examples of https://github.com/thuml/Transfer-Learning-Library)'
+    )
+
+    @classmethod
+    def is_root(cls, path: str) -> bool:
+        return any(
+            os.path.isfile(os.path.join(path, name))
+            for name in ('joints.mat', os.path.join('images', 'im0001.jpg'))
+        )
+
+    def load_samples(self, root: str) -> Iterable[dict]:
+        if not self.labeled:
+            names = os.listdir(os.path.join(root, 'images'))
+            for name in sorted(n for n in names if re.fullmatch(r'im\d{4}\.jpg', n)):
+                yield dict(img_path=os.path.join('images', name))
+            return
+        for index, joints in enumerate(_read_annotation(root)):
+            keypoints = np.zeros((1, 16, 2), dtype=np.float32)
+            visible = np.zeros((1, 16), dtype=np.float32)
+            keypoints[0, _PLACES] = joints[:, :2]
+            visible[0, _PLACES] = 1 - joints[:, 2]
+            yield dict(
+                img_path=os.path.join('images', f'im{index + 1:04d}.jpg'),
+                keypoints=keypoints,
+                keypoints_visible=visible,
+            )
+
+
+def _read_annotation(root: str) -> np.ndarray:
+    """(N, 14, 3): x and y in pixels, and 1 where the joint is hidden."""
+    path = os.path.join(root, 'joints.mat')
+    joints = load_mat(path, 'joints')
+    with expecting(path, '"joints" of shape (3, 14, 2000): x, y and hidden (0 or 1)'):
+        joints = finite_array(joints, (3, 14, joints.shape[-1])).transpose(2, 1, 0)
+        if not np.isin(joints[..., 2], (0, 1)).all():
+            raise ValueError('the third number of a joint is neither 0 nor 1')
+    return joints
