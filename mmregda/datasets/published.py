@@ -27,6 +27,8 @@ class PublishedDataset(BaseCocoStyleDataset):
         labeled (bool): With False the samples carry no keypoints: for a target
             inside ``UnlabeledDataset``. Unless a dataset says otherwise, they
             are not even read, and its files need not have any.
+        require_images (bool): With False a missing image is met when it is
+            read, not before: for a check that is to find all of them.
         **kwargs: Further arguments of :class:`mmengine.dataset.BaseDataset`.
 
     Raises:
@@ -50,6 +52,7 @@ class PublishedDataset(BaseCocoStyleDataset):
         test_mode: bool = False,
         indices: Optional[Union[int, Sequence[int]]] = None,
         labeled: bool = True,
+        require_images: bool = True,
         **kwargs,
     ) -> None:
         if split not in self.SPLITS:
@@ -59,6 +62,7 @@ class PublishedDataset(BaseCocoStyleDataset):
             )
         self.split = split
         self.labeled = labeled
+        self.require_images = require_images
         super().__init__(
             data_root=data_root,
             pipeline=list(pipeline),
@@ -86,7 +90,8 @@ class PublishedDataset(BaseCocoStyleDataset):
         listing = _DirectoryListing(root)
         data_list = []
         for sample in self.load_samples(root):
-            listing.require_image(sample['img_path'])
+            if self.require_images:
+                listing.require_image(sample['img_path'])
             if not self.labeled:
                 sample.pop('keypoints', None)
                 sample.pop('keypoints_visible', None)
