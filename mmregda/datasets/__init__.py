@@ -1,6 +1,8 @@
 """Published datasets read as they are, and transforms that MMPose lacks."""
 
+from mmregda.datasets.freihand import FreiHANDDataset
 from mmregda.datasets.h3d import H3DDataset
+from mmregda.datasets.human36m import Human36MDataset
 from mmregda.datasets.keypoints import BODY16, HAND21, KEYPOINT_GROUPS
 from mmregda.datasets.lsp import LSPDataset
 from mmregda.datasets.rhd import RHDDataset
@@ -14,13 +16,16 @@ from mmregda.datasets.transforms import (
     WholeImageBox,
 )
 from mmregda.datasets.unlabeled import UnlabeledDataset
+from mmregda.datasets.unlabeled_images import UnlabeledImages
 
 __all__ = [
     'BODY16',
     'HAND21',
     'KEYPOINT_GROUPS',
     'ColorJitter',
+    'FreiHANDDataset',
     'H3DDataset',
+    'Human36MDataset',
     'LSPDataset',
     'LoadWholeImage',
     'MirrorRightHand',
@@ -29,5 +34,6 @@ __all__ = [
     'RandomRotatedSubCrop',
     'SURREALDataset',
     'UnlabeledDataset',
+    'UnlabeledImages',
     'WholeImageBox',
 ]

@@ -130,7 +130,7 @@ def _is_cut_short(content: bytes) -> bool:
 def _is_turned_by_pillow_alone(content: bytes) -> bool:
     """Whether OpenCV would leave the image as the camera was held."""
     if content.startswith(b'RIFF') and content[8:16] == b'WEBPVP8X':
-        return bool(content[20] & _WEBP_HAS_EXIF)
+        return len(content) > 20 and bool(content[20] & _WEBP_HAS_EXIF)
     return content[4:8] == b'ftyp' and b'avif' in content[8:40]
 
 

@@ -1,0 +1,253 @@
+"""Files that say where in an image a person or a hand is."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+from mmregda.errors import InputError
+
+EXPECTED = """\
+Expected one of
+    COCO's JSON: {"images": [...], "annotations": [{"image_id", "bbox"}, ...]}
+    detections as JSON: [{"image_id", "bbox", "score", "category_id"}, ...],
+        with images_json=... for COCO's "images"
+    a CSV with the columns path,x,y,w,h and, with a header, score
+    the folder of predictions that an inferencer of MMPose or MMDetection wrote"""
+
+_COLUMNS = ('path', 'x', 'y', 'w', 'h')
+
+
+class Box(NamedTuple):
+    """A box as a file gives it, its numbers unchecked.
+
+    Attributes:
+        image (str): What the file calls the image; without extension from a
+            folder of predictions.
+        image_id (int, optional): COCO's.
+        xyxy (tuple[float, ...]): x1, y1, x2, y2 in pixels of the upright
+            image; NaN where the file has no numbers.
+        score (float): 1 where the file has none.
+        category (int, optional): COCO's category, or the detector's label.
+        place (str): Where in the file, for messages.
+    """
+
+    image: str
+    image_id: Optional[int]
+    xyxy: Tuple[float, ...]
+    score: float
+    category: Optional[int]
+    place: str
+
+
+def read_boxes(path: str, images_json: Optional[str] = None) -> List[Box]:
+    """Read a file of boxes, or a folder of predictions.
+
+    Args:
+        path (str): COCO's annotations or detections as JSON, a CSV, or a
+            folder with a JSON of each image, as the inferencers of MMPose and
+            MMDetection write it.
+        images_json (str, optional): The COCO file whose ``images`` the
+            detections speak of.
+
+    Returns:
+        list[Box]: In the file's order. Crowds (``iscrowd``) are left out. Of
+        annotations the box alone is read.
+
+    Raises:
+        InputError: If a file is missing, damaged or of another kind.
+    """
+    if os.path.isdir(path):
+        return list(_read_predictions(path))
+    text = _read_text(path)
+    if text.lstrip()[:1] not in ('{', '['):
+        return list(_read_csv(text, path))
+    content = _parse(text, path)
+    if isinstance(content, dict):
+        images = _images_of(content, path)
+        boxes = _entries_of(content, 'annotations', path)
+        kind = 'annotations'
+    elif images_json is None:
+        raise InputError(
+            f'boxes file "{path}" is a list of detections, which name their images '
+            'by number. Set images_json to the COCO file whose "images" they '
+            'speak of.'
+        )
+    else:
+        images = _images_of(_parse(_read_text(images_json), images_json), images_json)
+        boxes, kind = content, 'detection'
+    return list(_read_coco(boxes, kind, images, path))
+
+
+def _read_text(path: str) -> str:
+    try:
+        # Excel begins a CSV with a byte order mark.
+        with open(path, encoding='utf-8-sig', newline='') as file:
+            return file.read()
+    except FileNotFoundError:
+        raise InputError(
+            f'boxes file "{os.path.abspath(path)}" does not exist'
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f'boxes file "{path}" can not be read: {error.strerror}'
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f'boxes file "{path}" is no text. {EXPECTED}') from error
+
+
+def _parse(text: str, path: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f'boxes file "{path}" is not valid JSON ({error}). Check that it is '
+            'complete.'
+        ) from error
+
+
+def _entries_of(content: Any, key: str, path: str) -> List[dict]:
+    entries = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(entries, list):
+        raise InputError(f'boxes file "{path}" has no list of "{key}". {EXPECTED}')
+    return entries
+
+
+def _images_of(content: Any, path: str) -> Dict[int, str]:
+    names: Dict[int, str] = {}
+    for index, image in enumerate(_entries_of(content, 'images', path)):
+        try:
+            image_id, name = image['id'], os.fspath(image['file_name'])
+            doubled = names.setdefault(image_id, name) != name
+        except (TypeError, KeyError) as error:
+            raise InputError(
+                f'boxes file "{path}": images[{index}] is not COCO\'s, with "id" '
+                f'and "file_name" ({type(error).__name__}: {error})'
+            ) from error
+        if doubled:
+            raise InputError(
+                f'boxes file "{path}": both "{names[image_id]}" and "{name}" have '
+                f'the id {image_id!r}'
+            )
+    return names
+
+
+def _read_coco(
+    entries: Sequence[Any], kind: str, images: Dict[int, str], path: str
+) -> Iterator[Box]:
+    for index, entry in enumerate(entries):
+        place = f'{kind}[{index}]'
+        try:
+            image_id, bbox = entry['image_id'], entry['bbox']
+            if entry.get('iscrowd'):
+                continue
+            name = images.get(image_id)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f'boxes file "{path}": {place} is not COCO\'s, with "image_id" and '
+                f'"bbox" ({type(error).__name__}: {error}). {EXPECTED}'
+            ) from error
+        if name is None:
+            raise InputError(
+                f'boxes file "{path}": {place} has the image_id {image_id!r}, which '
+                'no image has. Are these the boxes of other images?'
+            )
+        yield Box(
+            image=name,
+            image_id=image_id if isinstance(image_id, int) else None,
+            xyxy=_from_xywh(_numbers(bbox, 4)),
+            score=_numbers([entry.get('score', 1)], 1)[0],
+            category=entry.get('category_id'),
+            place=place,
+        )
+
+
+def _read_csv(text: str, path: str) -> Iterator[Box]:
+    try:
+        rows = list(csv.reader(text.splitlines(), strict=True))
+    except csv.Error as error:
+        raise InputError(f'boxes file "{path}" is no CSV ({error})') from error
+    columns = list(_COLUMNS)
+    for number, row in enumerate(rows, start=1):
+        row = [cell.strip() for cell in row]
+        if not any(row):
+            continue
+        if number == 1 and 'path' in (cell.lower() for cell in row):
+            columns = [cell.lower() for cell in row]
+            if not set(_COLUMNS) <= set(columns):
+                raise InputError(
+                    f'boxes file "{path}" has the columns {", ".join(columns)}; '
+                    f'expected {", ".join(_COLUMNS)}'
+                )
+            continue
+        if len(row) < len(columns):
+            raise InputError(
+                f'boxes file "{path}": line {number} has {len(row)} of '
+                f'{len(columns)} values ({", ".join(columns)}). Is the file '
+                f'complete? {EXPECTED}'
+            )
+        cells = dict(zip(columns, row))
+        yield Box(
+            image=cells['path'],
+            image_id=None,
+            xyxy=_from_xywh(_numbers([cells[key] for key in 'xywh'], 4)),
+            score=_numbers([cells.get('score', 1)], 1)[0],
+            category=None,
+            place=f'line {number}',
+        )
+
+
+def _read_predictions(folder: str) -> Iterator[Box]:
+    names = sorted(name for name in os.listdir(folder) if name.endswith('.json'))
+    if not names:
+        raise InputError(
+            f'folder "{folder}" holds no JSON file of predictions. {EXPECTED}'
+        )
+    for name in names:
+        path = os.path.join(folder, name)
+        content = _parse(_read_text(path), path)
+        try:
+            for bbox, score, category in _instances(content):
+                yield Box(
+                    image=name[: -len('.json')],
+                    image_id=None,
+                    xyxy=_numbers(bbox, 4),
+                    score=_numbers([score], 1)[0],
+                    category=category,
+                    place=name,
+                )
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise InputError(
+                f'boxes file "{path}" is no prediction of MMPose\'s or '
+                f"MMDetection's inferencer ({type(error).__name__}: {error})"
+            ) from error
+
+
+def _instances(content: Any) -> Iterator[Tuple[Any, Any, Optional[int]]]:
+    if isinstance(content, dict):  # MMDetection
+        bboxes, scores, labels = (content[k] for k in ('bboxes', 'scores', 'labels'))
+        if not len(bboxes) == len(scores) == len(labels):
+            raise ValueError('bboxes, scores and labels differ in number')
+        yield from zip(bboxes, scores, labels)
+    else:  # MMPose
+        for instance in content:
+            # Its box is a list of one box.
+            (bbox,) = instance['bbox']
+            yield bbox, instance.get('bbox_score', 1), None
+
+
+def _numbers(values: Any, count: int) -> Tuple[float, ...]:
+    """So many floats, or as many NaN."""
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError, OverflowError):
+        numbers = ()
+    return numbers if len(numbers) == count else (math.nan,) * count
+
+
+def _from_xywh(box: Tuple[float, ...]) -> Tuple[float, ...]:
+    x, y, w, h = box
+    return x, y, x + w, y + h

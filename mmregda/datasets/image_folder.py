@@ -1,0 +1,115 @@
+"""The images below a folder, and the names that other files call them by."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Dict, List, Sequence, Set, Tuple
+
+from mmregda.errors import InputError
+
+
+class ImageFolder:
+    """The images below a folder, at any depth, in the order of their paths.
+
+    Links are followed; a folder that is reached twice, as in a loop of links,
+    is read once. What is hidden (a name that begins with a dot) is left out.
+
+    Args:
+        root (str): The folder.
+        extensions (Sequence[str]): What the name of an image ends in, in lower
+            case.
+
+    Attributes:
+        paths (list[str]): Relative to the root, with forward slashes.
+        others (Counter): How many other files there are, by extension.
+
+    Raises:
+        InputError: If the folder is missing or none, or a folder in it can not
+            be read.
+    """
+
+    def __init__(self, root: str, extensions: Sequence[str]) -> None:
+        if not os.path.isdir(root):
+            what = 'is a file' if os.path.exists(root) else 'does not exist'
+            raise InputError(
+                f'"{os.path.abspath(root)}" {what}. Expected the folder that '
+                'holds the images.'
+            )
+        self.root = root
+        self.others: Counter = Counter()
+        self.paths: List[str] = []
+        self._extensions = tuple(extensions)
+        self._read('', set())
+        # By components: a folder's images stay together whatever its name is.
+        self.paths.sort(key=lambda path: path.split('/'))
+        self._known = set(self.paths)
+        self._by_name: Dict[str, List[str]] = {}
+        for path in self.paths:
+            self._by_name.setdefault(path.rpartition('/')[2], []).append(path)
+
+    def full_path(self, path: str) -> str:
+        """The path of an image to open."""
+        return os.path.join(self.root, path)
+
+    def find(self, name: str, named_by: str) -> str:
+        """The image that a file calls by a name.
+
+        Args:
+            name (str): A path relative to the root, an absolute path, or the
+                bare name of an image in any folder.
+            named_by (str): Where the name stands, for the error message.
+
+        Returns:
+            str: The path as in :attr:`paths`, or '' if there is no such image.
+
+        Raises:
+            InputError: If a bare name fits several images.
+        """
+        path = os.path.normpath(name).replace(os.sep, '/')
+        if path in self._known:
+            return path
+        # Of another extension, or elsewhere.
+        if os.path.isfile(self.full_path(path)):
+            return path
+        if '\\' in name and '/' not in name:  # Written on Windows.
+            return self.find(name.replace('\\', '/'), named_by)
+        if '/' in path:
+            return ''
+        found = self._by_name.get(path, [])
+        if len(found) > 1:
+            raise InputError(
+                f'{named_by}: "{name}" may be {_listed(found)} of "{self.root}". '
+                'Give the path relative to that folder.'
+            )
+        return found[0] if found else ''
+
+    def _read(self, folder: str, seen: Set[Tuple[int, int]]) -> None:
+        full_folder = self.full_path(folder)
+        status = os.stat(full_folder)
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        try:
+            with os.scandir(full_folder) as entries:
+                # Which of two ways to a folder is taken must not be chance.
+                entries = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            raise InputError(
+                f'folder "{full_folder}" can not be read: {error.strerror}'
+            ) from error
+        for entry in entries:
+            path = f'{folder}/{entry.name}' if folder else entry.name
+            if entry.name.startswith('.'):
+                self.others['hidden'] += 1
+            elif os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
+                self._read(path, seen)
+            elif entry.name.lower().endswith(self._extensions):
+                self.paths.append(path)
+            else:
+                extension = os.path.splitext(entry.name)[1].lower()
+                self.others[extension or 'without extension'] += 1
+
+
+def _listed(paths: Sequence[str]) -> str:
+    return ' or '.join(f'"{path}"' for path in paths[:3])

@@ -1,0 +1,363 @@
+"""Anyone's own photographs."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
+from mmpose.registry import DATASETS
+
+from mmregda.datasets.box_files import Box, read_boxes
+from mmregda.datasets.image_folder import ImageFolder
+from mmregda.datasets.image_loading import IMAGE_EXTENSIONS, check_image, read_image
+from mmregda.datasets.keypoints import BODY16, HAND21
+from mmregda.errors import InputError
+
+_DEFINITIONS = {d['dataset_name']: d for d in (HAND21, BODY16)}
+_METAINFO_KEYS = (
+    *('dataset_name', 'upper_body_ids', 'lower_body_ids', 'flip_pairs'),
+    *('dataset_keypoint_weights', 'flip_indices', 'skeleton_links'),
+)
+_NUM_READERS = 8
+
+
+@DATASETS.register_module()
+class UnlabeledImages(BaseDataset):
+    """A folder of images as the target, or to predict on. It has no labels.
+
+    Without ``boxes`` each image is a sample and its own box; with it each box
+    is a sample. Images are read at any depth of the folder, in the order of
+    their paths, in any common format, and turned upright. What is left out is
+    counted in the log.
+
+    The dataset reads its images itself, so a pipeline may begin with MMPose's
+    ``LoadImage`` or ``LoadWholeImage`` (as it must for MMPose's inferencers),
+    or without. Nothing in it can need keypoints.
+
+    Args:
+        root (str): The folder of the images.
+        boxes (str, optional): Where in the images the people or hands are:
+            COCO's annotations (of which the boxes alone are read); detections
+            in COCO's format for results; a CSV with the columns path, x, y, w,
+            h and, with a header, score; or the folder of predictions that an
+            inferencer of MMPose or MMDetection wrote. Paths in it are relative
+            to ``root``; the bare name of an image in a subfolder will do where
+            it is unambiguous. Boxes are in pixels and cut at the image's
+            border. An image may have several boxes or none.
+        images_json (str, optional): For detections: the COCO file whose
+            ``images`` they speak of.
+        min_score (float): Boxes of a smaller score are left out. Defaults to
+            0.3, as in MMPose's inferencers.
+        categories (Sequence[int], optional): Leave out the boxes of other
+            categories (COCO's ``category_id``, or MMDetection's labels). By
+            default all are taken.
+        skip_corrupt (bool): Go on without images that are missing or damaged
+            and boxes that are no boxes, which are counted in a warning.
+            Defaults to False: they are errors. Each image is looked at before
+            training then; damage that shows only when an image is decoded
+            costs a warning and another image, or, with ``test_mode``, is an
+            error all the same.
+        extensions (Sequence[str]): What is taken for an image, by the end of
+            its name.
+        metainfo (str | dict, optional): The keypoints that a model predicts
+            here, for pictures and flipped tests: ``'hand21'``, ``'body16'``, or
+            any metainfo of MMPose such as
+            ``dict(from_file='configs/_base_/datasets/coco.py')``.
+        pipeline (list): Transforms, as in any MMPose dataset.
+        **kwargs: Further arguments of :class:`mmengine.dataset.BaseDataset`,
+            such as ``test_mode`` or ``indices``.
+
+    Raises:
+        InputError: If the folder or the boxes can not be used, naming the file.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        boxes: Optional[str] = None,
+        images_json: Optional[str] = None,
+        min_score: float = 0.3,
+        categories: Optional[Sequence[int]] = None,
+        skip_corrupt: bool = False,
+        extensions: Sequence[str] = IMAGE_EXTENSIONS,
+        metainfo: Optional[Union[str, dict]] = None,
+        pipeline: Sequence[Union[dict, Callable]] = (),
+        **kwargs,
+    ) -> None:
+        self.root = os.fspath(root)
+        self.boxes = boxes
+        self.images_json = images_json
+        self.min_score = min_score
+        self.categories = None if categories is None else frozenset(categories)
+        self.skip_corrupt = skip_corrupt
+        self.extensions = tuple(extension.lower() for extension in extensions)
+        self._num_replaced = 0
+        super().__init__(metainfo=metainfo, pipeline=list(pipeline), **kwargs)
+
+    @classmethod
+    def _load_metainfo(cls, metainfo: Optional[Union[str, dict]] = None) -> dict:
+        if isinstance(metainfo, str):
+            if metainfo not in _DEFINITIONS:
+                raise InputError(
+                    f'UnlabeledImages: metainfo is "{metainfo}", expected '
+                    f'{" or ".join(_DEFINITIONS)}, or the metainfo of an MMPose '
+                    "dataset, such as dict(from_file='configs/_base_/datasets/coco.py')"
+                )
+            metainfo = copy.deepcopy(_DEFINITIONS[metainfo])
+        return parse_pose_metainfo(metainfo) if metainfo else {}
+
+    def load_data_list(self) -> List[dict]:
+        """Index the folder."""
+        folder = ImageFolder(self.root, self.extensions)
+        if not folder.paths:
+            raise InputError(
+                f'"{os.path.abspath(self.root)}" holds no image (found: '
+                f'{_counts(folder.others) or "nothing"}). Expected files that end '
+                f'in {", ".join(self.extensions)}.'
+            )
+        left_out = Counter({'files that are no images': sum(folder.others.values())})
+        samples = (
+            [dict(path=path) for path in folder.paths]
+            if self.boxes is None
+            else self._box_samples(folder, left_out)
+        )
+        if self.skip_corrupt:
+            samples = self._whole_samples(folder, samples)
+        if not samples:
+            raise InputError(
+                f'no sample is left of the {len(folder.paths)} images in '
+                f'"{os.path.abspath(self.root)}". Left out: {_counts(left_out)}'
+            )
+        self._log(
+            f'{len(samples)} samples of {len({s["path"] for s in samples})} images '
+            f'in "{self.root}". Left out: {_counts(left_out) or "nothing"}'
+        )
+        image_ids = {path: index for index, path in enumerate(folder.paths)}
+        data_list = []
+        for sample_id, sample in enumerate(samples):
+            path = sample.pop('path')
+            image_id = image_ids.setdefault(path, len(image_ids))
+            sample.setdefault('img_id', image_id)
+            sample.setdefault('bbox_score', np.ones(1, dtype=np.float32))
+            sample.update(id=sample_id, img_path=folder.full_path(path))
+            data_list.append(sample)
+        return data_list
+
+    def get_data_info(self, idx: int) -> dict:
+        """The ``idx``-th sample before its image is read.
+
+        Returns:
+            dict: ``img_path``, ``img_id``, ``id``, ``bbox_score`` (1,), with
+            ``boxes`` also ``bbox`` (1, 4) as x1, y1, x2, y2 in pixels, and the
+            keys of the metainfo that MMPose's transforms want.
+        """
+        info = super().get_data_info(idx)
+        for key in _METAINFO_KEYS:
+            if key in self._metainfo:
+                info[key] = copy.deepcopy(self._metainfo[key])
+        return info
+
+    def prepare_data(self, idx: int) -> Any:
+        """Read the image of the ``idx``-th sample and run the pipeline.
+
+        Returns:
+            Any: The pipeline's result, or None for a damaged image that is to
+            be skipped.
+        """
+        info = self.get_data_info(idx)
+        try:
+            image = read_image(info['img_path'])
+            size = image.shape[:2]
+            info['bbox'] = _cut_at_border(info.get('bbox'), size, info['img_path'])
+        except InputError as error:
+            if self.test_mode:
+                raise
+            if not self.skip_corrupt:
+                raise InputError(
+                    f'{error} Or set skip_corrupt=True to go on without.'
+                ) from error
+            self._num_replaced += 1
+            self._log(
+                f'{error} Another image takes its place '
+                f'({self._num_replaced} so far in this process).',
+                logging.WARNING,
+            )
+            return None
+        info.update(img=image, img_shape=size, ori_shape=size)
+        return self.pipeline(info)
+
+    def _box_samples(self, folder: ImageFolder, left_out: Counter) -> List[dict]:
+        boxes = read_boxes(self.boxes, self.images_json)
+        find = _by_stem(folder) if os.path.isdir(self.boxes) else folder.find
+        refused = _Refused(self.skip_corrupt)
+        images: Dict[str, str] = {}
+        samples = []
+        with_box = set()
+        kinds: Counter = Counter()
+        for box in boxes:
+            if box.image not in images:
+                named_by = f'boxes file "{self.boxes}", {box.place}'
+                images[box.image] = find(box.image, named_by)
+                if not images[box.image]:
+                    refused.add('name an image that is not there', f'"{box.image}"')
+            path = images[box.image]
+            problem = _problem_of(box)
+            if problem:
+                refused.add('are no boxes', f'{box.place} ("{box.image}") {problem}')
+            elif not path:
+                left_out['boxes of missing images'] += 1
+            elif box.score < self.min_score:
+                left_out[f'boxes of a score below {self.min_score}'] += 1
+            elif self.categories is not None and box.category not in self.categories:
+                left_out['boxes of another category'] += 1
+            else:
+                with_box.add(path)
+                kinds[box.category] += 1
+                sample = dict(
+                    path=path,
+                    bbox=np.array([box.xyxy], dtype=np.float32),
+                    bbox_score=np.array([box.score], dtype=np.float32),
+                )
+                if box.image_id is not None:
+                    sample['img_id'] = box.image_id
+                samples.append(sample)
+        refused.report(
+            f'boxes file "{self.boxes}": of {len(boxes)} entries',
+            f'Paths are relative to "{os.path.abspath(folder.root)}".',
+            self._log,
+        )
+        left_out['images without a box'] = len(set(folder.paths) - with_box)
+        if len(kinds) > 1:
+            self._log(
+                'the boxes are of several categories: '
+                f'{_counts(Counter({f"of {c}": n for c, n in kinds.items()}))}. '
+                'Choose with categories=[...].',
+                logging.WARNING,
+            )
+        return samples
+
+    def _whole_samples(self, folder: ImageFolder, samples: List[dict]) -> List[dict]:
+        """The samples whose images pass a quick look."""
+
+        def look(path: str) -> Union[Tuple[int, int], str]:
+            try:
+                return check_image(folder.full_path(path))
+            except InputError as error:
+                return str(error)
+
+        paths = sorted({sample['path'] for sample in samples})
+        with ThreadPoolExecutor(_NUM_READERS) as readers:
+            found = dict(zip(paths, readers.map(look, paths)))
+        refused = _Refused(tolerant=True)
+        whole = []
+        for path in paths:
+            if isinstance(found[path], str):
+                refused.add('are damaged', found[path])
+        for sample in samples:
+            size = found[sample['path']]
+            if isinstance(size, str):
+                continue
+            try:
+                full_path = folder.full_path(sample['path'])
+                _cut_at_border(sample.get('bbox'), size, full_path)
+            except InputError as error:
+                refused.add('have a box outside', str(error))
+            else:
+                whole.append(sample)
+        refused.report(f'of {len(paths)} images in "{self.root}"', '', self._log)
+        return whole
+
+    def _log(self, message: str, level: int = logging.INFO) -> None:
+        print_log(f'UnlabeledImages: {message}', logger='current', level=level)
+
+
+class _Refused:
+    """What is wrong with an input, counted, with the first examples."""
+
+    def __init__(self, tolerant: bool) -> None:
+        self._tolerant = tolerant
+        self._examples: Dict[str, List[str]] = {}
+
+    def add(self, kind: str, example: str) -> None:
+        self._examples.setdefault(kind, []).append(example)
+
+    def report(self, where: str, hint: str, log: Callable) -> None:
+        """Raise or, if that is tolerated, warn."""
+        if not self._examples:
+            return
+        found = '; '.join(
+            f'{len(examples)} {kind}: {", ".join(examples[:3])}'
+            + (', ...' if len(examples) > 3 else '')
+            for kind, examples in self._examples.items()
+        )
+        if not self._tolerant:
+            raise InputError(
+                f'{where}, {found}. {hint} Or set skip_corrupt=True to go on without.'
+            )
+        log(f'left out: {where}, {found}', logging.WARNING)
+
+
+def _by_stem(folder: ImageFolder) -> Callable[[str, str], str]:
+    """Find images by their names without folder and extension."""
+    by_stem: Dict[str, List[str]] = {}
+    for path in folder.paths:
+        stem = os.path.splitext(os.path.basename(path))[0]
+        by_stem.setdefault(stem, []).append(path)
+
+    def find(stem: str, named_by: str) -> str:
+        found = by_stem.get(stem, [])
+        if len(found) > 1:
+            raise InputError(
+                f'{named_by} may be of "{found[0]}" or "{found[1]}" of '
+                f'"{folder.root}", which have one name. Rename one of them, or give '
+                "the boxes in COCO's format."
+            )
+        return found[0] if found else ''
+
+    return find
+
+
+def _problem_of(box: Box) -> str:
+    x1, y1, x2, y2 = box.xyxy
+    if not all(map(math.isfinite, (*box.xyxy, box.score))):
+        return 'has not four finite numbers for a box and one for a score'
+    if x2 <= x1 or y2 <= y1:
+        return f'is {x2 - x1:g} x {y2 - y1:g} pixels'
+    return ''
+
+
+def _cut_at_border(
+    bbox: Optional[np.ndarray], size: Tuple[int, int], path: str
+) -> np.ndarray:
+    """The part of a box (1, 4) inside of an image of (height, width).
+
+    No box is the whole image.
+
+    Raises:
+        InputError: If nothing is inside.
+    """
+    height, width = size
+    border = np.array([width, height, width, height], dtype=np.float32)
+    if bbox is None:
+        return np.concatenate([np.zeros(2, np.float32), border[:2]])[None]
+    inside = np.clip(bbox, 0, border)
+    x1, y1, x2, y2 = inside[0]
+    if x2 <= x1 or y2 <= y1:
+        raise InputError(
+            f'image "{path}" is {width} x {height} pixels, and the box '
+            f'{bbox[0].round(1).tolist()} (x1, y1, x2, y2) lies outside.'
+        )
+    return inside
+
+
+def _counts(counter: Counter) -> str:
+    return ', '.join(f'{count} {name}' for name, count in counter.items() if count)
