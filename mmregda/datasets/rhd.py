@@ -37,6 +37,10 @@ class RHDDataset(PublishedDataset):
     handedness. Split ``'train'`` is the folder ``training``, ``'test'`` is
     ``evaluation``.
 
+    Which hands are samples, their boxes and their handedness follow from the
+    annotation; this is all that a target takes from it (with
+    ``labeled=False``, or inside ``UnlabeledDataset``).
+
     .. _Rendered Handpose Dataset: https://lmb.informatik.uni-freiburg.de/
         resources/datasets/RenderedHandposeDataset.en.html
     """

@@ -1,0 +1,129 @@
+"""FreiHAND, as published."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Iterable, List, Sequence, Union
+
+import numpy as np
+from mmpose.registry import DATASETS
+
+from mmregda.datasets.annotation_files import expecting, load_json
+from mmregda.datasets.keypoints import HAND21, metainfo_of
+from mmregda.datasets.published import PublishedDataset, finite_array, square_box
+from mmregda.errors import InputError
+
+_VERSIONS = ('gs', 'hom', 'sample', 'auto')
+_NUM_POSES = 32560
+_IMAGE_SIDE = 224
+
+
+@DATASETS.register_module()
+class FreiHANDDataset(PublishedDataset):
+    """`FreiHAND`_ (Zimmermann et al., ICCV 2019), its training set.
+
+    Reads ``FreiHAND_pub_v2/`` as it is unpacked. Keypoints are the projections
+    K xyz, in the published order, which is ours; each is labelled, hidden or
+    not (``keypoints_visible`` 1). The box is a square of 1.5 times the
+    keypoints' extent. All hands are right hands (``hand_type``), so that
+    :class:`~mmregda.datasets.transforms.MirrorRightHand` gives them RHD's
+    handedness.
+
+    Each pose was published in four versions, which differ in the background:
+    green screen (``'gs'``), and three ways of filling it in (``'hom'``,
+    ``'sample'``, ``'auto'``).
+
+    Labels of the evaluation set do not belong to the published archive, so the
+    split is RegDA's for a single version: the poses shuffled with seed 42, the
+    first min(20 %, 3200) are ``'test'``, the others ``'train'``. Of several
+    versions a pose's images are all on one side of it. (The reference shuffles
+    images, so that most of its test poses are also in training.)
+
+    Args:
+        data_root (str): ``FreiHAND_pub_v2``, or the folder that holds it.
+        split (str): ``'train'``, ``'test'`` or ``'all'``.
+        version (str | Sequence[str]): ``'gs'``, ``'hom'``, ``'sample'``,
+            ``'auto'``, several of these, or ``'all'``.
+        **kwargs: As in :class:`PublishedDataset`. With ``labeled=False`` the
+            keypoints are read for the sake of the boxes, then dropped.
+
+    .. _FreiHAND: https://lmb.informatik.uni-freiburg.de/projects/freihand/
+    """
+
+    METAINFO = metainfo_of(HAND21, 'freihand')
+    FOLDER = 'FreiHAND_pub_v2'
+    TREE = """\
+    FreiHAND_pub_v2/
+        training_K.json
+        training_xyz.json
+        training/rgb/00000000.jpg ... 00130239.jpg"""
+    SOURCE = (
+        'https://lmb.informatik.uni-freiburg.de/resources/datasets/FreihandDataset.'
+        'en.html'
+    )
+
+    def __init__(
+        self, data_root: str, version: Union[str, Sequence[str]] = 'all', **kwargs
+    ) -> None:
+        if version == 'all':
+            version = _VERSIONS
+        self.versions = [version] if isinstance(version, str) else list(version)
+        if not self.versions or not set(self.versions) <= set(_VERSIONS):
+            raise InputError(
+                f'FreiHANDDataset: version is "{version}", expected some of '
+                f'{", ".join(_VERSIONS)}, or all'
+            )
+        super().__init__(data_root=data_root, **kwargs)
+
+    @classmethod
+    def is_root(cls, path: str) -> bool:
+        return os.path.isfile(os.path.join(path, 'training_xyz.json'))
+
+    def load_samples(self, root: str) -> Iterable[dict]:
+        keypoints = _read_keypoints(root)
+        poses = list(range(len(keypoints)))
+        if self.split != 'all':
+            random.Random(42).shuffle(poses)
+            num_test = min(int(0.2 * len(poses)), 3200)
+            poses = poses[num_test:] if self.split == 'train' else poses[:num_test]
+        for version in self.versions:
+            offset = _NUM_POSES * _VERSIONS.index(version)
+            for pose in poses:
+                yield dict(
+                    img_path=os.path.join(
+                        'training', 'rgb', f'{pose + offset:08d}.jpg'
+                    ),
+                    bbox=square_box(keypoints[pose], 1.5, _IMAGE_SIDE)[None],
+                    keypoints=keypoints[pose][None].astype(np.float32),
+                    keypoints_visible=np.ones((1, 21), dtype=np.float32),
+                    hand_type='right',
+                )
+
+
+def _read_keypoints(root: str) -> List[np.ndarray]:
+    """The keypoints of each pose, (21, 2) in pixels."""
+    arrays = {}
+    for name, shape in dict(K=(3, 3), xyz=(21, 3)).items():
+        path = os.path.join(root, f'training_{name}.json')
+        numbers = ' x '.join(map(str, shape))
+        with expecting(path, f'a list of {_NUM_POSES} entries of {numbers} numbers'):
+            arrays[name] = [
+                finite_array(values, shape, f'entry {index} is')
+                for index, values in enumerate(load_json(path))
+            ]
+    intrinsics, points = arrays['K'], arrays['xyz']
+    with expecting(path, f'an entry for each of training_K.json, {_NUM_POSES} at most'):
+        if not len(intrinsics) == len(points) <= _NUM_POSES:
+            raise ValueError(f'{len(points)} entries, and {len(intrinsics)} there')
+        return [
+            _project(one, intrinsic, index)
+            for index, (one, intrinsic) in enumerate(zip(points, intrinsics))
+        ]
+
+
+def _project(points: np.ndarray, intrinsic: np.ndarray, index: int) -> np.ndarray:
+    u, v, depth = intrinsic @ points.T
+    if depth.min() <= 0:
+        raise ValueError(f'a keypoint of entry {index} is behind the camera')
+    return np.stack([u / depth, v / depth], axis=1)
