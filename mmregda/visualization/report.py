@@ -8,10 +8,10 @@ from typing import Dict, List, Sequence, Tuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from mmregda.visualization.predictions import DrawnSample
+from mmregda.visualization.skeletons import draw_image, draw_skeleton
 
 Curves = Dict[str, Tuple[List[int], List[float]]]
 _COLORS = ('tab:gray', 'tab:blue', 'tab:orange', 'tab:green')
@@ -70,15 +70,8 @@ def write_report(
 
 
 def _draw(axes: Axes, image: np.ndarray, keypoints: np.ndarray, metainfo: dict) -> None:
-    axes.imshow(image)
-    links = np.asarray(metainfo['skeleton_links'])
-    colors = np.asarray(metainfo['skeleton_link_colors']) / 255
-    axes.add_collection(LineCollection(keypoints[links], colors=colors, linewidths=1.8))
-    colors = np.asarray(metainfo['keypoint_colors']) / 255
-    axes.scatter(*keypoints.T, c=colors, s=7, zorder=3)
-    height, width = image.shape[:2]
-    axes.set_xlim(-0.5, width - 0.5)
-    axes.set_ylim(height - 0.5, -0.5)
+    draw_image(axes, image)
+    draw_skeleton(axes, keypoints, metainfo)
 
 
 def _draw_curves(panels: Sequence[Axes], curves: Dict[str, Curves]) -> None:
