@@ -12,9 +12,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
-from rich.console import Console
 
 from . import output_folder
 from .hand_model import NUM_KEYPOINTS
@@ -25,9 +23,11 @@ from .hand_scenes import (
     sample_source_scene,
     sample_target_scene,
 )
+from .image_files import generator, jpeg_options, report_ready
+from .image_files import write_image as _write_image
 from .parallel import parallel_map
 from .renderer import project
-from .styles import CLEAN, PHOTO, Style
+from .styles import CLEAN, PHOTO, HandStyle
 
 #: Raised whenever the same parameters would give other data.
 GENERATOR_VERSION = 1
@@ -102,7 +102,7 @@ def write_rhd(
     num_train: int = 1700,
     num_test: int = 300,
     seed: int = 0,
-    style: Style = CLEAN,
+    style: HandStyle = CLEAN,
     num_workers: int | None = None,
     progress: bool = True,
     overwrite: bool = False,
@@ -119,9 +119,15 @@ def write_rhd(
             ``overwrite`` is set.
     """
     folder = Path(root) / RHD_FOLDER
-    parameters = _parameters('rhd', seed, style, num_train=num_train, num_test=num_test)
+    parameters = _parameters(
+        layout='rhd',
+        seed=seed,
+        style=asdict(style),
+        num_train=num_train,
+        num_test=num_test,
+    )
     if output_folder.holds(folder, parameters, overwrite):
-        _report_ready(folder)
+        report_ready(folder)
         return folder
     with output_folder.assembled(folder, parameters) as partial_folder:
         tasks = []
@@ -143,7 +149,7 @@ def write_h3d(
     root: str | Path,
     num_images: int = 2000,
     seed: int = 0,
-    style: Style = PHOTO,
+    style: HandStyle = PHOTO,
     num_workers: int | None = None,
     progress: bool = True,
     overwrite: bool = False,
@@ -157,9 +163,11 @@ def write_h3d(
         FileExistsError: As for ``write_rhd``.
     """
     folder = Path(root) / H3D_FOLDER
-    parameters = _parameters('h3d', seed, style, num_images=num_images)
+    parameters = _parameters(
+        layout='h3d', seed=seed, style=asdict(style), num_images=num_images
+    )
     if output_folder.holds(folder, parameters, overwrite):
-        _report_ready(folder)
+        report_ready(folder)
         return folder
     with output_folder.assembled(folder, parameters) as partial_folder:
         for part in range(1, _H3D_PARTS + 1):
@@ -195,7 +203,7 @@ def _write_rhd_annotations(folder, tasks, annotations):
 
 def _write_rhd_image(folder, seed, style, task):
     split, index = task
-    rng = _generator(seed, _SOURCE, _RHD_SPLITS[split], index)
+    rng = generator(seed, _SOURCE, _RHD_SPLITS[split], index)
     scene = sample_source_scene(rng, style)
     path = folder / split / 'color' / f'{index:05d}.png'
     _write_image(path, picture(rng, scene, style))
@@ -214,14 +222,12 @@ def _write_rhd_image(folder, seed, style, task):
 
 
 def _write_h3d_image(folder, seed, style, index):
-    rng = _generator(seed, _TARGET, 0, index)
+    rng = generator(seed, _TARGET, 0, index)
     holding = bool(rng.random() < _HOLDING_SHARE)
     scene = sample_target_scene(rng, style, holding=holding)
     image = picture(rng, scene, style)
     name = f'part{1 + index % _H3D_PARTS}/{index:05d}.jpg'
-    low, high = style.jpeg_quality or (100, 100)
-    quality = int(rng.integers(low, high + 1))
-    _write_image(folder / name, image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    _write_image(folder / name, image, jpeg_options(rng, style))
     keypoints = scene.hands[0].keypoints
     return dict(
         name=name,
@@ -232,30 +238,5 @@ def _write_h3d_image(folder, seed, style, index):
     )
 
 
-def _write_image(path, image, options=()):
-    written, data = cv2.imencode(path.suffix, image[..., ::-1], list(options))
-    if not written:
-        raise OSError(f'{path} could not be encoded')
-    path.write_bytes(data.tobytes())
-
-
-def _generator(seed, domain, split, index):
-    sequence = np.random.SeedSequence((seed, domain, split, index))
-    return np.random.default_rng(sequence)
-
-
-def _parameters(layout, seed, style, **counts):
-    return dict(
-        subject='hands',
-        version=GENERATOR_VERSION,
-        layout=layout,
-        seed=seed,
-        style=asdict(style),
-        **counts,
-    )
-
-
-def _report_ready(folder):
-    Console(soft_wrap=True).print(
-        f'{folder} is there already, nothing to do.', highlight=False
-    )
+def _parameters(**parameters):
+    return dict(subject='hands', version=GENERATOR_VERSION, **parameters)

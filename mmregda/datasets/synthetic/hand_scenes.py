@@ -15,9 +15,10 @@ from .hand_model import (
     Hand,
     sample_hand,
 )
-from .hand_shading import Light, sample_skin, shade_hands
+from .hand_shading import shade_hands
+from .lighting import Light, sample_skin
 from .renderer import RoundCones, first_hits, project, render
-from .styles import Style
+from .styles import HandStyle
 
 LEFT, RIGHT = 0, 1
 
@@ -92,7 +93,7 @@ class HandScene:
 
 def sample_source_scene(
     rng: np.random.Generator,
-    style: Style,
+    style: HandStyle,
     size: int = 320,
     two_hands: float = 0.15,
 ) -> HandScene:
@@ -100,7 +101,7 @@ def sample_source_scene(
 
     Args:
         rng (np.random.Generator): Source of randomness.
-        style (Style): Range of viewpoints.
+        style (HandStyle): Range of viewpoints.
         size (int): Side of the square image in pixels.
         two_hands (float): Chance of a second hand.
     """
@@ -128,7 +129,7 @@ def sample_source_scene(
 
 def sample_target_scene(
     rng: np.random.Generator,
-    style: Style,
+    style: HandStyle,
     size: int = 224,
     margin: float = 1.5,
     holding: bool = False,
@@ -137,7 +138,7 @@ def sample_target_scene(
 
     Args:
         rng (np.random.Generator): Source of randomness.
-        style (Style): Range of viewpoints.
+        style (HandStyle): Range of viewpoints.
         size (int): Side of the square crop in pixels.
         margin (float): Side of the crop in units of the keypoints' extent.
         holding (bool): Whether the hand holds an object.
@@ -157,7 +158,7 @@ def sample_target_scene(
     return scene
 
 
-def picture(rng: np.random.Generator, scene: HandScene, style: Style) -> np.ndarray:
+def picture(rng: np.random.Generator, scene: HandScene, style: HandStyle) -> np.ndarray:
     """Render a scene in a style.
 
     Returns:

@@ -7,7 +7,6 @@ regions of the local coordinates (lateral, axial, dorsal).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -23,15 +22,14 @@ from .hand_model import (
     Hand,
     bone_part,
 )
+from .lighting import Light, illuminate, lit_share, open_sky, smooth_normals, smoothstep
 from .noise import value_noise
-from .renderer import BACKGROUND, Buffers, RoundCones, render
-from .styles import Style
+from .renderer import BACKGROUND, Buffers, RoundCones
+from .styles import HandStyle
 
 # Side in texels and texel size in metres of the skin's blotches.
 _MOTTLING_SIDE = 256
 _MOTTLING_TEXEL = 0.0006
-# Factor by which normals are reduced before they are blurred.
-_SMOOTHING_STEP = 3
 # The palm's lines, in units of the palm's length: heart, head, life, wrist.
 _PALM_LINES = (
     ((-0.45, 0.66), (-0.2, 0.70), (0.0, 0.77), (0.12, 0.90)),
@@ -43,62 +41,6 @@ _PALM_TEXELS = 128
 _PALM_SPAN = 1.3
 
 
-@dataclass(frozen=True)
-class Light:
-    """A distant light and the light from everywhere.
-
-    Attributes:
-        direction (np.ndarray): Unit vector towards the light, (3,).
-        colour (np.ndarray): RGB strength of the light, (3,).
-        ambient (np.ndarray): RGB strength of the ambient light, (3,).
-        specular (float): Strength of highlights.
-    """
-
-    direction: np.ndarray
-    colour: np.ndarray
-    ambient: np.ndarray
-    specular: float
-
-    @classmethod
-    def sample(cls, rng: np.random.Generator, style: Style) -> Light:
-        azimuth = rng.uniform(-75, 75)
-        lowest = 15 if style.light_from_above else -20
-        elevation = np.deg2rad(rng.uniform(lowest, 75))
-        if not style.light_from_above:
-            azimuth *= 1.3
-        azimuth = np.deg2rad(azimuth)
-        direction = np.array(
-            (
-                np.sin(azimuth) * np.cos(elevation),
-                -np.sin(elevation),
-                -np.cos(azimuth) * np.cos(elevation),
-            )
-        )
-        warmth = rng.normal(0, style.light_warmth)
-        tint = np.array((1 + warmth, 1, 1 - warmth))
-        # Shade is lit by the sky or the walls: the complementary tint.
-        return cls(
-            direction,
-            rng.uniform(*style.key_light) * tint,
-            rng.uniform(*style.ambient) * (2 - tint),
-            rng.uniform(*style.specular),
-        )
-
-
-def sample_skin(rng: np.random.Generator, style: Style) -> np.ndarray:
-    """A skin colour of the style, (3,) RGB."""
-    palette = np.array(style.skin_palette)
-    if style.mix_skins:
-        place = rng.uniform(0, len(palette) - 1)
-        colour = [
-            np.interp(place, np.arange(len(palette)), channel) for channel in palette.T
-        ]
-    else:
-        colour = palette[rng.integers(len(palette))]
-    colour = np.asarray(colour) * np.exp(rng.normal(0, style.skin_jitter, 3))
-    return np.clip(colour, 0, 1)
-
-
 def shade_hands(
     rng: np.random.Generator,
     buffers: Buffers,
@@ -106,7 +48,7 @@ def shade_hands(
     cones: RoundCones,
     skin: np.ndarray,
     light: Light,
-    style: Style,
+    style: HandStyle,
     pixels_per_metre: float,
 ) -> np.ndarray:
     """Colour every covered pixel.
@@ -119,7 +61,7 @@ def shade_hands(
         cones (RoundCones): Everything that may cast a shadow.
         skin (np.ndarray): Skin colour, (3,).
         light (Light): The light.
-        style (Style): Amounts of texture and shadow.
+        style (HandStyle): Amounts of texture and shadow.
         pixels_per_metre (float): Samples per metre at the hands' depth.
 
     Returns:
@@ -129,19 +71,34 @@ def shade_hands(
     label = buffers.part[mask].astype(np.int64)
     part = label % PARTS_PER_HAND
     points = buffers.points(mask).astype(np.float32)
-    normals = _smooth_normals(buffers, mask, pixels_per_metre)
+    broad = mask & np.isin(buffers.part % PARTS_PER_HAND, (PALM, FOREARM, SLEEVE))
+    normals = smooth_normals(buffers, mask, broad, 0.010 * pixels_per_metre)
     local, dorsal, extents = _bone_coordinates(hands, label, points, normals)
 
     albedo, gloss = _albedo(rng, part, local, dorsal, extents, skin, style)
-    shaded = _illuminate(
+    shaded = illuminate(
         points,
         normals,
         albedo,
         gloss,
         light,
         style,
-        lit=_lit(cones, points, light, style),
-        open_sky=_open_sky(buffers, mask, pixels_per_metre, style),
+        lit=lit_share(
+            cones,
+            points,
+            light,
+            style.cast_shadows,
+            span=0.36,
+            distance=1.0,
+            bias=0.004,
+        ),
+        open_sky=open_sky(
+            buffers,
+            mask,
+            side=0.022 * pixels_per_metre,
+            depth=0.016,
+            darkness=style.occlusion,
+        ),
     )
     image = np.zeros((*mask.shape, 3), np.float32)
     image[mask] = shaded
@@ -168,7 +125,7 @@ def _albedo(rng, part, local, dorsal, extents, skin, style):
     skin = skin.astype(np.float32)
     lateral, axial = local[:, 0], local[:, 1]
     length, radius = extents[:, 0], extents[:, 1]
-    palmar = _smoothstep(-dorsal, -0.35, 0.45)
+    palmar = smoothstep(-dorsal, -0.35, 0.45)
 
     # Palms hold little melanin: the darker the skin, the larger the change.
     palm_skin = skin + style.palm_tint * 0.35 * (
@@ -219,7 +176,7 @@ def _nails(part, lateral, axial, dorsal, length, radius):
     along = (axial[last] / length[last] - 0.66) / 0.30
     # A superellipse: straight sides, rounded ends.
     shape = np.square(across * across) + np.square(along * along)
-    nail[last] = _smoothstep(1.15 - shape, 0, 0.4)
+    nail[last] = smoothstep(1.15 - shape, 0, 0.4)
     rim[last] = np.exp(-np.square((shape - 1.25) / 0.45))
     return nail, rim
 
@@ -302,114 +259,3 @@ def _mottling_at(rng, lateral, axial, height):
         (rows + shift[0]) % _MOTTLING_SIDE,
         (columns + shift[1]) % _MOTTLING_SIDE,
     ]
-
-
-def _illuminate(points, normals, albedo, gloss, light, style, lit, open_sky):
-    direction = light.direction.astype(np.float32)
-    facing = normals @ direction
-    wrapped = np.maximum((facing + style.wrap) / (1 + style.wrap), 0) * lit
-    # Light that has wandered through skin comes out red.
-    bleed = np.maximum(wrapped - np.maximum(facing, 0) * lit, 0)
-    diffuse = wrapped[:, None] * light.colour.astype(np.float32)
-    diffuse[:, 0] += 0.3 * bleed
-    incoming = diffuse + (open_sky[:, None] * light.ambient.astype(np.float32))
-    view = -points / np.linalg.norm(points, axis=1, keepdims=True)
-    half = view + direction
-    half /= np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-6)
-    shine = np.maximum(np.einsum('mi,mi->m', normals, half), 0) ** 24
-    highlight = light.specular * gloss * shine * lit
-    return albedo * incoming + highlight[:, None]
-
-
-def _lit(cones, points, light, style, resolution: int = 128):
-    """Share of the main light that reaches each point: a shadow map."""
-    if style.cast_shadows == 0:
-        return np.ones(len(points), np.float32)
-    centre = points.mean(axis=0)
-    distance, span = 1.0, 0.36
-    rotation = _look_along(-light.direction)
-    eye = centre + distance * light.direction
-    focal = resolution * distance / span
-    middle = (resolution - 1) / 2
-    camera = np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
-    seen = render(
-        cones.transformed(rotation, -rotation @ eye),
-        camera,
-        (resolution, resolution),
-    ).depth
-    moved = (points - eye.astype(np.float32)) @ rotation.T.astype(np.float32)
-    columns = focal * moved[:, 0] / moved[:, 2] + middle
-    rows = focal * moved[:, 1] / moved[:, 2] + middle
-    # Softened over neighbouring texels, and with a bias against a surface
-    # that shadows itself.
-    bias, lit = 0.004, np.zeros(len(points), np.float32)
-    taps = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
-    for right, down in taps:
-        x = np.clip(np.round(columns + right), 0, resolution - 1).astype(int)
-        y = np.clip(np.round(rows + down), 0, resolution - 1).astype(int)
-        lit += seen[y, x] > moved[:, 2] - bias
-    return 1 - style.cast_shadows * (1 - lit / len(taps))
-
-
-def _look_along(direction):
-    """Rotation whose third row is the direction."""
-    helper = np.array((0.0, 1.0, 0.0))
-    if abs(direction @ helper) > 0.95:
-        helper = np.array((1.0, 0.0, 0.0))
-    right = np.cross(helper, direction)
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(direction, right), direction])
-
-
-def _open_sky(buffers, mask, pixels_per_metre, style):
-    """Ambient light left in gaps, from how deep a pixel lies in its
-    neighbourhood."""
-    window = _bounding_window(mask)
-    inside = mask[window].astype(np.float32)
-    depth = np.where(mask[window], buffers.depth[window], 0)
-    side = _odd(0.022 * pixels_per_metre)
-    weight = cv2.blur(inside, (side, side))
-    mean = cv2.blur(depth, (side, side)) / np.maximum(weight, 1e-6)
-    sunk = np.clip((depth - mean) / 0.016, 0, 1)
-    return 1 - style.occlusion * sunk[mask[window]]
-
-
-def _smooth_normals(buffers, mask, pixels_per_metre):
-    """Unit normals (M, 3), with the cones of palm and arm ironed out."""
-    window = _bounding_window(mask)
-    part = buffers.part[window] % PARTS_PER_HAND
-    broad = mask[window] & np.isin(part, (PALM, FOREARM, SLEEVE))
-    side = _odd(0.010 * pixels_per_metre / _SMOOTHING_STEP)
-    height, width = broad.shape
-    coarse = (
-        max(width // _SMOOTHING_STEP, 1),
-        max(height // _SMOOTHING_STEP, 1),
-    )
-    normals = np.empty((np.count_nonzero(mask), 3), np.float32)
-    chosen = broad[mask[window]]
-    for axis in range(3):
-        plane = buffers.normal[axis][window]
-        # Blurring needs no full resolution. Its result is not divided by
-        # the share of broad parts, since the length is normalised below.
-        smooth = cv2.resize(plane * broad, coarse, interpolation=cv2.INTER_AREA)
-        smooth = cv2.blur(cv2.blur(smooth, (side, side)), (side, side))
-        smooth = cv2.resize(smooth, (width, height))
-        normals[:, axis] = plane[mask[window]]
-        normals[chosen, axis] = smooth[broad]
-    length = np.sqrt(np.einsum('mi,mi->m', normals, normals))
-    return normals / np.maximum(length, 1e-6)[:, None]
-
-
-def _bounding_window(mask):
-    rows = np.flatnonzero(mask.any(axis=1))
-    columns = np.flatnonzero(mask.any(axis=0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
-def _odd(value):
-    return 2 * int(max(value, 1) / 2) + 1
-
-
-def _smoothstep(values, low, high):
-    place = np.clip((values - low) / (high - low), 0, 1)
-    return place * place * (3 - 2 * place)

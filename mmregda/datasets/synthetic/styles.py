@@ -1,4 +1,4 @@
-"""Everything in which the two synthetic domains differ.
+"""Everything in which the two synthetic domains of a pair differ.
 
 ``CLEAN`` looks like computer graphics and is the labelled source; ``PHOTO``
 looks like photographs and is the target. The width of the domain gap is tuned
@@ -16,22 +16,12 @@ Colour = Tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Style:
-    """How a scene is posed, lit, painted and photographed.
+    """How a scene is lit, backed and photographed, whatever it shows.
 
     Attributes:
-        max_tilt (float): Largest angle between the hand's long axis and the
-            image plane, degrees.
-        upright_spread (float): Standard deviation of the hand's direction
-            in the image about "fingers up", degrees; 0 for any direction.
         skin_palette (tuple): Skin colours, from light to dark.
         mix_skins (bool): Whether colours between those of the palette occur.
         skin_jitter (float): Standard deviation of each channel of the skin.
-        palm_tint (float): How much lighter and redder the palm's side is,
-            0 to 1.
-        nail_contrast (float): How far nails differ from skin, 0 to 1.
-        crease_contrast (float): Depth of creases and knuckle folds, 0 to 1.
-        mottling (float): Amplitude of the skin's uneven colour.
-        pores (float): Amplitude of the skin's fine grain.
         ambient (Range): Strength of the light from everywhere.
         key_light (Range): Strength of the main light.
         light_warmth (float): Standard deviation of the main light's colour,
@@ -44,7 +34,7 @@ class Style:
         occlusion (float): Darkness of narrow gaps, 0 to 1.
         backgrounds (tuple[str, ...]): Names of functions in ``backgrounds``.
         clutter (Range): Number of shapes drawn over the background.
-        skin_distractors (float): Chance that a shape has the hand's colour.
+        skin_distractors (float): Chance that a shape has the skin's colour.
         background_blur (Range): Standard deviation in pixels.
         exposure (Range): Factor on the whole image.
         white_balance (float): Standard deviation of the channels' gains.
@@ -55,16 +45,9 @@ class Style:
         jpeg_quality (tuple[int, int] | None): None for the best there is.
     """
 
-    max_tilt: float
-    upright_spread: float
     skin_palette: tuple[Colour, ...]
     mix_skins: bool
     skin_jitter: float
-    palm_tint: float
-    nail_contrast: float
-    crease_contrast: float
-    mottling: float
-    pores: float
     ambient: Range
     key_light: Range
     light_warmth: float
@@ -86,7 +69,33 @@ class Style:
     jpeg_quality: tuple[int, int] | None
 
 
-CLEAN = Style(
+@dataclass(frozen=True)
+class HandStyle(Style):
+    """What else is a matter of style where hands are pictured.
+
+    Attributes:
+        max_tilt (float): Largest angle between the hand's long axis and the
+            image plane, degrees.
+        upright_spread (float): Standard deviation of the hand's direction
+            in the image about "fingers up", degrees; 0 for any direction.
+        palm_tint (float): How much lighter and redder the palm's side is,
+            0 to 1.
+        nail_contrast (float): How far nails differ from skin, 0 to 1.
+        crease_contrast (float): Depth of creases and knuckle folds, 0 to 1.
+        mottling (float): Amplitude of the skin's uneven colour.
+        pores (float): Amplitude of the skin's fine grain.
+    """
+
+    max_tilt: float
+    upright_spread: float
+    palm_tint: float
+    nail_contrast: float
+    crease_contrast: float
+    mottling: float
+    pores: float
+
+
+CLEAN = HandStyle(
     max_tilt=65,
     upright_spread=0,
     skin_palette=(
@@ -122,7 +131,7 @@ CLEAN = Style(
     jpeg_quality=None,
 )
 
-PHOTO = Style(
+PHOTO = HandStyle(
     max_tilt=50,
     upright_spread=70,
     skin_palette=(
