@@ -1,5 +1,6 @@
 """Published datasets read as they are, and transforms that MMPose lacks."""
 
+from mmregda.datasets.checks import DatasetReport, check_config, check_datasets
 from mmregda.datasets.freihand import FreiHANDDataset
 from mmregda.datasets.h3d import H3DDataset
 from mmregda.datasets.human36m import Human36MDataset
@@ -23,6 +24,7 @@ __all__ = [
     'HAND21',
     'KEYPOINT_GROUPS',
     'ColorJitter',
+    'DatasetReport',
     'FreiHANDDataset',
     'H3DDataset',
     'Human36MDataset',
@@ -36,4 +38,6 @@ __all__ = [
     'UnlabeledDataset',
     'UnlabeledImages',
     'WholeImageBox',
+    'check_config',
+    'check_datasets',
 ]

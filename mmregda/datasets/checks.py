@@ -1,0 +1,508 @@
+"""Looking through whole datasets for what would spoil a training."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
+from mmpose.registry import DATASETS
+
+from mmregda.datasets.published import PublishedDataset
+from mmregda.datasets.synthetic.parallel import parallel_map
+from mmregda.datasets.transforms import LoadWholeImage
+from mmregda.datasets.unlabeled import UnlabeledDataset
+from mmregda.errors import InputError, message_of
+
+UNREADABLE = 'unreadable dataset'
+LABELED_TARGET = 'labelled training target'
+MISSING = 'missing image'
+ZERO_SIZE = 'zero-size image'
+DAMAGED = 'damaged image'
+EMPTY_BOX = 'empty box'
+BOX_OUTSIDE = 'box outside of the image'
+KEYPOINT_OUTSIDE = 'keypoint outside of the image'
+WRONG_COUNT = 'wrong count'
+NOT_FINITE = 'value not finite'
+SAME_FILE = 'file in training and test'
+SAME_CONTENT = 'content in training and test'
+
+# A keypoint on the border of the image, in either convention of pixel centres.
+_BORDER = 0.5
+
+
+class Finding(NamedTuple):
+    """One thing that was found.
+
+    Attributes:
+        kind (str): One of this module's constants, such as ``MISSING``.
+        split (str): The split it is in, such as ``'train/source'``.
+        path (str): The image, or the dataset's folder.
+        detail (str): What exactly.
+        spoils (bool): Whether it spoils training or evaluation. What does not
+            is to be known and no more: a photograph in the unlabelled training
+            target as well as in the test is the protocol of some papers.
+    """
+
+    kind: str
+    split: str
+    path: str
+    detail: str
+    spoils: bool = True
+
+
+@dataclass
+class SplitSummary:
+    """What a split holds.
+
+    Attributes:
+        name (str): Such as ``'val/target'``.
+        num_samples (int): Samples, of which an image may have several.
+        num_images (int): Images.
+        box_sides (np.ndarray): (N,) the longer side of each box, in pixels; a
+            sample without a box counts as its whole image.
+        keypoint_names (list[str]): (K,); empty if labels were not looked at.
+        num_labeled (int): Instances with keypoints.
+        visible (np.ndarray): (K,) the share of them in which a keypoint is
+            labelled with a visibility above 0.
+    """
+
+    name: str
+    num_samples: int = 0
+    num_images: int = 0
+    box_sides: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    keypoint_names: List[str] = field(default_factory=list)
+    num_labeled: int = 0
+    visible: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+@dataclass
+class DatasetReport:
+    """All that :func:`check_datasets` found."""
+
+    splits: List[SplitSummary]
+    findings: List[Finding]
+
+    @property
+    def problems(self) -> List[Finding]:
+        """list[Finding]: Those that spoil training or evaluation."""
+        return [finding for finding in self.findings if finding.spoils]
+
+    def to_markdown(self, examples: int = 3) -> str:
+        """One page: what there is, what is wrong, some examples of each."""
+        counts: Dict[str, Counter] = defaultdict(Counter)
+        for finding in self.findings:
+            counts[finding.kind][finding.split] += 1
+        names = [split.name for split in self.splits]
+        lines = ['# Dataset check', '', _verdict(self.problems), '']
+        lines += _table(['', *names], _rows_of_counts(self.splits))
+        if counts:
+            lines += ['', '## Found', '']
+            rows = [
+                [kind, *(str(by_split[name] or '') for name in names)]
+                for kind, by_split in counts.items()
+            ]
+            lines += _table(['', *names], rows)
+        for kind, by_split in counts.items():
+            found = [finding for finding in self.findings if finding.kind == kind]
+            note = '' if found[0].spoils else ' (spoils nothing)'
+            lines += ['', f'### {kind}: {sum(by_split.values())}{note}', '']
+            for finding in found[:examples]:
+                lines.append(f'- {finding.split}: `{finding.path}`: {finding.detail}')
+            if len(found) > examples:
+                lines.append(f'- and {len(found) - examples} more')
+        return '\n'.join(lines) + '\n'
+
+
+def domains_of(dataloader: Optional[dict]) -> Dict[str, dict]:
+    """The dataset configs behind a dataloader config, by domain.
+
+    Args:
+        dataloader (dict, optional): ``source`` and ``target``, of which either
+            may be None, or an ordinary MMPose dataloader.
+
+    Returns:
+        dict[str, dict]: The dataset of each domain; that of an ordinary
+        dataloader under the empty name.
+
+    Raises:
+        InputError: If a dataloader has no dataset.
+    """
+    if not dataloader:
+        return {}
+    loaders = {'': dataloader} if 'dataset' in dataloader else dict(dataloader)
+    datasets = {}
+    for domain, loader in loaders.items():
+        if loader is None:
+            continue
+        if not isinstance(loader, dict) or 'dataset' not in loader:
+            raise InputError(
+                f'the dataloader has no dataset{f" for the {domain}" * bool(domain)}: '
+                'expected dict(dataset=..., ...), or one for source and one for target'
+            )
+        datasets[domain] = loader['dataset']
+    return datasets
+
+
+def check_config(
+    cfg: dict, num_workers: Optional[int] = None, progress: bool = True
+) -> DatasetReport:
+    """Read all data of a config and look through it.
+
+    Args:
+        cfg (dict): A config with ``train_dataloader``, ``val_dataloader`` or
+            ``test_dataloader``, of one domain or of ``source`` and ``target``.
+        num_workers (int, optional): Processes; None for one a CPU.
+        progress (bool): Whether to show progress bars.
+
+    Returns:
+        DatasetReport: What was found. Labels of the training target are not
+        looked at.
+
+    Raises:
+        InputError: If the config names no dataset, or none can be read.
+    """
+    init_default_scope('mmpose')
+    datasets, findings = {}, []
+    for name, dataset_cfg in _splits_of(cfg):
+        try:
+            datasets[name] = _build_index(dataset_cfg)
+        except InputError as error:
+            findings.append(_unreadable(name, dataset_cfg, message_of(error)))
+        except Exception as error:
+            # The readers of other packages raise whatever a damaged file leads
+            # them to.
+            message = f'{type(error).__name__}: {error}'
+            findings.append(_unreadable(name, dataset_cfg, message))
+        else:
+            if name.startswith('train/target') and _is_labeled(datasets[name]):
+                findings.append(_labeled_target(name, dataset_cfg))
+                datasets[name] = UnlabeledDataset(datasets[name], pipeline=[])
+    if not datasets:
+        if not findings:
+            raise InputError('the config has no dataloader with a dataset to check')
+        raise InputError(
+            'no dataset of the config can be read:\n'
+            + '\n'.join(f'{finding.split}: {finding.detail}' for finding in findings)
+        )
+    report = check_datasets(datasets, num_workers, progress)
+    report.findings[:0] = findings
+    return report
+
+
+def check_datasets(
+    datasets: Dict[str, Any], num_workers: Optional[int] = None, progress: bool = True
+) -> DatasetReport:
+    """Look through datasets, each image and each sample of them.
+
+    - Images that are missing, of no bytes, cut short or not decodable.
+    - Boxes without an area, or wholly outside of the image.
+    - Labelled keypoints (visibility above 0) outside of the image.
+    - Other numbers of keypoints or visibilities than the metainfo says.
+    - Values that are not finite.
+    - Images in a split whose name starts with ``train`` and in another whose
+      name does not: the same file, or the same bytes in two files.
+
+    Args:
+        datasets (dict): MMPose datasets by the name of their split, which
+            starts with ``train`` if they are trained on. Of an
+            ``UnlabeledDataset`` only images and boxes are looked at.
+        num_workers (int, optional): Processes; None for one a CPU. With more
+            than one, a script must guard its entry by
+            ``if __name__ == '__main__':``.
+        progress (bool): Whether to show progress bars.
+
+    Returns:
+        DatasetReport: What was found.
+    """
+    images: Dict[str, _Image] = {}
+    summaries, findings = [], []
+    paths_of: Dict[str, List[str]] = {}
+    for name, dataset in datasets.items():
+        infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+        paths_of[name] = list(dict.fromkeys(_path_of(info) for info in infos))
+        new = [path for path in paths_of[name] if path not in images]
+        inspected = parallel_map(_inspect_image, new, num_workers, name, progress)
+        images.update(zip(new, inspected))
+        for path in paths_of[name]:
+            if images[path].problem:
+                kind, detail = images[path].problem
+                findings.append(Finding(kind, name, path, detail))
+        summary, found = _check_samples(name, dataset, infos, images)
+        summary.num_images = len(paths_of[name])
+        summaries.append(summary)
+        findings += found
+    unlabeled = {summary.name for summary in summaries if not summary.num_labeled}
+    findings += _shared_images(paths_of, images, unlabeled)
+    return DatasetReport(summaries, findings)
+
+
+class _Image(NamedTuple):
+    """What is known of an image file.
+
+    Attributes:
+        size (tuple[int, int], optional): Width and height in pixels.
+        digest (bytes): Of its bytes; empty if there are none.
+        problem (tuple[str, str], optional): Kind and detail.
+    """
+
+    size: Optional[Tuple[int, int]]
+    digest: bytes
+    problem: Optional[Tuple[str, str]]
+
+
+def _inspect_image(path: str) -> _Image:
+    """Read and decode an image as training would."""
+    if not os.path.exists(path):
+        return _Image(None, b'', (MISSING, 'there is no such file'))
+    try:
+        with open(path, 'rb') as file:
+            content = file.read()
+    except OSError as error:
+        return _Image(None, b'', (DAMAGED, f'can not be read: {error.strerror}'))
+    if not content:
+        return _Image(None, b'', (ZERO_SIZE, 'the file has no bytes'))
+    digest = hashlib.blake2b(content, digest_size=16).digest()
+    try:
+        height, width = LoadWholeImage().transform(dict(img_path=path))['img_shape']
+    except InputError as error:
+        return _Image(None, digest, (DAMAGED, str(error)))
+    return _Image((width, height), digest, None)
+
+
+def _path_of(info: dict) -> str:
+    # Where the folder lies is the dataset's affair; where the file lies is ours.
+    return os.path.abspath(info['img_path'])
+
+
+def _check_samples(
+    name: str, dataset: Any, infos: List[dict], images: Dict[str, _Image]
+) -> Tuple[SplitSummary, List[Finding]]:
+    metainfo = dataset.metainfo
+    num_keypoints = metainfo.get('num_keypoints')
+    labeled = not isinstance(dataset, UnlabeledDataset)
+    findings: List[Finding] = []
+    box_sides, visible, num_labeled = [], np.zeros(num_keypoints or 0), 0
+    for info in infos:
+        path = _path_of(info)
+        size = images[path].size
+
+        def found(kind: str, detail: str, path: str = path) -> None:
+            findings.append(Finding(kind, name, path, detail))
+
+        if info.get('bbox') is not None:
+            boxes = np.asarray(info['bbox'], dtype=np.float64).reshape(-1, 4)
+            for kind, detail in _faults_of_boxes(boxes, size):
+                found(kind, detail)
+            box_sides.extend((boxes[:, 2:] - boxes[:, :2]).max(axis=1))
+        elif size:
+            box_sides.append(max(size))
+        if not labeled or info.get('keypoints') is None:
+            continue
+        keypoints = np.asarray(info['keypoints'], dtype=np.float64)
+        weights = np.asarray(
+            info.get('keypoints_visible', np.ones(keypoints.shape[:2]))
+        )
+        if weights.ndim == 3:  # MMPose packs visibility and weight together.
+            weights = weights[..., 0]
+        if num_keypoints is not None and keypoints.shape[-2] != num_keypoints:
+            found(
+                WRONG_COUNT,
+                f'{keypoints.shape[-2]} keypoints, the metainfo names {num_keypoints}',
+            )
+            continue
+        if weights.shape != keypoints.shape[:-1]:
+            found(
+                WRONG_COUNT,
+                f'{weights.size} visibilities for '
+                f'{np.prod(keypoints.shape[:-1])} keypoints',
+            )
+            continue
+        for kind, detail in _faults_of_keypoints(keypoints, weights, size):
+            found(kind, detail)
+        num_labeled += len(keypoints)
+        if num_keypoints is not None:
+            visible += (weights.reshape(-1, num_keypoints) > 0).sum(axis=0)
+    sides = np.asarray(box_sides, dtype=np.float64)
+    id2name = metainfo.get('keypoint_id2name') or {}
+    summary = SplitSummary(name, len(infos), box_sides=sides[np.isfinite(sides)])
+    if num_labeled:
+        summary.num_labeled = num_labeled
+        summary.visible = visible / num_labeled
+        summary.keypoint_names = [id2name.get(k, str(k)) for k in range(len(visible))]
+    return summary, findings
+
+
+def _faults_of_boxes(
+    boxes: np.ndarray, size: Optional[Tuple[int, int]]
+) -> Iterator[Tuple[str, str]]:
+    for box in boxes:
+        text = 'box ' + _numbers(box)
+        if not np.isfinite(box).all():
+            yield NOT_FINITE, text
+        elif (box[2:] <= box[:2]).any():
+            yield EMPTY_BOX, text
+        elif size and ((box[:2] >= size).any() or (box[2:] <= 0).any()):
+            yield BOX_OUTSIDE, f'{text}, image {size[0]}x{size[1]}'
+
+
+def _faults_of_keypoints(
+    keypoints: np.ndarray, weights: np.ndarray, size: Optional[Tuple[int, int]]
+) -> Iterator[Tuple[str, str]]:
+    """Faults of (N, K, D) keypoints with (N, K) visibilities, one of a kind."""
+    finite = np.isfinite(keypoints).all(axis=-1) & np.isfinite(weights)
+    if not finite.all():
+        yield NOT_FINITE, _listed(keypoints, ~finite)
+    if size:
+        points = np.where(finite[..., None], keypoints[..., :2], 0)
+        outside = ((points < -_BORDER) | (points > np.array(size) + _BORDER)).any(-1)
+        outside &= finite & (weights > 0)
+        if outside.any():
+            yield (
+                KEYPOINT_OUTSIDE,
+                f'{_listed(keypoints, outside)}, image {size[0]}x{size[1]}',
+            )
+
+
+def _listed(keypoints: np.ndarray, chosen: np.ndarray) -> str:
+    first = tuple(np.argwhere(chosen)[0])
+    more = int(chosen.sum()) - 1
+    text = f'keypoint {first[-1]} at {_numbers(keypoints[first][:2])}'
+    return text + f' and {more} more' * bool(more)
+
+
+def _numbers(values: np.ndarray) -> str:
+    return '(' + ', '.join(f'{value:g}' for value in values.round(1)) + ')'
+
+
+def _shared_images(
+    paths_of: Dict[str, List[str]], images: Dict[str, _Image], unlabeled: set
+) -> List[Finding]:
+    """Images in training and in test, by file and by content."""
+    findings = []
+    train = [name for name in paths_of if name.startswith('train')]
+    for trained in train:
+        by_file = {os.path.realpath(path): path for path in paths_of[trained]}
+        by_content = {
+            images[path].digest: path
+            for path in reversed(paths_of[trained])
+            if images[path].digest
+        }
+        spoils = trained not in unlabeled
+        for tested in paths_of:
+            if tested in train:
+                continue
+            for path in paths_of[tested]:
+                twin = by_file.get(os.path.realpath(path))
+                kind = SAME_FILE
+                if twin is None:
+                    twin = by_content.get(images[path].digest)
+                    kind = SAME_CONTENT
+                if twin is not None:
+                    where = f'is in {trained} too'
+                    if twin != path:
+                        where += f', as "{twin}"'
+                    findings.append(Finding(kind, tested, path, where, spoils))
+    return findings
+
+
+def _splits_of(cfg: dict) -> Iterator[Tuple[str, dict]]:
+    """Names and dataset configs, what is combined taken apart."""
+    seen: List[dict] = []
+    for phase in ('train', 'val', 'test'):
+        for domain, dataset in domains_of(cfg.get(f'{phase}_dataloader')).items():
+            name = f'{phase}/{domain}' if domain else phase
+            for suffix, leaf in _leaves(dataset):
+                # Many a config tests on what it validates on.
+                if phase != 'test' or leaf not in seen:
+                    seen.append(leaf)
+                    yield name + suffix, leaf
+
+
+def _leaves(dataset: dict) -> Iterator[Tuple[str, dict]]:
+    """The datasets within wrappers, except that labels stay wrapped off."""
+    if dataset['type'] != 'UnlabeledDataset':
+        if 'datasets' in dataset:
+            for index, part in enumerate(dataset['datasets']):
+                for suffix, leaf in _leaves(part):
+                    yield f'/{index}{suffix}', leaf
+            return
+        if 'dataset' in dataset:
+            yield from _leaves(dataset['dataset'])
+            return
+    yield '', dataset
+
+
+def _build_index(dataset_cfg: dict) -> Any:
+    """Build a dataset that is asked for annotations only."""
+    dataset = DATASETS.build(_without_pipeline(dataset_cfg))
+    dataset.full_init()
+    return dataset
+
+
+def _without_pipeline(dataset_cfg: dict) -> ConfigDict:
+    plain = ConfigDict(copy.deepcopy(dict(dataset_cfg)))
+    plain.pipeline = []
+    if plain.get('dataset'):
+        plain.dataset = _without_pipeline(plain.dataset)
+    plain.pop('lazy_init', None)
+    if issubclass(DATASETS.get(plain.type) or object, PublishedDataset):
+        # All images that are missing are to be found, not the first.
+        plain.require_images = False
+    return plain
+
+
+def _unreadable(name: str, dataset_cfg: dict, message: str) -> Finding:
+    inner = dataset_cfg.get('dataset') or dataset_cfg
+    return Finding(UNREADABLE, name, str(inner.get('data_root', '')), message)
+
+
+def _is_labeled(dataset: Any) -> bool:
+    return len(dataset) > 0 and 'keypoints' in dataset.get_data_info(0)
+
+
+def _labeled_target(name: str, dataset_cfg: dict) -> Finding:
+    return Finding(
+        LABELED_TARGET,
+        name,
+        str(dataset_cfg.get('data_root', '')),
+        f'{dataset_cfg["type"]} hands its labels to training; wrap it in '
+        'UnlabeledDataset',
+    )
+
+
+def _verdict(problems: List[Finding]) -> str:
+    if not problems:
+        return 'Nothing was found that would spoil training or evaluation.'
+    return f'**{len(problems)} problem{"s" * (len(problems) > 1)} found.**'
+
+
+def _rows_of_counts(splits: List[SplitSummary]) -> List[List[str]]:
+    def box(split: SplitSummary) -> str:
+        if not len(split.box_sides):
+            return ''
+        low, middle, high = np.percentile(split.box_sides, (0, 50, 100))
+        return f'{middle:.0f} ({low:.0f} to {high:.0f})'
+
+    def visibility(split: SplitSummary) -> str:
+        if not len(split.visible):
+            return 'not looked at'
+        return f'{100 * split.visible.mean():.1f} %'
+
+    return [
+        ['samples', *(str(split.num_samples) for split in splits)],
+        ['images', *(str(split.num_images) for split in splits)],
+        ['longer side of the box, median (range)', *map(box, splits)],
+        ['visible keypoints', *map(visibility, splits)],
+    ]
+
+
+def _table(head: List[str], rows: List[List[str]]) -> List[str]:
+    lines = [head, ['---'] + ['--:'] * (len(head) - 1), *rows]
+    return [f'| {" | ".join(cells)} |' for cells in lines]

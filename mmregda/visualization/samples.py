@@ -1,0 +1,286 @@
+"""What training sees: samples as they leave the pipeline, labels and all."""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from matplotlib.patches import Rectangle
+from mmengine.registry import init_default_scope
+from mmpose.registry import DATASETS
+
+from mmregda.datasets.checks import domains_of
+from mmregda.datasets.transforms import LoadWholeImage
+from mmregda.errors import InputError
+from mmregda.visualization.figures import new_figure, save_figure
+from mmregda.visualization.skeletons import draw_image, draw_skeleton
+
+
+@dataclass
+class TrainingSample:
+    """One sample of one domain, to be drawn.
+
+    Attributes:
+        image (np.ndarray): (H, W, 3) uint8 RGB.
+        caption (str): The image's folder and file.
+        metainfo (dict): The dataset's parsed metainfo.
+        keypoints (np.ndarray, optional): (K, 2) in pixels of ``image``; None
+            for a sample without labels.
+        visible (np.ndarray, optional): (K,) bool, the keypoints that count.
+        box (np.ndarray, optional): (4,) x1, y1, x2, y2 in pixels of ``image``.
+    """
+
+    image: np.ndarray
+    caption: str
+    metainfo: dict
+    keypoints: Optional[np.ndarray] = None
+    visible: Optional[np.ndarray] = None
+    box: Optional[np.ndarray] = None
+
+
+def draw_samples(
+    cfg: dict, num: int = 8, seed: int = 0, stage: str = 'after'
+) -> Dict[str, List[TrainingSample]]:
+    """Draw samples at random from the training data of a config.
+
+    After augmentation, keypoints are read from what the network is trained
+    with (heatmaps, SimCC's distributions or regressed coordinates, each over
+    the whole input) and their weights: they lie where the loss wants them, not
+    where the annotation has them, so that an encoder which does not fit the
+    crop, or a map of keypoints that is wrong, shows.
+
+    Args:
+        cfg (dict): A config whose ``train_dataloader`` is of one domain, or
+            has ``source`` and ``target``.
+        num (int): Samples of each domain, fewer if there are not as many.
+        seed (int): Of the choice and of the augmentation.
+        stage (str): ``'after'`` or ``'before'`` augmentation; before it, the
+            whole image with its box and annotated keypoints.
+
+    Returns:
+        dict[str, list[TrainingSample]]: By domain; an ordinary training set
+        is called ``'train'``.
+
+    Raises:
+        InputError: If the config has no training data, or it cannot be read.
+    """
+    if stage not in ('before', 'after'):
+        raise InputError(f'stage is "{stage}", expected "before" or "after"')
+    init_default_scope('mmpose')
+    configs = domains_of(cfg.get('train_dataloader'))
+    if not configs:
+        raise InputError('the config has no train_dataloader with a dataset to draw')
+    samples = {}
+    for offset, (domain, dataset_cfg) in enumerate(configs.items()):
+        dataset = DATASETS.build(_with_annotated_crops(dataset_cfg))
+        dataset.full_init()
+        generator = np.random.default_rng((seed, offset))
+        chosen = generator.permutation(len(dataset))[:num]
+        _seed_augmentation(int(generator.integers(2**31)))
+        read = _before if stage == 'before' else _after
+        samples[domain or 'train'] = [read(dataset, int(index)) for index in chosen]
+    return samples
+
+
+def write_sample_sheet(
+    path: str, samples: Dict[str, Sequence[TrainingSample]], pairs: int = 2
+) -> None:
+    """Write samples as one PNG, the domains side by side.
+
+    Args:
+        path (str): The PNG.
+        samples (dict[str, Sequence[TrainingSample]]): By domain.
+        pairs (int): Samples of each domain in a row. Defaults to 2.
+    """
+    domains = list(samples)
+    length = max(len(drawn) for drawn in samples.values())
+    pairs = max(1, min(pairs, length))
+    rows, columns = max(1, -(-length // pairs)), pairs * len(domains)
+    figure = new_figure(2.4 * columns, 2.6 * rows + 0.2)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for place, domain in enumerate(domains):
+        for index, sample in enumerate(samples[domain]):
+            row, pair = divmod(index, pairs)
+            axes = grid[row, pair * len(domains) + place]
+            _draw(axes, sample)
+            # The file, under the domain in the first row.
+            heading = f'{domain}\n' * (row == 0)
+            axes.set_title(heading + sample.caption, fontsize=7)
+    save_figure(figure, path)
+
+
+def write_sample_files(
+    folder: str, samples: Dict[str, Sequence[TrainingSample]]
+) -> List[str]:
+    """Write a PNG for each place in the domains' lists, side by side.
+
+    Args:
+        folder (str): Where ``000.png`` and so on go; made if it is missing.
+        samples (dict[str, Sequence[TrainingSample]]): By domain.
+
+    Returns:
+        list[str]: The files.
+    """
+    os.makedirs(folder, exist_ok=True)
+    length = max(len(drawn) for drawn in samples.values())
+    paths = []
+    for index in range(length):
+        row = {domain: drawn[index : index + 1] for domain, drawn in samples.items()}
+        paths.append(os.path.join(folder, f'{index:03d}.png'))
+        write_sample_sheet(paths[-1], row, pairs=1)
+    return paths
+
+
+def encoded_keypoints(
+    data_sample: Any, input_size: Tuple[int, int], num_keypoints: Optional[int] = None
+) -> Optional[Tuple[np.ndarray, np.ndarray]]:
+    """Where a sample's training targets put its keypoints.
+
+    A target is read over the whole input, as the network's output is, and not
+    by the codec that wrote it, which would undo its own mistakes.
+
+    Args:
+        data_sample (PoseDataSample): A sample as ``PackPoseInputs`` gives it.
+        input_size (tuple[int, int]): Width and height of the network's input.
+        num_keypoints (int, optional): K; heatmaps of another number are not
+            one for each keypoint.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray] | None: Keypoints (K, 2) in pixels of the
+        input, and (K,) bool whether they have a weight and a target. None if
+        there is no target of a kind that is known.
+    """
+    labels = data_sample.get('gt_instance_labels', {})
+    heatmaps = _heatmaps_of(data_sample)
+    size = np.array(input_size, dtype=np.float64)
+    if heatmaps is not None and num_keypoints in (None, len(heatmaps)):
+        height, width = heatmaps.shape[1:]
+        flat = heatmaps.reshape(len(heatmaps), -1)
+        rows, columns = np.divmod(flat.argmax(axis=1), width)
+        cells = np.stack([columns, rows], axis=1)
+        keypoints = cells * (size / (width, height))
+        present = flat.max(axis=1) > 0
+    elif 'keypoint_x_labels' in labels:
+        lines = [_array(labels[f'keypoint_{axis}_labels'])[0] for axis in 'xy']
+        cells = np.stack([line.argmax(axis=1) for line in lines], axis=1)
+        keypoints = cells * (size / [line.shape[1] for line in lines])
+        present = np.all([line.max(axis=1) > 0 for line in lines], axis=0)
+    elif 'keypoint_labels' in labels:
+        keypoints = _array(labels['keypoint_labels'])[0][:, :2] * size
+        present = np.ones(len(keypoints), dtype=bool)
+    else:
+        return None
+    if 'keypoint_weights' in labels:
+        present &= _array(labels['keypoint_weights'])[0] > 0
+    return keypoints, present
+
+
+def _heatmaps_of(data_sample: Any) -> Optional[np.ndarray]:
+    """(K, h, w), or None. Of several resolutions, the last."""
+    fields = data_sample.get('gt_fields')
+    if fields is None or 'heatmaps' not in fields:
+        return None
+    heatmaps = fields.heatmaps
+    return _array(heatmaps[-1] if isinstance(heatmaps, (list, tuple)) else heatmaps)
+
+
+def _array(values: Any) -> np.ndarray:
+    return values.numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _with_annotated_crops(dataset_cfg: dict) -> dict:
+    """The config, its samples to keep their transformed keypoints.
+
+    They stand in where the training target is of a kind that can't be read.
+    """
+    cfg = copy.deepcopy(dataset_cfg)
+
+    def visit(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get('type') == 'PackPoseInputs':
+                node['pack_transformed'] = True
+            node = list(node.values())
+        if isinstance(node, (list, tuple)):
+            for child in node:
+                visit(child)
+
+    visit(cfg)
+    return cfg
+
+
+def _seed_augmentation(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def _after(dataset: Any, index: int) -> TrainingSample:
+    sample = dataset[index]
+    inputs, data_sample = sample['inputs'], sample['data_samples']
+    # MMPose loads blue first, and the model's preprocessor turns it.
+    image = inputs.permute(1, 2, 0).numpy()[..., ::-1]
+    image = np.ascontiguousarray(np.clip(image, 0, 255).astype(np.uint8))
+    metainfo = dataset.metainfo
+    height, width = image.shape[:2]
+    found = encoded_keypoints(data_sample, (width, height), _num_labels(data_sample))
+    if found is None:
+        found = _annotated(data_sample)
+    keypoints, visible = found or (None, None)
+    caption = _caption(data_sample.metainfo.get('img_path'))
+    return TrainingSample(image, caption, metainfo, keypoints, visible)
+
+
+def _num_labels(data_sample: Any) -> Optional[int]:
+    """K of the training targets, which a pipeline may have converted."""
+    weights = data_sample.get('gt_instance_labels', {}).get('keypoint_weights')
+    return None if weights is None else np.shape(weights)[1]
+
+
+def _annotated(data_sample: Any) -> Optional[Tuple[np.ndarray, np.ndarray]]:
+    instances = data_sample.get('gt_instances', {})
+    points = instances.get('transformed_keypoints')
+    # Without labels TopdownAffine leaves a lone zero in their place.
+    if points is None or 'keypoints' not in instances or np.ndim(points) != 3:
+        return None
+    visible = np.asarray(instances.keypoints_visible)
+    if visible.ndim == 3:
+        visible = visible[..., 0]
+    return np.asarray(points)[0, :, :2], visible[0] > 0
+
+
+def _before(dataset: Any, index: int) -> TrainingSample:
+    info = dataset.get_data_info(index)
+    loaded = LoadWholeImage().transform(
+        {key: info[key] for key in ('img', 'img_path') if key in info}
+    )
+    image = np.ascontiguousarray(loaded['img'][..., ::-1])
+    sample = TrainingSample(image, _caption(info.get('img_path')), dataset.metainfo)
+    if info.get('bbox') is not None:
+        sample.box = np.asarray(info['bbox'])[0]
+    if info.get('keypoints') is not None:
+        sample.keypoints = np.asarray(info['keypoints'])[0, :, :2]
+        sample.visible = np.asarray(info['keypoints_visible'])[0] > 0
+        if sample.visible.ndim == 2:
+            sample.visible = sample.visible[:, 0]
+    return sample
+
+
+def _caption(path: Optional[str]) -> str:
+    return '/'.join(str(path or '').split(os.sep)[-2:])
+
+
+def _draw(axes: Any, sample: TrainingSample) -> None:
+    draw_image(axes, sample.image)
+    if sample.box is not None:
+        x1, y1, x2, y2 = sample.box
+        outline = dict(fill=False, edgecolor='white', linewidth=1)
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **outline))
+    if sample.keypoints is not None:
+        draw_skeleton(axes, sample.keypoints, sample.metainfo, sample.visible)

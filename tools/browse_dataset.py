@@ -1,0 +1,77 @@
+#!/usr/bin/env python
+"""Draw what training sees, both domains side by side, after augmentation.
+
+Keypoints are drawn where the training targets have them (heatmaps and their
+weights, not the annotation), so that a wrong encoder shows. No display is
+needed.
+
+python tools/browse_dataset.py configs/regda_rhd2h3d.py
+python tools/browse_dataset.py configs/regda_rhd2h3d.py --files --out samples
+"""
+
+import argparse
+import os
+import sys
+
+from mmengine.config import Config, DictAction
+
+from mmregda import InputError
+from mmregda.errors import message_of
+from mmregda.visualization import draw_samples, write_sample_files, write_sample_sheet
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--out',
+        help='the PNG of the sheet, or the folder of the files (default: '
+        'work_dirs/<config name>/samples[.png])',
+    )
+    parser.add_argument('--num', type=int, default=8, help='samples of each domain (8)')
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument('--sheet', action='store_true', help='one PNG (the default)')
+    shape.add_argument('--files', action='store_true', help='a PNG for each sample')
+    parser.add_argument(
+        '--stage',
+        choices=('before', 'after'),
+        default='after',
+        help='before or after augmentation (after)',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='(0)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='overrides, key=value'
+    )
+    args = parser.parse_args()
+    if args.num < 1:
+        parser.error('--num must be at least 1')
+    return args
+
+
+def run(args: argparse.Namespace) -> str:
+    if not os.path.isfile(args.config):
+        raise InputError(f'config "{args.config}" does not exist')
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    name = os.path.splitext(os.path.basename(args.config))[0]
+    samples = draw_samples(cfg, num=args.num, seed=args.seed, stage=args.stage)
+    if args.files:
+        out = args.out or f'work_dirs/{name}/samples'
+        write_sample_files(out, samples)
+    else:
+        out = args.out or f'work_dirs/{name}/samples.png'
+        write_sample_sheet(out, samples)
+    return out
+
+
+def main() -> None:
+    try:
+        print(run(parse_args()))
+    except InputError as error:
+        sys.exit(f'error: {message_of(error)}')
+
+
+if __name__ == '__main__':
+    main()
