@@ -1,7 +1,47 @@
 """Figures, and what they are drawn from."""
 
 from mmregda.visualization.curves import load_scalars
-from mmregda.visualization.predictions import DrawnSample, predict_samples
+from mmregda.visualization.dataset_report import write_dataset_report
+from mmregda.visualization.predictions import (
+    DrawnSample,
+    Predictions,
+    predict_run,
+    predict_samples,
+)
+from mmregda.visualization.qualitative import plot_predictions
 from mmregda.visualization.report import write_report
+from mmregda.visualization.runs import Run, labeled, load_run
+from mmregda.visualization.samples import (
+    TrainingSample,
+    draw_samples,
+    write_sample_files,
+    write_sample_sheet,
+)
+from mmregda.visualization.spatial_density import (
+    ErrorPositions,
+    error_positions,
+    write_error_positions,
+)
+from mmregda.visualization.statistics import plot_statistics
 
-__all__ = ['DrawnSample', 'load_scalars', 'predict_samples', 'write_report']
+__all__ = [
+    'DrawnSample',
+    'ErrorPositions',
+    'Predictions',
+    'Run',
+    'TrainingSample',
+    'draw_samples',
+    'error_positions',
+    'labeled',
+    'load_run',
+    'load_scalars',
+    'plot_predictions',
+    'plot_statistics',
+    'predict_run',
+    'predict_samples',
+    'write_dataset_report',
+    'write_error_positions',
+    'write_sample_files',
+    'write_report',
+    'write_sample_sheet',
+]

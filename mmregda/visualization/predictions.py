@@ -1,15 +1,24 @@
-"""Predictions of a trained model on chosen samples."""
+"""Predictions of a trained model, in pixels of the network's input."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset, pseudo_collate
-from mmengine.runner import load_checkpoint
-from mmpose.registry import MODELS
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from mmpose.registry import DATASETS, MODELS
+from mmpose.structures import PoseDataSample
+from rich.progress import track
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmregda.engine.stages import load_weights, require_same_weights
+from mmregda.errors import InputError
+from mmregda.visualization.runs import Run
 
 
 @dataclass
@@ -20,11 +29,114 @@ class DrawnSample:
         image (np.ndarray): (H, W, 3) uint8 RGB.
         keypoints (np.ndarray): (K, 2), ground truth.
         predicted (np.ndarray): (K, 2).
+        visible (np.ndarray, optional): (K,) bool, which of them are labelled;
+            by default all.
     """
 
     image: np.ndarray
     keypoints: np.ndarray
     predicted: np.ndarray
+    visible: Optional[np.ndarray] = None
+
+
+@dataclass
+class Predictions:
+    """A model's predictions on a whole test set.
+
+    Attributes:
+        dataset (BaseDataset): The N samples.
+        keypoints (np.ndarray): (N, K, 2), ground truth in pixels of the
+            network's input.
+        predicted (np.ndarray): (N, K, 2), in the same pixels.
+        visible (np.ndarray): (N, K) bool, which keypoints are labelled.
+        input_size (tuple[int, int]): Width and height of the network's input.
+    """
+
+    dataset: BaseDataset
+    keypoints: np.ndarray
+    predicted: np.ndarray
+    visible: np.ndarray
+    input_size: Tuple[int, int]
+
+    @property
+    def distance(self) -> np.ndarray:
+        """np.ndarray: (N, K), of each prediction from its keypoint, in units
+        of the input's longer side; NaN where the keypoint is not labelled."""
+        distance = np.linalg.norm(self.predicted - self.keypoints, axis=-1)
+        return np.where(self.visible, distance / max(self.input_size), np.nan)
+
+    @property
+    def names(self) -> List[str]:
+        """list[str]: Of the K keypoints."""
+        names = self.dataset.metainfo.get('keypoint_id2name', {})
+        return [names.get(k, str(k)) for k in range(self.keypoints.shape[1])]
+
+    def sample(self, index: int) -> DrawnSample:
+        """One sample with its image."""
+        return DrawnSample(
+            _image(self.dataset[index]),
+            self.keypoints[index],
+            self.predicted[index],
+            self.visible[index],
+        )
+
+
+@torch.no_grad()
+def predict_run(run: Run, domain: str = 'target', progress: str = '') -> Predictions:
+    """Predict the test set of a domain with a trained model.
+
+    It runs on the GPU if there is one.
+
+    Args:
+        run (Run): The model, with ``val_dataloader`` in its config.
+        domain (str): ``'source'`` or ``'target'``. Defaults to ``'target'``.
+        progress (str): What to show beside a progress bar; without it there
+            is none.
+
+    Returns:
+        Predictions: In the order of the dataset.
+
+    Raises:
+        InputError: If the config has no such test set or it has no labels, or
+            if the weights are of another model.
+    """
+    init_default_scope(run.cfg.get('default_scope', 'mmpose'))
+    loaders = run.cfg.get('val_dataloader') or {}
+    if domain not in loaders:
+        raise InputError(
+            f'val_dataloader of "{run.cfg.filename}" has no "{domain}", but '
+            f'{sorted(loaders)}'
+        )
+    dataset = DATASETS.build(loaders[domain].dataset)
+    loader = DataLoader(
+        dataset,
+        batch_size=loaders[domain].get('batch_size', 64),
+        num_workers=loaders[domain].get('num_workers', 0),
+        collate_fn=pseudo_collate,
+    )
+    network = _load_network(run.cfg.model, run.checkpoint)
+    found: List[Tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    for batch in track(loader, progress, disable=not progress):
+        results = network.test_step(batch)
+        found.extend(_in_network_input(result) for result in results)
+    keypoints, predicted, visible = (np.stack(column) for column in zip(*found))
+    return Predictions(dataset, keypoints, predicted, visible, results[0].input_size)
+
+
+def require_same_test_set(runs: Dict[str, Predictions]) -> None:
+    """Raise :class:`InputError` if predictions are not of the same samples."""
+    (first, reference), *others = runs.items()
+    for label, predictions in others:
+        if predictions.keypoints.shape != reference.keypoints.shape or not np.allclose(
+            predictions.keypoints / max(predictions.input_size),
+            reference.keypoints / max(reference.input_size),
+            atol=1e-4,
+        ):
+            raise InputError(
+                f'the runs "{first}" and "{label}" were not predicted on the same '
+                'test set: number of samples or ground truth differ. Compare runs '
+                'of one pair of domains.'
+            )
 
 
 @torch.no_grad()
@@ -41,23 +153,51 @@ def predict_samples(
 
     Returns:
         list[DrawnSample]: The samples with their predictions.
+
+    Raises:
+        InputError: If the checkpoint is missing, or of another model.
     """
-    # Its own weights replace those it was trained from.
-    network = MODELS.build(
-        {**model, 'backbone': {**model['backbone'], 'init_cfg': None}}
-    )
-    load_checkpoint(network, checkpoint, map_location='cpu', logger='silent')
-    network.eval()
+    network = _load_network(model, checkpoint)
     samples = [dataset[int(index)] for index in indices]
-    drawn = []
-    for sample, result in zip(samples, network.test_step(pseudo_collate(samples))):
-        corner = result.input_center - 0.5 * result.input_scale
-        factor = np.array(result.input_size) / result.input_scale
-        drawn.append(
-            DrawnSample(
-                image=sample['inputs'].permute(1, 2, 0).numpy()[..., ::-1],
-                keypoints=(result.gt_instances.keypoints[0, :, :2] - corner) * factor,
-                predicted=(result.pred_instances.keypoints[0] - corner) * factor,
-            )
+    results = network.test_step(pseudo_collate(samples))
+    return [
+        DrawnSample(_image(sample), *_in_network_input(result))
+        for sample, result in zip(samples, results)
+    ]
+
+
+def _load_network(model: dict, checkpoint: str) -> nn.Module:
+    # Its own weights replace those it was trained from.
+    parts = [part for part in ('backbone', 'neck', 'head') if model.get(part)]
+    model = {**model, **{part: {**model[part], 'init_cfg': None} for part in parts}}
+    network = MODELS.build(model)
+    weights = load_weights(checkpoint)
+    require_same_weights(network, weights, parts, checkpoint)
+    network.load_state_dict(weights, strict=False)
+    return network.to(get_device()).eval()
+
+
+def _in_network_input(
+    result: PoseDataSample,
+) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ground truth (K, 2), prediction (K, 2) and visibility (K,) of a sample."""
+    truth = result.gt_instances
+    if 'keypoints' not in truth:
+        raise InputError(
+            f'image "{result.get("img_path")}" has no labels, with which its '
+            'prediction could be compared'
         )
-    return drawn
+    corner = result.input_center - 0.5 * result.input_scale
+    factor = np.array(result.input_size) / result.input_scale
+    visible = np.asarray(truth.keypoints_visible)[0].reshape(
+        len(truth.keypoints[0]), -1
+    )
+    return (
+        (truth.keypoints[0, :, :2] - corner) * factor,
+        (result.pred_instances.keypoints[0, :, :2] - corner) * factor,
+        visible[:, 0] > 0,
+    )
+
+
+def _image(sample: dict) -> np.ndarray:
+    return sample['inputs'].permute(1, 2, 0).numpy()[..., ::-1]

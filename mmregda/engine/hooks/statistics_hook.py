@@ -30,7 +30,9 @@ class DisparityStatisticsHook(Hook):
     - ``statistics/{domain}/prediction_difference``: the part of keypoints that
       the two place more than ``thr`` apart (no labels needed).
 
-    All of it is computed on the device; nothing happens in other iterations.
+    f' is the adaptation's ``adversarial_regressor``; of a method that has none
+    the first accuracy alone is logged. All of it is computed on the device;
+    nothing happens in other iterations.
     The labels of the target's validation set are used for this log alone.
 
     Args:
@@ -90,7 +92,7 @@ class DisparityStatisticsHook(Hook):
         """The statistics at this moment, as scalars on the device."""
         was_training = model.training
         model.eval()
-        adversary = getattr(model.adaptation, 'adversary', None)
+        adversary = model.adaptation.adversarial_regressor
         scalars = {}
         for domain, (inputs, labels, visible) in self._samples.items():
             feats = model.extract_feat(inputs)

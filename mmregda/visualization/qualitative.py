@@ -1,0 +1,154 @@
+"""The same images under every method, chosen by a rule."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from typing import Dict, List, Optional
+
+import numpy as np
+
+from mmregda.errors import InputError
+from mmregda.visualization.figures import new_figure, save_figure
+from mmregda.visualization.predictions import Predictions, require_same_test_set
+from mmregda.visualization.skeletons import draw_image, draw_skeleton
+
+
+@dataclass
+class Case:
+    """An image and why it is shown.
+
+    Attributes:
+        index (int): In the test set.
+        reason (str): What it is a case of.
+    """
+
+    index: int
+    reason: str
+
+
+def mean_errors(predictions: Predictions) -> np.ndarray:
+    """Each image's mean distance of its labelled keypoints.
+
+    Returns:
+        np.ndarray: (N,), in percent of the input's longer side; NaN for an
+        image without a labelled keypoint.
+    """
+    distance = predictions.distance
+    count = predictions.visible.sum(axis=1)
+    with np.errstate(invalid='ignore'):
+        return 100 * np.nansum(distance, axis=1) / np.where(count, count, np.nan)
+
+
+def choose_cases(
+    baseline: np.ndarray, compared: np.ndarray, per_case: int = 2
+) -> List[Case]:
+    """Choose images by the errors of two methods.
+
+    In this order, each image at most once: the largest improvements from the
+    first to the second method, the changes nearest to the median change, the
+    largest deteriorations, and the largest errors of the second.
+
+    Args:
+        baseline (np.ndarray): (N,), the errors of the first method.
+        compared (np.ndarray): (N,), of the second. Images whose error is not
+            known (NaN) are left out.
+        per_case (int): Images of each kind. Defaults to 2.
+
+    Returns:
+        list[Case]: At most four times ``per_case``; ties go to the first
+        image.
+    """
+    known = np.flatnonzero(~np.isnan(baseline) & ~np.isnan(compared))
+    change = (compared - baseline)[known]
+    ranks = {
+        'largest improvement': change,
+        'median change': np.abs(change - np.median(change)),
+        'largest deterioration': -change,
+        'largest error': -compared[known],
+    }
+    cases: List[Case] = []
+    for reason, rank in ranks.items():
+        chosen = {case.index for case in cases}
+        order = known[np.argsort(rank, kind='stable')]
+        free = [int(index) for index in order if index not in chosen]
+        cases += [Case(index, reason) for index in free[:per_case]]
+    return cases
+
+
+def plot_predictions(
+    path: str,
+    runs: Dict[str, Predictions],
+    baseline: Optional[str] = None,
+    compared: Optional[str] = None,
+    per_case: int = 2,
+) -> List[Case]:
+    """Draw the same images under every method, the ground truth first.
+
+    The images are chosen by :func:`choose_cases`; the rule and every image's
+    error under every method are written into the figure.
+
+    Args:
+        path (str): The figure to write; its ending says the format. JPEG
+            suits the many images.
+        runs (dict[str, Predictions]): By label, on the same test set.
+        baseline (str, optional): The label of the method that the choice
+            starts from. Defaults to the first.
+        compared (str, optional): The label of the method that it is compared
+            with. Defaults to the last.
+        per_case (int): Images of each kind of case. Defaults to 2.
+
+    Returns:
+        list[Case]: What is drawn, from the top.
+
+    Raises:
+        InputError: If a label is not known, or the runs were predicted on
+            different test sets.
+    """
+    require_same_test_set(runs)
+    labels = list(runs)
+    baseline = labels[0] if baseline is None else baseline
+    compared = labels[-1] if compared is None else compared
+    for label in (baseline, compared):
+        if label not in runs:
+            raise InputError(f'no run is labelled "{label}", but {", ".join(labels)}')
+    errors = {label: mean_errors(predictions) for label, predictions in runs.items()}
+    cases = choose_cases(errors[baseline], errors[compared], per_case)
+
+    columns = 1 + len(runs)
+    # Of few methods, two images fit side by side.
+    blocks = 2 if columns <= 5 else 1
+    rows = -(-len(cases) // blocks)
+    width = 1.5 * columns * blocks + 0.5
+    figure = new_figure(width, 1.62 * rows + 1.1)
+    grid = figure.subplots(rows, columns * blocks, squeeze=False)
+    reference = runs[baseline]
+    metainfo = reference.dataset.metainfo
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[], frame_on=False)
+    for row, cells in enumerate(grid.reshape(-1, columns)[: len(cases)]):
+        case = cases[row]
+        sample = reference.sample(case.index)
+        for axes in cells:
+            draw_image(axes, sample.image)
+        draw_skeleton(cells[0], sample.keypoints, metainfo, sample.visible)
+        cells[0].set_ylabel(f'{case.reason}\nimage {case.index}', fontsize=7)
+        for axes, (label, predictions) in zip(cells[1:], runs.items()):
+            # A network of another input sees the image in another size.
+            factor = np.divide(reference.input_size, predictions.input_size)
+            predicted = predictions.predicted[case.index] * factor
+            draw_skeleton(axes, predicted, metainfo, sample.visible)
+            axes.set_xlabel(
+                f'{errors[label][case.index]:.1f} %', fontsize=7, labelpad=1
+            )
+    for axes, label in zip(grid[0], ['ground truth', *labels] * blocks):
+        axes.set_title(textwrap.fill(label, 18), fontsize=9)
+    rule = (
+        "Below each image: mean distance of its keypoints, in % of the input's side. "
+        f'Chosen by it among {len(errors[baseline])} images: the largest '
+        f'improvement from "{baseline}" to "{compared}", the changes nearest to the '
+        f'median, the largest deterioration, and the largest error of "{compared}".'
+    )
+    figure.suptitle(textwrap.fill(rule, int(15 * width)), fontsize=8)
+    save_figure(figure, path)
+    return cases

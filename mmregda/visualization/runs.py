@@ -1,0 +1,108 @@
+"""Finding the config, the weights and the logs of finished runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from glob import escape, glob
+from typing import Dict, Sequence
+
+from mmengine.config import Config
+
+from mmregda.errors import InputError
+
+
+@dataclass
+class Run:
+    """A trained model.
+
+    Attributes:
+        cfg (Config): Its whole config.
+        checkpoint (str): The file of its weights.
+    """
+
+    cfg: Config
+    checkpoint: str
+
+
+def load_run(place: str) -> Run:
+    """Find the config and the checkpoint of a run.
+
+    Args:
+        place (str): A run's ``work_dir``, where MMEngine has left the config
+            and the name of the last checkpoint; or ``config.py:weights.pth``.
+
+    Returns:
+        Run: The run.
+
+    Raises:
+        InputError: If one of the two files is missing.
+    """
+    place = os.fspath(place)
+    if not os.path.isdir(place) and ':' in place:
+        config, checkpoint = place.split(':', 1)
+        for path in (config, checkpoint):
+            if not os.path.isfile(path):
+                raise InputError(f'file "{path}" of the run "{place}" does not exist')
+        return Run(Config.fromfile(config), checkpoint)
+
+    if not os.path.isdir(place):
+        raise InputError(
+            f'run "{place}" does not exist. Name the work directory of a training, '
+            'or a config and a checkpoint as config.py:weights.pth.'
+        )
+    configs = glob(os.path.join(escape(place), '*.py'))
+    if not configs:
+        raise InputError(
+            f'work directory "{place}" holds no config (*.py), which a training '
+            'leaves there. Name the config and the checkpoint as '
+            'config.py:weights.pth.'
+        )
+    return Run(
+        Config.fromfile(max(configs, key=os.path.getmtime)), _last_checkpoint(place)
+    )
+
+
+def _last_checkpoint(work_dir: str) -> str:
+    note = os.path.join(work_dir, 'last_checkpoint')
+    if not os.path.isfile(note):
+        raise InputError(
+            f'work directory "{work_dir}" has no checkpoint: the file '
+            '"last_checkpoint", which a training leaves there, is missing. Finish '
+            'the training, or name a checkpoint as config.py:weights.pth.'
+        )
+    with open(note, encoding='utf-8') as file:
+        checkpoint = file.read().strip()
+    # Its path is absolute; the work directory may have been moved.
+    moved = os.path.join(work_dir, os.path.basename(checkpoint))
+    for path in (moved, checkpoint):
+        if os.path.isfile(path):
+            return path
+    raise InputError(f'checkpoint "{checkpoint}", which "{note}" names, does not exist')
+
+
+def labeled(arguments: Sequence[str]) -> Dict[str, str]:
+    """Read ``label=place`` arguments.
+
+    Args:
+        arguments (Sequence[str]): Places, each with or without a label. The
+            last part of its path serves as the label of one without.
+
+    Returns:
+        dict[str, str]: Places by label, in order.
+
+    Raises:
+        InputError: If two have the same label.
+    """
+    places: Dict[str, str] = {}
+    for argument in arguments:
+        label, equals, place = argument.partition('=')
+        if not equals or os.path.exists(argument):
+            label, place = os.path.basename(os.path.normpath(argument)), argument
+        if label in places:
+            raise InputError(
+                f'two runs, "{places[label]}" and "{place}", have the label '
+                f'"{label}". Give them their own as label=place.'
+            )
+        places[label] = place
+    return places

@@ -1,0 +1,96 @@
+#!/usr/bin/env python
+"""Draw what trained models predict, and where their mistakes fall.
+
+python tools/plot_predictions.py 'source only=work_dirs/source_only' \\
+    RegDA=work_dirs/regda --out-dir figures
+
+Writes into the folder
+
+- predictions.jpg: the same test images under every run, chosen by a rule;
+- error_positions.png, .json and .md: whether predictions are right, at
+  another keypoint or on the background, and what chance would give.
+"""
+
+import argparse
+import os
+import sys
+
+from mmengine.config import DictAction
+
+from mmregda import InputError, compat
+from mmregda.errors import message_of
+from mmregda.visualization import (
+    labeled,
+    load_run,
+    plot_predictions,
+    predict_run,
+    write_error_positions,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'runs',
+        nargs='+',
+        help='work directories or config.py:weights.pth, each with or without '
+        'label= before it; the baseline first',
+    )
+    parser.add_argument('--out-dir', default='.', help='(the present folder)')
+    parser.add_argument(
+        '--domain', choices=('source', 'target'), default='target', help='(target)'
+    )
+    parser.add_argument(
+        '--baseline', metavar='LABEL', help='images are chosen by its errors (first)'
+    )
+    parser.add_argument(
+        '--compared', metavar='LABEL', help='and by how these differ (last)'
+    )
+    parser.add_argument(
+        '--per-case', type=int, default=2, help='images of each kind of case (2)'
+    )
+    parser.add_argument(
+        '--thr',
+        type=float,
+        default=0.05,
+        help="how near is at a keypoint, in units of the input's side (0.05)",
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help="overrides of all runs' configs, key=value, such as "
+        'val_dataloader.target.dataset.data_root=FOLDER',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    # Data files are not trusted, and checkpoints are data.
+    compat.refuse_unsafe_checkpoints()
+    try:
+        run(args)
+    except InputError as error:
+        sys.exit(f'error: {message_of(error)}')
+
+
+def run(args: argparse.Namespace) -> None:
+    runs = {label: load_run(place) for label, place in labeled(args.runs).items()}
+    predictions = {}
+    for label, found in runs.items():
+        found.cfg.merge_from_dict(args.cfg_options or {})
+        predictions[label] = predict_run(found, args.domain, progress=label)
+    images = os.path.join(args.out_dir, 'predictions.jpg')
+    plot_predictions(
+        images, predictions, args.baseline, args.compared, per_case=args.per_case
+    )
+    errors = os.path.join(args.out_dir, 'error_positions.png')
+    write_error_positions(errors, predictions, thr=args.thr)
+    print(f'{images}\n{errors}')
+
+
+if __name__ == '__main__':
+    main()
