@@ -102,7 +102,9 @@ def check_image(path: str) -> Tuple[int, int]:
                 file.seek(0)
                 with Image.open(file) as img:
                     width, height = img.size
-                    turned = img.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+                    # A PNG's own method would decode it.
+                    exif = Image.Image.getexif(img)
+                    turned = exif.get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
                 return (width, height) if turned else (height, width)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         pass  # The reader has the message, or another decoder.
