@@ -2,6 +2,7 @@
 
 from mmregda.engine.distributed import PlayerDistributedDataParallel
 from mmregda.engine.hooks import (
+    ChannelsLastHook,
     DisparityStatisticsHook,
     DomainVisualizationHook,
     ProgressBarHook,
@@ -13,6 +14,7 @@ from mmregda.engine.schedulers import InverseDecayLR
 from mmregda.engine.stages import evaluate, pretrain, train
 
 __all__ = [
+    'ChannelsLastHook',
     'DisparityStatisticsHook',
     'DomainAdaptTrainLoop',
     'DomainValLoop',

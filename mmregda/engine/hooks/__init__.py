@@ -1,10 +1,12 @@
 """Hooks."""
 
+from mmregda.engine.hooks.channels_last_hook import ChannelsLastHook
 from mmregda.engine.hooks.progress_hook import ProgressBarHook
 from mmregda.engine.hooks.statistics_hook import DisparityStatisticsHook
 from mmregda.engine.hooks.visualization_hook import DomainVisualizationHook
 
 __all__ = [
+    'ChannelsLastHook',
     'DisparityStatisticsHook',
     'DomainVisualizationHook',
     'ProgressBarHook',

@@ -1,0 +1,303 @@
+"""Methods in one frame: the same start, schedule, iterations and images.
+
+A *frame* is any adaptation config: network, pair of domains, schedules. A
+*method* is a fragment of config with ``adaptation``, ``optim_wrapper`` and
+``param_scheduler``, as those in ``configs/_base_/adaptations``.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Iterator, List, Mapping, Optional, Union
+
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmpose.registry import MODELS
+
+from mmregda.engine.jobs import Job
+from mmregda.engine.stages import load_pretrain_config
+from mmregda.errors import InputError
+
+# What schedulers of MMEngine name the iterations they count.
+_COUNTS = ('begin', 'end', 'milestones', 'step_size', 'T_max', 'periods', 'total_steps')
+
+
+def load_config(path: str, *keys: str) -> Config:
+    """A config file that has the keys.
+
+    Raises:
+        InputError: If the file or a key is missing.
+    """
+    if not Path(path).is_file():
+        raise InputError(f'config "{path}" does not exist')
+    cfg = Config.fromfile(str(path))
+    for key in keys:
+        node = cfg
+        for part in key.split('.'):
+            node = (node or {}).get(part)
+        if node is None:
+            raise InputError(f'config "{path}" does not set {key}')
+    return cfg
+
+
+def compose(
+    frame: Config,
+    method: Config,
+    settings: Optional[Mapping[str, Any]] = None,
+    oracle: bool = False,
+) -> Config:
+    """A frame with a method in it.
+
+    Args:
+        frame (Config): An adaptation config; the method in it is replaced.
+        method (Config): The fragment of the method. Its ``custom_imports`` and
+            ``custom_hooks``, if any, are added to the frame's.
+        settings (Mapping[str, Any], optional): Overrides of the adaptation by
+            dotted key, such as ``{'warm_start.hi': 0.5}``.
+        oracle (bool): Whether the labelled target takes the source's place.
+
+    Returns:
+        Config: A new config.
+
+    Raises:
+        InputError: If frame and method do not fit together.
+    """
+    cfg = copy.deepcopy(frame)
+    cfg.model.adaptation = copy.deepcopy(method.adaptation)
+    cfg.merge_from_dict(
+        {f'model.adaptation.{k}': v for k, v in (settings or {}).items()}
+    )
+    cfg.optim_wrapper = copy.deepcopy(method.optim_wrapper)
+    cfg.param_scheduler = copy.deepcopy(method.param_scheduler)
+    imports = [c.get('custom_imports') or {} for c in (frame, method)]
+    cfg.custom_imports = dict(
+        imports=list(dict.fromkeys(name for c in imports for name in _imported(c))),
+        allow_failed_imports=False,
+    )
+    cfg.custom_hooks = [
+        *(frame.get('custom_hooks') or []),
+        *copy.deepcopy(method.get('custom_hooks') or []),
+    ]
+
+    loaders = frame.train_dataloader
+    kind = MODELS.get(cfg.model.adaptation.type)
+    if kind is None:
+        raise InputError(
+            f'no adaptation is registered as "{cfg.model.adaptation.type}". A '
+            'fragment for a class of your own names its module in custom_imports.'
+        )
+    cfg.train_dataloader = dict(source=loaders.source)
+    if oracle:
+        if frame.get('labeled_target_loader') is None:
+            raise InputError(
+                f'the oracle needs labeled_target_loader in {frame.filename}'
+            )
+        cfg.train_dataloader = dict(source=frame.labeled_target_loader)
+    elif kind.needs_target:
+        cfg.train_dataloader['target'] = unlabeled_target(frame)
+    _require_fitting(cfg)
+    return cfg
+
+
+def unlabeled_target(frame: Config) -> dict:
+    """The dataloader config of a frame's unlabelled target."""
+    loader = frame.train_dataloader.get('target')
+    loader = loader or frame.get('unlabeled_target_loader')
+    if loader is None:
+        raise InputError(
+            f'{frame.filename} has neither train_dataloader.target nor '
+            'unlabeled_target_loader'
+        )
+    return loader
+
+
+def scale_schedule(cfg: Config, max_iters: int) -> None:
+    """Compress (or stretch) a config's training to a number of iterations.
+
+    What counts iterations keeps its place in the course of training: the
+    schedulers' milestones and ranges are multiplied by new length / old
+    length, :class:`~mmregda.engine.InverseDecayLR`'s gamma is divided by it,
+    and so are a method's settings whose name ends in ``_iters``, such as a
+    warm start's ``num_iters``. The intervals of validation and hooks stay as
+    they are (their share of the time does), but for those that are longer
+    than the training.
+
+    Args:
+        cfg (Config): A config of iteration-based training, changed in place.
+        max_iters (int): Its new length.
+
+    Raises:
+        InputError: If the config does not train by iterations.
+    """
+    length = cfg.train_cfg.get('max_iters')
+    if not length:
+        raise InputError(f'{cfg.filename}: train_cfg.max_iters is not set')
+    ratio = length / max_iters
+    cfg.train_cfg.max_iters = max_iters
+    for scheduler in _dicts(cfg.get('param_scheduler')):
+        if scheduler.get('by_epoch', True):
+            continue
+        for key in _COUNTS:
+            if key in scheduler:
+                scheduler[key] = _scaled(scheduler[key], length, max_iters)
+        if scheduler.type == 'InverseDecayLR':
+            scheduler.gamma = scheduler.get('gamma', 1e-4) * ratio
+        elif scheduler.type == 'ExponentialLR':
+            scheduler.gamma **= ratio
+    for settings in _dicts([cfg.model.get('adaptation'), cfg.get('custom_hooks')]):
+        for key, value in settings.items():
+            if key.endswith('_iters') and isinstance(value, (int, float)):
+                settings[key] = value / ratio
+    for hook in (
+        cfg.train_cfg,
+        *_dicts([cfg.get('default_hooks'), cfg.get('custom_hooks')]),
+    ):
+        for key in ('interval', 'val_interval'):
+            if isinstance(hook.get(key), int):
+                hook[key] = min(hook[key], max_iters)
+
+
+def plan(
+    frame: Config,
+    methods: Mapping[str, Config],
+    seed: int,
+    work_dir: str,
+    pretrain_iters: Union[int, float, None] = None,
+    max_iters: Union[int, float, None] = None,
+    max_evaluated: Optional[int] = None,
+    blind: bool = False,
+) -> List[Job]:
+    """The trainings of one frame and seed: the start, and each method from it.
+
+    Args:
+        frame (Config): The frame.
+        methods (Mapping[str, Config]): What :func:`compose` made of it, by
+            name. What follows a space in a name sets variants of a method
+            apart; they share its folder.
+        seed (int): Of all of them.
+        work_dir (str): Where their folders are made.
+        pretrain_iters (int | float, optional): Length of the source-only
+            training in iterations, or as a factor of its config's own.
+            Defaults to that.
+        max_iters (int | float, optional): The same of each method's training.
+        max_evaluated (int, optional): Evaluate on so many images only.
+        blind (bool): Whether to leave the target's labels alone altogether:
+            no validation on the target.
+
+    Returns:
+        list[Job]: The start first.
+    """
+    evidence = _evidence_dataset(unlabeled_target(frame))
+    start = None
+    jobs = []
+    if frame.get('pretrain'):
+        # Its file is found from a work_dir and a file name.
+        stage_frame = copy.deepcopy(frame)
+        stage_frame.work_dir = str(Path(work_dir) / 'frame')
+        cfg = load_pretrain_config(stage_frame)
+        jobs.append(('start', cfg, pretrain_iters))
+    jobs += [(name, copy.deepcopy(cfg), max_iters) for name, cfg in methods.items()]
+    planned = []
+    for name, cfg, length in jobs:
+        if length is not None:
+            if isinstance(length, float):
+                length = max(1, round(length * cfg.train_cfg.max_iters))
+            scale_schedule(cfg, length)
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+        cfg.default_hooks.checkpoint.update(max_keep_ckpts=1)
+        if name != 'start':
+            # What is compared is what all have after the same iterations.
+            cfg.default_hooks.checkpoint.pop('save_best', None)
+            cfg.pop('pretrain', None)
+        if blind:
+            cfg.val_dataloader.pop('target', None)
+            cfg.val_evaluator.pop('target', None)
+        if max_evaluated:
+            for loader in cfg.val_dataloader.values():
+                loader.dataset.indices = max_evaluated
+        cfg.benchmark = dict(evidence=evidence)
+        mark = fingerprint(cfg, start and start.folder.name)
+        folder = Path(work_dir) / name.partition(' ')[0] / mark
+        job = Job(name=name, folder=folder, cfg=cfg, needs=start)
+        start = start or (job if name == 'start' else None)
+        planned.append(job)
+    return planned
+
+
+def fingerprint(cfg: Config, *others: Optional[str]) -> str:
+    """What a result depends on, as a short text that can be compared.
+
+    What the data files hold and which version trains is not part of it.
+    """
+    keys = (
+        'model',
+        'train_dataloader',
+        'train_cfg',
+        'optim_wrapper',
+        'param_scheduler',
+        'val_dataloader',
+        'val_evaluator',
+        'custom_hooks',
+        'custom_imports',
+        'randomness',
+        'benchmark',
+    )
+    content = json.dumps([*others, {key: cfg.get(key) for key in keys}], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+
+def _imported(custom_imports: Mapping) -> List[str]:
+    names = custom_imports.get('imports') or []
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _require_fitting(cfg: Config) -> None:
+    """Build model and optimisers, so that an error comes before the trainings."""
+    init_default_scope(cfg.get('default_scope', 'mmpose'))
+    model = copy.deepcopy(cfg.model)
+    for part in ('backbone', 'neck'):
+        if model.get(part):
+            model[part].init_cfg = None
+    try:
+        built = MODELS.build(model)
+    except TypeError as error:
+        raise InputError(f'adaptation {dict(cfg.model.adaptation)}: {error}') from error
+    build_optim_wrapper(built, copy.deepcopy(cfg.optim_wrapper))
+
+
+def _dicts(value: Any) -> Iterator[dict]:
+    """All dicts in a config's value, however deep."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _dicts(item)
+
+
+def _scaled(count: Any, length: int, max_iters: int) -> Any:
+    """A number of iterations of ``length`` in a training of ``max_iters``."""
+    if isinstance(count, (list, tuple)):
+        return [_scaled(item, length, max_iters) for item in count]
+    # What was not at the start does not get there.
+    return max(int(count > 0), int(count) * max_iters // length)
+
+
+def _evidence_dataset(loader: dict) -> dict:
+    """The unlabelled target's training images, with how each was cropped."""
+    dataset = copy.deepcopy(dict(loader)['dataset'])
+    dataset.pipeline[-1] = dict(
+        type='PackPoseInputs',
+        meta_keys=(
+            'input_size',
+            'input_center',
+            'input_scale',
+            'bbox_rotation',
+            'flip',
+        ),
+    )
+    return dataset

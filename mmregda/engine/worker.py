@@ -1,0 +1,134 @@
+"""Runs one job of a benchmark: ``python -m mmregda.engine.worker FOLDER``."""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Dict, List
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.hooks import Hook
+from mmengine.runner import Runner, find_latest_checkpoint, load_checkpoint
+from mmpose.registry import DATASETS, HOOKS, MODELS
+
+from mmregda import InputError, compat
+from mmregda.engine.jobs import _PROGRESS, _RESULT, write_json
+from mmregda.engine.stages import evaluate, pretrain, train
+from mmregda.errors import message_of
+from mmregda.evaluation.label_free import label_free_evidence
+
+
+@HOOKS.register_module()
+class JobProgressHook(Hook):
+    """Tells how far a training is, in a file.
+
+    Args:
+        path (str): The file, which holds the number of iterations.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self._parent = os.getppid()
+        self._told = 0.0
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        """Write, once a second."""
+        if time.monotonic() - self._told > 1:
+            self.path.write_text(str(runner.iter + 1))
+            self._told = time.monotonic()
+            if os.getppid() != self._parent:
+                sys.exit('the benchmark has gone; so does this worker')
+
+
+def work(folder: Path) -> None:
+    """Train, evaluate and write the result of the job in a folder.
+
+    Args:
+        folder (Path): Holds ``config.py``; receives ``result.json``. A
+            checkpoint in it is gone on from.
+    """
+    began = time.perf_counter()
+    cfg = Config.fromfile(str(folder / 'config.py'))
+    cfg.work_dir = str(folder)
+    cfg.resume = True
+    cfg.custom_hooks = [
+        *(cfg.get('custom_hooks') or []),
+        dict(type='JobProgressHook', path=str(folder / _PROGRESS)),
+    ]
+    last = find_latest_checkpoint(cfg.work_dir)
+    if 'adaptation' not in cfg.model:
+        # Beside the folder: these weights serve other evaluations, too.
+        cfg.work_dir = str(folder.parents[1] / 'pretrain')
+        checkpoint = pretrain(cfg)
+        # The weights are kept as a file of their own.
+        for left in Path(checkpoint).parent.glob('*_*.pth'):
+            if left.name != Path(checkpoint).name:
+                left.unlink()
+        (Path(checkpoint).parent / 'last_checkpoint').unlink(missing_ok=True)
+        cfg.work_dir = str(folder)
+        metrics = evaluate(copy.deepcopy(cfg), checkpoint)
+    elif last and Path(last).name == f'iter_{cfg.train_cfg.max_iters}.pth':
+        checkpoint = last
+        metrics = evaluate(copy.deepcopy(cfg), checkpoint)
+    else:
+        metrics = train(cfg)
+        checkpoint = find_latest_checkpoint(cfg.work_dir)
+    loaders = cfg.train_dataloader
+    if 'dataset' in loaders:
+        loaders = dict(source=loaders)
+    write_json(
+        folder / _RESULT,
+        dict(
+            metrics={name: float(value) for name, value in metrics.items()},
+            evidence=evidence_of(cfg, checkpoint),
+            checkpoint=checkpoint,
+            iterations=cfg.train_cfg.max_iters,
+            images={
+                domain: cfg.train_cfg.max_iters * loader.batch_size
+                for domain, loader in loaders.items()
+            },
+            seconds=round(time.perf_counter() - began, 1),
+            resumed=bool(last),
+            threads=torch.get_num_threads(),
+        ),
+    )
+
+
+def evidence_of(cfg: Config, checkpoint: str) -> Dict[str, float]:
+    """What can be said of a checkpoint on the target without labels."""
+    model_cfg = copy.deepcopy(cfg.model)
+    for part in ('backbone', 'neck'):
+        if model_cfg.get(part):
+            model_cfg[part].init_cfg = None
+    model = MODELS.build(model_cfg)
+    load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')
+    model.to(get_device()).eval()
+
+    def predict(samples: List[dict]) -> torch.Tensor:
+        data = model.data_preprocessor(pseudo_collate(samples))
+        return model.head(model.extract_feat(data['inputs']))
+
+    return label_free_evidence(predict, DATASETS.build(cfg.benchmark.evidence))
+
+
+def main() -> None:
+    # Checkpoints are data.
+    compat.refuse_unsafe_checkpoints()
+    try:
+        work(Path(sys.argv[1]))
+    except InputError as error:
+        sys.exit(f'error: {message_of(error)}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,455 @@
+#!/usr/bin/env python
+"""Every method from the same start, for the same time: the table and figures.
+
+Trains methods x seeds x pairs. An interrupted run goes on where it was when
+the same command is given again; what is finished is not trained again.
+
+    python tools/benchmark.py --budget smoke
+    python tools/benchmark.py configs/benchmark/hands.py --seeds 0 1 2 --jobs 2
+    python tools/benchmark.py --seeds 100 --grid dann.trade_off=0.1,0.3,1
+
+A method is a name (a file in configs/_base_/adaptations, or "oracle") or the
+path of a fragment of yours. A pair is any config of an adaptation.
+"""
+
+# ruff: noqa: E402, I001
+import os
+
+# Threads that wait must not spin: on few cores they would take them from the
+# data workers. OpenMP reads this when torch is first imported.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+import argparse
+import ast
+import itertools
+import platform
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import mmcv
+import mmengine
+import mmpose
+import torch
+from mmengine.logging import MMLogger
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+import mmregda
+from mmregda import InputError, compat
+from mmregda.datasets.synthetic import write_hand_pair
+from mmregda.engine.benchmark import compose, load_config, plan
+from mmregda.engine.jobs import run_jobs, write_json
+from mmregda.engine.runner import quiet_console
+from mmregda.errors import message_of
+from mmregda.evaluation.tables import (
+    by_domain,
+    table_of_evidence,
+    table_of_methods,
+    to_markdown,
+)
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+FRAGMENTS = CONFIGS / '_base_' / 'adaptations'
+LABELS = dict(
+    start='source only: where all start',
+    source_only='source only: as many further iterations',
+    dan='DAN',
+    dann='DANN',
+    mcd='MCD',
+    dd='DD (max L_T, min L_T)',
+    ground_false_minimax='min L_F, max L_F',
+    regda='RegDA (min L_F, min L_T)',
+    adabn='AdaBN',
+    oracle='oracle: as many iterations on the labelled target',
+)
+# Iterations of pretraining and of adaptation; None is the config's own number.
+BUDGETS = dict(smoke=(30, 15), short=(900, 400), paper=(None, None))
+SMOKE_IMAGES = 48
+# How the rendered pairs are written, and what tells the configs where they are.
+EMBEDDED = dict(
+    hands=(write_hand_pair, 'synthetic_hands', ('RHD_ROOT', 'H3D_ROOT')),
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'pairs',
+        nargs='*',
+        default=[str(CONFIGS / 'benchmark' / 'hands.py')],
+        help='configs of adaptations (default: the rendered hands)',
+    )
+    parser.add_argument(
+        '--methods', nargs='+', help=f'default: {" ".join(default_methods())}'
+    )
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    parser.add_argument(
+        '--budget',
+        default='short',
+        help='smoke (a minute on two cores), short (900 iterations of pretraining, '
+        "400 of adaptation), paper (the config's own), or a factor of the latter",
+    )
+    parser.add_argument(
+        '--pretrain-iters', type=int, help='overrides the budget; schedules follow'
+    )
+    parser.add_argument('--iters', type=int, help='of adaptation; overrides the budget')
+    parser.add_argument('--jobs', type=int, default=1, help='trainings at a time (1)')
+    parser.add_argument('--work-dir', default='work_dirs/benchmark')
+    parser.add_argument(
+        '--data-dir', default='data', help='where rendered pairs are kept (data)'
+    )
+    parser.add_argument(
+        '--set',
+        nargs='+',
+        default=[],
+        metavar='METHOD.SETTING=VALUE',
+        help="override settings of a method's adaptation",
+    )
+    parser.add_argument(
+        '--grid',
+        nargs='+',
+        default=[],
+        metavar='METHOD.SETTING=VALUE,VALUE,...',
+        help='tune: every combination, judged without labels of the target',
+    )
+    args = parser.parse_args()
+    args.pretrain_iters, args.iters = lengths(args)
+    if args.jobs < 1:
+        parser.error('--jobs must be at least 1')
+    return args
+
+
+def default_methods() -> list:
+    """The shipped methods in the order of the table."""
+    known = [name for name in LABELS if (FRAGMENTS / f'{name}.py').is_file()]
+    others = sorted(path.stem for path in FRAGMENTS.glob('*.py'))
+    return [*dict.fromkeys([*known, *others]), 'oracle']
+
+
+def lengths(args: argparse.Namespace) -> tuple:
+    """Iterations of pretraining and adaptation; a float is a factor."""
+    if args.budget in BUDGETS:
+        budget = BUDGETS[args.budget]
+    else:
+        try:
+            budget = (float(args.budget),) * 2
+        except ValueError:
+            sys.exit(f'error: --budget is one of {list(BUDGETS)} or a factor')
+    given = (args.pretrain_iters, args.iters)
+    if any(value is not None and value <= 0 for value in (*budget, *given)):
+        sys.exit('error: a budget must be positive')
+    return tuple(mine or preset for mine, preset in zip(given, budget))
+
+
+def main() -> None:
+    args = parse_args()
+    # Checkpoints are data.
+    compat.refuse_unsafe_checkpoints()
+    # As for Ctrl-C: the workers are stopped with this process.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        failed = run(args)
+    except InputError as error:
+        sys.exit(f'error: {message_of(error)}')
+    except FileExistsError as error:
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        sys.exit('interrupted; the same command goes on from here')
+    sys.exit(1 if failed else 0)
+
+
+def run(args: argparse.Namespace) -> bool:
+    """Train what is missing and write the outputs; whether anything failed."""
+    console = Console()
+    quiet_console(MMLogger.get_current_instance())
+    work_dir = Path(args.work_dir)
+    variants = read_variants(args)
+    if len({Path(pair).stem for pair in args.pairs}) < len(args.pairs):
+        raise InputError(f'two of {args.pairs} have one name')
+    trainings = [
+        dict(pair=Path(pair).stem, seed=seed, job=job, settings=variants)
+        for pair in args.pairs
+        for seed, jobs in plan_pair(pair, variants, args).items()
+        for job in jobs
+    ]
+    # The starts first: all the others wait for them.
+    jobs = [training['job'] for training in trainings]
+    jobs.sort(key=lambda job: job.needs is not None)
+    began = time.perf_counter()
+    name = 'tuning' if args.grid else 'results'
+
+    def collect() -> dict:
+        return dict(
+            budget=dict(
+                name=args.budget, pretrain=args.pretrain_iters, adaptation=args.iters
+            ),
+            setting=setting(args),
+            runs=[describe(**training) for training in trainings],
+        )
+
+    work_dir.mkdir(parents=True, exist_ok=True)
+    with progress_view(console, jobs) as (tick, tell):
+
+        def on_change(job) -> None:
+            tell(job)
+            if job.status != 'running':
+                write_json(work_dir / f'{name}.json', collect())
+
+        run_jobs(jobs, args.jobs, on_change, tick)
+    results = collect()
+    write_json(work_dir / f'{name}.json', results)
+    report = list(tables(results, bool(args.grid), console))
+    (work_dir / f'{name}.md').write_text('\n'.join(report), encoding='utf-8')
+    for job in jobs:
+        if job.status == 'failed':
+            console.print(f'[red]failed[/] {job.folder}: {escape(job.message)}')
+            if job.log.is_file():
+                console.print(f'       see {job.log}')
+    minutes = (time.perf_counter() - began) / 60
+    console.print(f'{work_dir / name}.json, .md; {minutes:.1f} minutes')
+    return any(job.status == 'failed' for job in jobs)
+
+
+def read_variants(args: argparse.Namespace) -> dict:
+    """What is trained: method and settings, by the name of its row."""
+    given = {}
+    for text in args.set:
+        method, setting, value = split_setting(text)
+        given.setdefault(method, {})[setting] = literal(value)
+    grids = {}
+    for text in args.grid:
+        method, setting, values = split_setting(text)
+        grids.setdefault(method, {})[setting] = list(map(literal, values.split(',')))
+    methods = args.methods or (list(grids) if grids else default_methods())
+    names = {Path(method).stem: method for method in methods}
+    if len(names) < len(methods):
+        raise InputError(f'--methods: two of {methods} have one name')
+    unknown = sorted((set(given) | set(grids)) - set(names))
+    if unknown:
+        raise InputError(f'--set or --grid: {unknown} are not among {sorted(names)}')
+    variants = {}
+    for name, method in names.items():
+        grid = grids.get(name, {})
+        for values in itertools.product(*grid.values()):
+            chosen = dict(zip(grid, values))
+            row = ' '.join([name, *(f'{k}={v}' for k, v in chosen.items())])
+            settings = {**given.get(name, {}), **chosen}
+            variants[row] = dict(method=method, settings=settings)
+    return variants
+
+
+def split_setting(text: str) -> tuple:
+    key, equals, value = text.partition('=')
+    method, dot, setting = key.partition('.')
+    if not (equals and dot and value):
+        raise InputError(f'"{text}" is not of the form method.setting=value')
+    return method, setting, value
+
+
+def literal(text: str):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def plan_pair(pair: str, variants: dict, args: argparse.Namespace) -> dict:
+    """The jobs of one pair, by seed."""
+    cfg = load_config(pair, 'model.adaptation', 'train_dataloader.source')
+    with data_of(cfg, Path(args.data_dir)):
+        frame = load_config(pair)
+        methods = {}
+        for row, variant in variants.items():
+            methods[row] = compose(
+                frame,
+                load_fragment(variant['method']),
+                variant['settings'],
+                oracle=variant['method'] == 'oracle',
+            )
+        return {
+            seed: plan(
+                frame,
+                methods,
+                seed,
+                str(Path(args.work_dir) / Path(pair).stem / f'seed_{seed}'),
+                args.pretrain_iters,
+                args.iters,
+                max_evaluated=SMOKE_IMAGES if args.budget == 'smoke' else None,
+                blind=bool(args.grid),
+            )
+            for seed in args.seeds
+        }
+
+
+def load_fragment(method: str):
+    path = method
+    if not method.endswith('.py'):
+        # The oracle is the baseline with other data.
+        name = 'source_only' if method == 'oracle' else method
+        path = FRAGMENTS / f'{name}.py'
+        if not path.is_file():
+            raise InputError(
+                f'no method is named "{method}"; known are '
+                f'{", ".join(default_methods())}, or give the path of a fragment'
+            )
+    return load_config(str(path), 'adaptation', 'optim_wrapper', 'param_scheduler')
+
+
+@contextmanager
+def data_of(cfg, data_dir: Path):
+    """Render the pair if need be; within, configs read where it is."""
+    if cfg.get('embedded_pair') not in EMBEDDED:
+        yield
+        return
+    write, folder, names = EMBEDDED[cfg.embedded_pair]
+    missing = [name for name in names if not os.environ.get(name)]
+    found = dict(zip(names, write(data_dir / folder))) if missing else {}
+    os.environ.update({name: str(found[name]) for name in missing})
+    try:
+        yield
+    finally:
+        for name in missing:
+            del os.environ[name]
+
+
+@contextmanager
+def progress_view(console: Console, jobs: list):
+    """One view of all trainings: a bar for all, and one for each that runs."""
+    progress = Progress(
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        speed_estimate_period=600,
+        refresh_per_second=2,
+    )
+    left = [job for job in jobs if job.status != 'done']
+    total = progress.add_task('all', total=sum(job.num_iters for job in left))
+    bars = {}
+
+    def title(job) -> str:
+        return f'{job.folder.parents[2].name} {job.folder.parents[1].name} {job.name}'
+
+    def tick() -> None:
+        for job, bar in bars.items():
+            progress.update(bar, completed=job.iteration)
+        passed = sum(j.num_iters if j.status == 'failed' else j.iteration for j in left)
+        progress.update(total, completed=passed)
+
+    def tell(job) -> None:
+        if job.status == 'running':
+            bars[job] = progress.add_task(escape(title(job)), total=job.num_iters)
+            return
+        if job in bars:
+            progress.remove_task(bars.pop(job))
+        line = f'{title(job)}: {job.status}'
+        pck = by_domain(job.result.get('metrics', {}))
+        for domain, groups in pck.items():
+            if groups:
+                line += f', {domain} {groups["Avg"]:.1f}'
+        if job.status == 'done':
+            line += f', {job.result["seconds"]:.0f} s'
+        progress.console.print(escape(line))
+
+    with progress:
+        tick()
+        yield tick, tell
+
+
+def setting(args: argparse.Namespace) -> dict:
+    """Where and with what this was run."""
+    processor = platform.processor() or platform.machine()
+    info = Path('/proc/cpuinfo')
+    if info.is_file():
+        named = [x for x in info.read_text().splitlines() if x.startswith('model name')]
+        processor = named[0].partition(':')[2].strip() if named else processor
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    packages = (torch, mmpose, mmengine, mmcv, mmregda)
+    return dict(
+        command=' '.join(sys.argv),
+        processor=processor,
+        cores=os.cpu_count(),
+        devices=devices,
+        jobs=args.jobs,
+        versions=dict(
+            python=platform.python_version(),
+            **{package.__name__: package.__version__ for package in packages},
+        ),
+    )
+
+
+def describe(pair: str, seed: int, job, settings: dict) -> dict:
+    """One training, for results.json."""
+    result = dict(job.result)
+    return dict(
+        pair=pair,
+        method=job.name,
+        seed=seed,
+        status=job.status,
+        message=job.message,
+        **by_domain(result.get('metrics', {})),
+        **result,
+        folder=str(job.folder),
+        overrides=settings.get(job.name, {}).get('settings', {}),
+        settings={
+            key: job.cfg.get(key)
+            for key in ('train_cfg', 'optim_wrapper', 'param_scheduler')
+        },
+        adaptation=job.cfg.model.get('adaptation'),
+    )
+
+
+def tables(results: dict, tuning: bool, console: Console):
+    """Show the tables and yield them as Markdown."""
+    for pair in dict.fromkeys(run['pair'] for run in results['runs']):
+        runs = [run for run in results['runs'] if run['pair'] == pair]
+        seeds = ', '.join(str(s) for s in dict.fromkeys(run['seed'] for run in runs))
+        found = {}
+        if tuning:
+            found[f'{pair}, seeds {seeds}: without labels of the target'] = (
+                table_of_evidence(runs)
+            )
+        else:
+            for domain, baseline in (('target', 'source_only'), ('source', None)):
+                found[f'{pair}, seeds {seeds}: PCK@0.05 in percent, {domain}'] = (
+                    table_of_methods(runs, domain, baseline, LABELS)
+                )
+        for title, table in found.items():
+            head, rows = table
+            shown = Table(title=escape(title))
+            for column in head:
+                shown.add_column(column, justify='right' if column else 'left')
+            for row in rows:
+                shown.add_row(*map(escape, row))
+            console.print(shown)
+            yield f'{title}\n\n{to_markdown(table)}\n'
+    seconds = sum(run.get('seconds', 0) for run in results['runs'])
+    where = results['setting']
+    hardware = ', '.join(where['devices']) or where['processor']
+    yield (
+        f'Mean and sample standard deviation over seeds; gain is over source only '
+        f'with as many further iterations, seed by seed. {seconds / 3600:.1f} hours '
+        f'of training, {where["jobs"]} at a time, on {where["cores"]} cores of '
+        f'{hardware}, PyTorch {where["versions"]["torch"]}.\n\n'
+        f'    {where["command"]}\n'
+    )
+
+
+if __name__ == '__main__':
+    main()
