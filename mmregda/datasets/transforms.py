@@ -72,7 +72,11 @@ class MirrorRightHand(RandomFlip):
 
     def transform(self, results: Dict) -> Dict:
         if results['hand_type'] == 'right':
-            return super().transform(results)
+            img = results['img']
+            results = super().transform(results)
+            # The same pixels in order, not a view that runs backwards, which
+            # OpenCV copies pixel by pixel before it warps it.
+            results['img'] = cv2.flip(img, 1)
         return results
 
 

@@ -367,6 +367,7 @@ def test_a_right_hands_keypoints_mirror_exactly_with_its_image():
     before = handed_sample('right')
     after = MirrorRightHand().transform(handed_sample('right'))
     np.testing.assert_array_equal(after['img'], before['img'][:, ::-1])
+    assert after['img'].flags.c_contiguous
     for (x, y), (old_x, old_y) in zip(after['keypoints'][0], before['keypoints'][0]):
         assert (x, y) == (69 - old_x, old_y)
         mark, old_mark = (
