@@ -60,15 +60,16 @@ def work(folder: Path) -> None:
     began = time.perf_counter()
     cfg = Config.fromfile(str(folder / 'config.py'))
     cfg.work_dir = str(folder)
-    cfg.resume = True
+    last = find_latest_checkpoint(cfg.work_dir)
+    cfg.resume = bool(last)
     cfg.custom_hooks = [
         *(cfg.get('custom_hooks') or []),
         dict(type='JobProgressHook', path=str(folder / _PROGRESS)),
     ]
-    last = find_latest_checkpoint(cfg.work_dir)
     if 'adaptation' not in cfg.model:
         # Beside the folder: these weights serve other evaluations, too.
         cfg.work_dir = str(folder.parents[1] / 'pretrain')
+        cfg.resume = True
         checkpoint = pretrain(cfg)
         # The weights are kept as a file of their own.
         for left in Path(checkpoint).parent.glob('*_*.pth'):
