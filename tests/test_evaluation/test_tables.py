@@ -1,0 +1,103 @@
+"""Tables over seeds, against numpy and by hand."""
+
+import numpy as np
+import pytest
+
+from mmregda.evaluation.tables import (
+    by_domain,
+    spread,
+    table_of_evidence,
+    table_of_methods,
+    to_markdown,
+)
+
+
+def run(method, seed, target, source=50.0, status='done', **more):
+    return dict(
+        method=method,
+        seed=seed,
+        status=status,
+        source=dict(MCP=source + 1, Avg=source),
+        target=dict(MCP=target + 1, Avg=target),
+        **more,
+    )
+
+
+def failed(method, seed):
+    return dict(method=method, seed=seed, status='failed')
+
+
+def test_pck_of_both_domains_is_taken_from_the_metrics():
+    metrics = {'source/PCK/MCP': 0.5, 'source/AUC': 0.1, 'target/PCK/Avg': 0.123456}
+    assert by_domain(metrics) == dict(source=dict(MCP=50.0), target=dict(Avg=12.35))
+
+
+def test_cells_are_mean_and_sample_deviation_over_seeds():
+    rng = np.random.default_rng(0)
+    base, better = rng.uniform(10, 30, 3), rng.uniform(20, 40, 3)
+    runs = [run('base', s, v) for s, v in enumerate(base)]
+    runs += [run('better', s, v) for s, v in enumerate(better)]
+    head, rows = table_of_methods(runs, 'target', 'base', dict(better='Better'))
+    assert head == ['', 'MCP', 'Avg', 'gain']
+    assert [row[0] for row in rows] == ['base', 'Better']
+    for row, values in zip(rows, (base, better)):
+        std = np.sqrt(((values - values.mean()) ** 2).sum() / 2)
+        assert row[1] == f'{values.mean() + 1:.1f} ± {std:.1f}'
+        assert row[2] == f'{values.mean():.1f} ± {std:.1f}'
+    # Seed by seed: the spread of the difference, not of the two.
+    gains = better - base
+    assert rows[1][3] == f'{gains.mean():+.1f} ± {gains.std(ddof=1):.1f}'
+    assert rows[0][3] == ''
+
+
+def test_failed_seeds_are_said_and_the_others_count():
+    runs = [run('base', 0, 10.0), run('base', 1, 20.0)]
+    runs += [failed('poor', 0), run('poor', 1, 5.0), failed('lost', 0)]
+    head, rows = table_of_methods(runs, 'target', 'base')
+    assert rows[1] == ['poor (1 of 2 seeds)', '6.0', '5.0', '-15.0']
+    assert rows[2] == ['lost (0 of 1 seeds)', 'failed', 'failed', 'failed']
+
+
+def test_lone_value_has_no_spread():
+    assert spread([3.14159]) == '3.1'
+    assert spread([3.14159], '+') == '+3.1'
+
+
+def test_markdown_is_aligned_by_its_rule():
+    assert to_markdown((['', 'Avg'], [['a', '1.0']])).splitlines() == [
+        '|  | Avg |',
+        '| --- | --: |',
+        '| a | 1.0 |',
+    ]
+
+
+@pytest.mark.parametrize(
+    'source, consistency, chosen',
+    [
+        # The most consistent of those that have not forgotten the source.
+        ([60.0, 59.0, 50.0], [0.3, 0.4, 0.9], 1),
+        ([60.0, 59.0, 58.5], [0.3, 0.4, 0.9], 2),
+        ([60.0, 57.9, 50.0], [0.3, 0.4, 0.9], 0),
+    ],
+)
+def test_setting_is_chosen_by_evidence(source, consistency, chosen):
+    runs = [run('start', 7, 0.0, 99.0, evidence=dict(confidence=1, consistency=1))]
+    for i in range(3):
+        evidence = dict(confidence=0.5, consistency=consistency[i])
+        runs.append(run(f'dan x={i}', 7, 0.0, source[i], evidence=evidence))
+    runs.append(failed('dan x=3', 7))
+    head, rows = table_of_evidence(runs)
+    assert [row[0] for row in rows if row[-1]] == [f'dan x={chosen}']
+    assert rows[1][1:4] == [f'{source[0]:.1f}', '50.00', f'{100 * consistency[0]:.2f}']
+    assert rows[-1][1] == 'failed'
+
+
+def test_evidence_is_averaged_over_seeds():
+    runs = [
+        run(f'dan x={x}', seed, 0.0, 50.0, evidence=dict(confidence=0.5, consistency=c))
+        for x, values in enumerate([(0.2, 0.4), (0.1, 0.6)])
+        for seed, c in enumerate(values)
+    ]
+    _, rows = table_of_evidence(runs)
+    assert [row[3] for row in rows] == ['30.00', '35.00']
+    assert rows[1][-1] == 'chosen'
