@@ -58,18 +58,18 @@ def _read(path: str) -> Scalars:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = dict(json.loads(line))
             step = record.pop('step', None)
-        except (ValueError, AttributeError) as error:
+        except (ValueError, TypeError) as error:
             if number == len(lines):  # A run was stopped while it wrote.
                 break
             raise InputError(
                 f'log "{path}", line {number}: a JSON object was expected ({error})'
             ) from error
         for name, value in record.items():
-            if step is not None and isinstance(value, (int, float)):
+            if isinstance(step, int) and isinstance(value, (int, float)):
                 steps, values = scalars.setdefault(name, ([], []))
-                steps.append(int(step))
+                steps.append(step)
                 values.append(float(value))
     return scalars
 

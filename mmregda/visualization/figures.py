@@ -38,10 +38,11 @@ def save_figure(figure: Figure, path: str, dpi: int = 110) -> None:
     path = os.fspath(path)
     ending = os.path.splitext(path)[1].lstrip('.').lower() or 'png'
     # Thin coloured lines do not survive JPEG's usual halving of colour.
-    options = dict(quality=88, subsampling=0) if ending in ('jpg', 'jpeg') else None
+    jpeg = dict(pil_kwargs=dict(quality=88, subsampling=0))
+    options = jpeg if ending in ('jpg', 'jpeg') else {}
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     partial = f'{path}.partial'
-    figure.savefig(partial, format=ending, dpi=dpi, pil_kwargs=options)
+    figure.savefig(partial, format=ending, dpi=dpi, **options)
     os.replace(partial, path)
 
 

@@ -137,7 +137,7 @@ def plot_predictions(
             # A network of another input sees the image in another size.
             factor = np.divide(reference.input_size, predictions.input_size)
             predicted = predictions.predicted[case.index] * factor
-            draw_skeleton(axes, predicted, metainfo, sample.visible)
+            draw_skeleton(axes, predicted, metainfo)
             axes.set_xlabel(
                 f'{errors[label][case.index]:.1f} %', fontsize=7, labelpad=1
             )

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from mmregda.visualization.curves import Scalars
+from mmregda.visualization.figures import COLORS, new_figure, save_figure
 from mmregda.visualization.predictions import DrawnSample
 from mmregda.visualization.skeletons import draw_image, draw_skeleton
-
-Curves = Dict[str, Tuple[List[int], List[float]]]
-_COLORS = ('tab:gray', 'tab:blue', 'tab:orange', 'tab:green')
 
 
 def write_report(
     path: str,
     title: str,
     samples: Dict[str, Sequence[DrawnSample]],
-    curves: Dict[str, Curves],
+    curves: Dict[str, Scalars],
     metainfo: dict,
 ) -> None:
     """Draw target images with skeletons, and the course of training.
@@ -44,8 +40,7 @@ def write_report(
     pairs = 2
     rows = -(-len(first) // pairs)
     columns = pairs * (1 + len(methods))
-    figure = Figure(figsize=(2.1 * columns, 2.2 * rows + 3.6), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.1 * columns, 2.2 * rows + 3.6)
     figure.suptitle(title)
     top, bottom = figure.subfigures(2, 1, height_ratios=(2.2 * rows, 3.4))
 
@@ -55,30 +50,25 @@ def write_report(
     for index, sample in enumerate(first):
         row, block = divmod(index, pairs)
         cells = grid[row, block * (1 + len(methods)) :]
-        _draw(cells[0], sample.image, sample.keypoints, metainfo)
+        draw_image(cells[0], sample.image)
+        draw_skeleton(cells[0], sample.keypoints, metainfo, sample.visible)
         for cell, method in zip(cells[1:], methods):
             drawn = samples[method][index]
-            _draw(cell, drawn.image, drawn.predicted, metainfo)
+            draw_image(cell, drawn.image)
+            draw_skeleton(cell, drawn.predicted, metainfo)
         if row == 0:
             for cell, name in zip(cells, ['ground truth', *methods]):
                 cell.set_title(name, fontsize=10)
 
     _draw_curves(bottom.subplots(1, 3), curves)
-    partial = f'{path}.partial'
-    figure.savefig(partial, format='png', dpi=110)
-    os.replace(partial, path)
+    save_figure(figure, path)
 
 
-def _draw(axes: Axes, image: np.ndarray, keypoints: np.ndarray, metainfo: dict) -> None:
-    draw_image(axes, image)
-    draw_skeleton(axes, keypoints, metainfo)
-
-
-def _draw_curves(panels: Sequence[Axes], curves: Dict[str, Curves]) -> None:
+def _draw_curves(panels: Sequence[Axes], curves: Dict[str, Scalars]) -> None:
     for panel, domain in zip(panels, ('source', 'target')):
         panel.set_title(f"accuracy of f and f' on the {domain}", fontsize=10)
         panel.set_ylabel('PCK@0.05 (%)')
-        for color, (method, scalars) in zip(_COLORS, curves.items()):
+        for color, (method, scalars) in zip(COLORS, curves.items()):
             for key, style, label in (
                 ('accuracy_f', '-', method),
                 ('accuracy_adversary', ':', f"{method}, f'"),
@@ -86,7 +76,7 @@ def _draw_curves(panels: Sequence[Axes], curves: Dict[str, Curves]) -> None:
                 _plot(panel, scalars, f'statistics/{domain}/{key}', style, color, label)
     panels[2].set_title("keypoints on which f and f' differ", fontsize=10)
     panels[2].set_ylabel('%')
-    for color, (method, scalars) in zip(_COLORS, curves.items()):
+    for color, (method, scalars) in zip(COLORS, curves.items()):
         for domain, style in (('source', '--'), ('target', '-')):
             key = f'statistics/{domain}/prediction_difference'
             _plot(panels[2], scalars, key, style, color, f'{method}, {domain}')
@@ -98,7 +88,7 @@ def _draw_curves(panels: Sequence[Axes], curves: Dict[str, Curves]) -> None:
 
 
 def _plot(
-    panel: Axes, scalars: Curves, key: str, style: str, color: str, label: str
+    panel: Axes, scalars: Scalars, key: str, style: str, color: str, label: str
 ) -> None:
     if key in scalars:
         steps, values = scalars[key]
