@@ -36,20 +36,13 @@ import torch
 from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 import mmregda
 from mmregda import InputError, compat
-from mmregda.datasets.synthetic import write_hand_pair
+from mmregda.datasets import synthetic
 from mmregda.engine.benchmark import compose, load_config, plan
+from mmregda.engine.job_progress import JobProgress
 from mmregda.engine.jobs import run_jobs, write_json
 from mmregda.engine.runner import quiet_console
 from mmregda.errors import message_of
@@ -58,6 +51,14 @@ from mmregda.evaluation.tables import (
     table_of_evidence,
     table_of_methods,
     to_markdown,
+)
+from mmregda.visualization import (
+    Run,
+    load_scalars,
+    plot_predictions,
+    plot_statistics,
+    predict_run,
+    write_error_positions,
 )
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -79,7 +80,8 @@ BUDGETS = dict(smoke=(30, 15), short=(900, 400), paper=(None, None))
 SMOKE_IMAGES = 48
 # How the rendered pairs are written, and what tells the configs where they are.
 EMBEDDED = dict(
-    hands=(write_hand_pair, 'synthetic_hands', ('RHD_ROOT', 'H3D_ROOT')),
+    hands=('write_hand_pair', 'synthetic_hands', ('RHD_ROOT', 'H3D_ROOT')),
+    bodies=('write_body_pair', 'synthetic_bodies', ('SURREAL_ROOT', 'LSP_ROOT')),
 )
 
 
@@ -125,6 +127,9 @@ def parse_args() -> argparse.Namespace:
         default=[],
         metavar='METHOD.SETTING=VALUE,VALUE,...',
         help='tune: every combination, judged without labels of the target',
+    )
+    parser.add_argument(
+        '--no-figures', dest='figures', action='store_false', help='tables alone'
     )
     args = parser.parse_args()
     args.pretrain_iters, args.iters = lengths(args)
@@ -202,18 +207,22 @@ def run(args: argparse.Namespace) -> bool:
         )
 
     work_dir.mkdir(parents=True, exist_ok=True)
-    with progress_view(console, jobs) as (tick, tell):
+    with JobProgress(jobs, title, summary, console) as progress:
 
         def on_change(job) -> None:
-            tell(job)
+            progress.on_change(job)
             if job.status != 'running':
                 write_json(work_dir / f'{name}.json', collect())
 
-        run_jobs(jobs, args.jobs, on_change, tick)
+        run_jobs(jobs, args.jobs, on_change, progress.on_tick)
     results = collect()
     write_json(work_dir / f'{name}.json', results)
     report = list(tables(results, bool(args.grid), console))
     (work_dir / f'{name}.md').write_text('\n'.join(report), encoding='utf-8')
+    if args.figures and not args.grid:
+        for pair in dict.fromkeys(training['pair'] for training in trainings):
+            of_pair = [t['job'] for t in trainings if t['pair'] == pair]
+            draw(of_pair, work_dir / 'figures' / pair)
     for job in jobs:
         if job.status == 'failed':
             console.print(f'[red]failed[/] {job.folder}: {escape(job.message)}')
@@ -317,7 +326,8 @@ def data_of(cfg, data_dir: Path):
         return
     write, folder, names = EMBEDDED[cfg.embedded_pair]
     missing = [name for name in names if not os.environ.get(name)]
-    found = dict(zip(names, write(data_dir / folder))) if missing else {}
+    if missing:
+        found = dict(zip(names, getattr(synthetic, write)(data_dir / folder)))
     os.environ.update({name: str(found[name]) for name in missing})
     try:
         yield
@@ -326,50 +336,54 @@ def data_of(cfg, data_dir: Path):
             del os.environ[name]
 
 
-@contextmanager
-def progress_view(console: Console, jobs: list):
-    """One view of all trainings: a bar for all, and one for each that runs."""
-    progress = Progress(
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        speed_estimate_period=600,
-        refresh_per_second=2,
+def title(job) -> str:
+    """Pair, seed and method of a job."""
+    return f'{job.folder.parents[2].name} {job.folder.parents[1].name} {job.name}'
+
+
+def summary(job) -> str:
+    """How a job has ended, in a line."""
+    pck = by_domain(job.result.get('metrics', {}))
+    scores = [f'{k} {groups["Avg"]:.1f}' for k, groups in pck.items() if groups]
+    seconds = [f'{job.result["seconds"]:.0f} s'] if job.result else []
+    return ', '.join([job.status, *scores, *seconds])
+
+
+def draw(jobs: list, folder: Path) -> None:
+    """The figures of the first seed of which all methods are there."""
+    seeds = itertools.groupby(jobs, key=lambda job: job.folder.parents[1])
+    for _, of_seed in seeds:
+        of_seed = [job for job in of_seed if job.name != 'start']
+        if all(job.status == 'done' for job in of_seed):
+            break
+    else:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    by_name = {job.name: job for job in of_seed}
+    short = {
+        name: LABELS.get(name, name).partition(':')[0].partition(' (')[0]
+        for name in by_name
+    }
+    adversarial = {
+        short[name]: str(job.folder)
+        for name, job in by_name.items()
+        if 'statistics/target/accuracy_adversary' in load_scalars(str(job.folder))
+    }
+    if adversarial:
+        plot_statistics(str(folder / 'statistics.png'), adversarial)
+    baseline = 'source_only' if 'source_only' in by_name else of_seed[0].name
+    compared = 'regda' if 'regda' in by_name else of_seed[-1].name
+    found = {
+        short[name]: predict_run(
+            Run(job.cfg, job.result['checkpoint']), progress=short[name]
+        )
+        for name, job in by_name.items()
+    }
+    pair = [short[name] for name in dict.fromkeys((baseline, compared))]
+    plot_predictions(str(folder / 'predictions.jpg'), found, pair[0], pair[-1])
+    write_error_positions(
+        str(folder / 'error_positions.png'), {label: found[label] for label in pair}
     )
-    left = [job for job in jobs if job.status != 'done']
-    total = progress.add_task('all', total=sum(job.num_iters for job in left))
-    bars = {}
-
-    def title(job) -> str:
-        return f'{job.folder.parents[2].name} {job.folder.parents[1].name} {job.name}'
-
-    def tick() -> None:
-        for job, bar in bars.items():
-            progress.update(bar, completed=job.iteration)
-        passed = sum(j.num_iters if j.status == 'failed' else j.iteration for j in left)
-        progress.update(total, completed=passed)
-
-    def tell(job) -> None:
-        if job.status == 'running':
-            bars[job] = progress.add_task(escape(title(job)), total=job.num_iters)
-            return
-        if job in bars:
-            progress.remove_task(bars.pop(job))
-        line = f'{title(job)}: {job.status}'
-        pck = by_domain(job.result.get('metrics', {}))
-        for domain, groups in pck.items():
-            if groups:
-                line += f', {domain} {groups["Avg"]:.1f}'
-        if job.status == 'done':
-            line += f', {job.result["seconds"]:.0f} s'
-        progress.console.print(escape(line))
-
-    with progress:
-        tick()
-        yield tick, tell
 
 
 def setting(args: argparse.Namespace) -> dict:

@@ -1,0 +1,25 @@
+# The same frame for the rendered bodies.
+_base_ = [
+    '../_base_/models/small_resnet18_body16.py',
+    '../_base_/pairs/surreal2lsp_128px.py',
+    '../_base_/adaptations/source_only.py',
+    '../_base_/schedules/adapt_30e.py',
+    '../_base_/default_runtime.py',
+]
+
+# Which rendered pair it reads where SURREAL_ROOT and LSP_ROOT are not set.
+embedded_pair = 'bodies'
+pretrain = dict(config='bodies_pretrain.py')
+
+train_cfg = dict(val_interval=30 * 500)
+train_dataloader = dict(target=None)
+model = dict(
+    type='DomainAdaptiveTopdown',
+    head=dict(conv_out_channels=(64,), conv_kernel_sizes=(3,)),
+    adaptation=_base_.adaptation,
+)
+default_hooks = dict(checkpoint=dict(interval=200))
+custom_hooks = [
+    dict(type='ChannelsLastHook'),
+    dict(type='DisparityStatisticsHook', interval=40, num_samples=64),
+]
