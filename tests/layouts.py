@@ -140,6 +140,7 @@ def write_freihand(
     for number in images:
         path = folder / 'training' / 'rgb' / f'{number:08d}.jpg'
         write_image(path, side, side, seed=number)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / 'training_K.json').write_text(json.dumps(np.asarray(intrinsics).tolist()))
     (folder / 'training_xyz.json').write_text(json.dumps(np.asarray(points).tolist()))
     return root

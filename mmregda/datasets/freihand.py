@@ -82,6 +82,7 @@ class FreiHANDDataset(PublishedDataset):
 
     def load_samples(self, root: str) -> Iterable[dict]:
         keypoints = _read_keypoints(root)
+        boxes = [square_box(one, 1.5, _IMAGE_SIDE) for one in keypoints]
         poses = list(range(len(keypoints)))
         if self.split != 'all':
             random.Random(42).shuffle(poses)
@@ -94,7 +95,7 @@ class FreiHANDDataset(PublishedDataset):
                     img_path=os.path.join(
                         'training', 'rgb', f'{pose + offset:08d}.jpg'
                     ),
-                    bbox=square_box(keypoints[pose], 1.5, _IMAGE_SIDE)[None],
+                    bbox=boxes[pose][None],
                     keypoints=keypoints[pose][None].astype(np.float32),
                     keypoints_visible=np.ones((1, 21), dtype=np.float32),
                     hand_type='right',

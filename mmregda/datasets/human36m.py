@@ -149,9 +149,15 @@ def _keypoints_of(stem: str, images: List[dict]) -> List[np.ndarray]:
             ]
             for number in sorted({image['camera'] for image in images})
         }
+        for number, (rotation, *_) in cameras.items():
+            if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
+                raise ValueError(f'R of {number} is no rotation')
     path = f'{stem}_joint_3d.json'
     content = load_json(path)
-    expected = 'joints (17 x 3 in mm) by action, subaction and frame of each image'
+    expected = (
+        'joints (17 x 3 in mm) by action, subaction and frame, which a camera sees '
+        'at R X + t'
+    )
     with expecting(path, expected):
         keypoints = []
         for image in images:
