@@ -2,33 +2,51 @@
 
 import argparse
 
-from mmregda.datasets.synthetic import write_hand_pair
+from mmregda.datasets.synthetic import write_body_pair, write_hand_pair
+
+# Writer, what it writes, and how many images of the source's two splits and
+# of the target by default.
+PAIRS = dict(
+    hands=(
+        write_hand_pair,
+        'clean (RHD layout) and photograph-like (H3D layout)',
+        (1700, 300, 2000),
+    ),
+    bodies=(
+        write_body_pair,
+        'clean (SURREAL layout) and photograph-like (LSP layout)',
+        (1700, 600, 1600),
+    ),
+)
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     pairs = parser.add_subparsers(dest='pair', required=True)
-    hands = pairs.add_parser(
-        'hands', help='clean (RHD layout) and photograph-like (H3D layout)'
-    )
-    hands.add_argument('out', help='folder that receives both datasets')
-    hands.add_argument('--num-source-train', type=int, default=1700)
-    hands.add_argument('--num-source-test', type=int, default=300)
-    hands.add_argument('--num-target', type=int, default=2000)
-    hands.add_argument('--seed', type=int, default=0)
-    hands.add_argument('--workers', type=int, help='processes (default: one a CPU)')
-    hands.add_argument(
-        '--overwrite',
-        action='store_true',
-        help='replace data that was generated with other parameters',
-    )
+    for name, (_, description, counts) in PAIRS.items():
+        pair = pairs.add_parser(
+            name,
+            help=description,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        )
+        pair.add_argument('out', help='folder that receives both datasets')
+        for part, count in zip(('source-train', 'source-test', 'target'), counts):
+            pair.add_argument(f'--num-{part}', type=int, default=count, help='images')
+        pair.add_argument('--seed', type=int, default=0, help='same seed, same bytes')
+        pair.add_argument('--workers', type=int, help='processes; one a CPU if not set')
+        pair.add_argument(
+            '--overwrite',
+            action='store_true',
+            help='replace data that was generated with other parameters',
+        )
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
+    write, _, _ = PAIRS[args.pair]
     try:
-        write_hand_pair(
+        write(
             args.out,
             num_source_train=args.num_source_train,
             num_source_test=args.num_source_test,
@@ -37,7 +55,7 @@ def main():
             num_workers=args.workers,
             overwrite=args.overwrite,
         )
-    except FileExistsError as error:
+    except (FileExistsError, ValueError) as error:
         raise SystemExit(f'error: {error}') from None
 
 

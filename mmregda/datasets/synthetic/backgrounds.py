@@ -15,13 +15,13 @@ from .styles import Style
 
 def plain(rng, size):
     """One colour."""
-    return np.full((size[1], size[0], 3), _colour(rng), np.float32)
+    return np.full((size[1], size[0], 3), muted_colour(rng), np.float32)
 
 
 def gradient(rng, size):
     """A linear change from one colour to another."""
     along = _ramp(rng.uniform(0, 2 * np.pi), size)[..., None]
-    return _colour(rng) * (1 - along) + _colour(rng) * along
+    return muted_colour(rng) * (1 - along) + muted_colour(rng) * along
 
 
 def checker_floor(rng, size):
@@ -37,8 +37,8 @@ def checker_floor(rng, size):
     # Far tiles are smaller than pixels: fade them to their mean.
     fade = np.clip(4 * below / height, 0, 1)
     odd = (0.5 + (odd - 0.5) * fade)[..., None]
-    floor = _colour(rng) * odd + _colour(rng) * (1 - odd)
-    return np.where((y > horizon)[..., None], floor, _colour(rng))
+    floor = muted_colour(rng) * odd + muted_colour(rng) * (1 - odd)
+    return np.where((y > horizon)[..., None], floor, muted_colour(rng))
 
 
 def clouds(rng, size):
@@ -69,7 +69,7 @@ def stripes(rng, size):
     warp = 0.02 * value_noise(rng, size, (2, 2), octaves=2)
     count = rng.integers(4, 16)
     band = np.clip(((along + warp) * count).astype(int), 0, count)
-    colours = np.stack([_colour(rng) for _ in range(count + 1)])
+    colours = np.stack([muted_colour(rng) for _ in range(count + 1)])
     colours = colours[:, None] * rng.uniform(0.6, 1.0, (1, 1, 1))
     if rng.random() < 0.5:
         colours = colours[np.arange(count + 1) % 2]
@@ -92,7 +92,7 @@ def foliage(rng, size):
 def room(rng, size):
     """Wall, edge and table."""
     width, height = size
-    image = clouds(rng, size) * 0.25 + _colour(rng) * 0.75
+    image = clouds(rng, size) * 0.25 + muted_colour(rng) * 0.75
     corner = rng.uniform(0.3, 0.8) * height
     slope = rng.uniform(-0.3, 0.3)
     table = np.array(
@@ -103,7 +103,7 @@ def room(rng, size):
             (0, height * 2),
         ]
     )
-    colour = (_colour(rng) * rng.uniform(0.5, 1)).tolist()
+    colour = (muted_colour(rng) * rng.uniform(0.5, 1)).tolist()
     image = np.ascontiguousarray(image, np.float32)
     cv2.fillPoly(image, [np.round(table).astype(np.int32)], colour)
     return image
@@ -131,17 +131,29 @@ def draw_background(rng: np.random.Generator, size, style: Style, skin) -> np.nd
         rng (np.random.Generator): Source of randomness.
         size (tuple[int, int]): Width and height in pixels.
         style (Style): Which kinds of background, how much clutter and blur.
-        skin (np.ndarray): The hand's colour, for distractors that share it.
+        skin (np.ndarray): The skin's colour, for distractors that share it.
 
     Returns:
         np.ndarray: (H, W, 3) float32 RGB.
     """
     name = style.backgrounds[rng.integers(len(style.backgrounds))]
     image = np.ascontiguousarray(BACKGROUNDS[name](rng, size), np.float32)
+    return add_clutter(rng, image, style, skin)
+
+
+def add_clutter(rng: np.random.Generator, image, style: Style, skin) -> np.ndarray:
+    """Draw shapes over a background, then blur it.
+
+    Args:
+        rng (np.random.Generator): Source of randomness.
+        image (np.ndarray): (H, W, 3) float32 RGB, contiguous; drawn upon.
+        style (Style): How many shapes and how much blur.
+        skin (np.ndarray): The colour of shapes that distract.
+    """
     low, high = style.clutter
     for _ in range(rng.integers(low, high + 1)):
         distracts = rng.random() < style.skin_distractors
-        colour = skin if distracts else _colour(rng)
+        colour = skin if distracts else muted_colour(rng)
         _draw_shape(rng, image, colour * rng.uniform(0.6, 1.1))
     blur = rng.uniform(*style.background_blur)
     if blur > 0:
@@ -187,7 +199,7 @@ def _draw_shape(rng, image, colour):
         )
 
 
-def _colour(rng):
+def muted_colour(rng):
     """A random colour; mostly muted, as most things are."""
     grey = rng.uniform(0.1, 0.95)
     return np.clip(grey + rng.normal(0, 0.13, 3), 0, 1).astype(np.float32)
@@ -203,7 +215,7 @@ def _ramp(angle, size):
 
 def _between(rng, texture):
     mix = np.clip(0.5 + 0.3 * texture, 0, 1)[..., None]
-    return (_colour(rng) * (1 - mix) + _colour(rng) * mix).astype(np.float32)
+    return (muted_colour(rng) * (1 - mix) + muted_colour(rng) * mix).astype(np.float32)
 
 
 def _turned(rng, image):
