@@ -15,6 +15,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 
 from mmregda.visualization.figures import new_figure, save_figure, write_text
 from mmregda.visualization.predictions import Predictions, require_same_test_set
@@ -351,7 +352,7 @@ def _confusion(found: ErrorPositions) -> np.ndarray:
 
 def _draw_confusion(
     axes: Axes, confusion: np.ndarray, names: Sequence[str], peak: float
-) -> object:
+) -> AxesImage:
     colors = colormaps['Blues'].with_extremes(bad='0.8')
     drawn = axes.imshow(confusion, cmap=colors, vmin=0, vmax=max(peak, 1))
     ticks = range(len(names))
