@@ -629,7 +629,7 @@ def _torso_half(rows, shape):
         (PELVIS, (0.066, -0.085, -0.042)),
         (LEFT_HIP, (0.006, -0.075, -0.03)),
         (0.086 * fat, 0.074 * fat),
-        LEFT_HIP,
+        PELVIS,
         0.03,
     )
 

@@ -17,8 +17,10 @@ from .lighting import Light, sample_skin
 from .renderer import first_hits, project, render
 
 #: A keypoint counts as visible while nothing lies further than this, in
-#: metres, in front of the flesh around it.
-VISIBILITY_TOLERANCE = 0.03
+#: metres, in front of the flesh around it. Annotators place a far hip seen from
+#: the side without calling it hidden: with this, joints are hidden about as
+#: often as in LSP's labels, 8 %.
+VISIBILITY_TOLERANCE = 0.15
 #: Radius about the top of the head, metres.
 TOP_RADIUS = 0.06
 _SUPERSAMPLE = 2

@@ -281,18 +281,19 @@ def _paint(rng, part, places, facing, shape, outfit, style):
     along_leg = (rest[LEFT_HIP, 1] - y) / leg
     hem = rest[PELVIS, 1] + scale * (0.035 - covering.hem)
 
-    trunk = torso | (np.isin(part, (LEFT_HIP, RIGHT_HIP)))
-    shirt = trunk & (y > hem)
+    shirt = torso & (y > hem)
     collar = rest[NECK, 1] + scale * np.where(
         front, 0.012 - np.maximum(outfit.neckline - 1.3 * across / scale, 0), 0.018
     )
     shirt &= (y < collar) | (across > 0.072 * scale)
     if covering.sleeve < 0.1:
-        shirt &= across < rest[LEFT_SHOULDER, 0] - 0.015 * scale
+        armpit = rest[LEFT_SHOULDER, 1] - 0.14 * scale
+        bare = across > rest[LEFT_SHOULDER, 0] - 0.015 * scale
+        shirt &= ~bare | (y < armpit)
     shirt |= arms & (along_arm < covering.sleeve) & (covering.sleeve > 0.1)
-    trousers = (trunk & (y <= hem)) | (legs & ~shirt & (along_leg < covering.leg))
+    trousers = (torso & (y <= hem)) | (legs & (along_leg < covering.leg))
     sock_top = rest[LEFT_ANKLE, 1] + scale * outfit.sock_top
-    socks = legs & ~trousers & ~shirt & (y < sock_top)
+    socks = legs & ~trousers & (y < sock_top)
 
     _fill(albedo, shirt, outfit.shirt)
     trimmed = shirt & _pattern(outfit, x, y, z, across, rest, scale)
@@ -306,7 +307,7 @@ def _paint(rng, part, places, facing, shape, outfit, style):
     if outfit.stripe:
         side = trousers & (np.abs(z - rest[LEFT_HIP, 2]) < 0.016 * scale)
         _fill(albedo, side & (facing[:, 0] * x > 0), outfit.trim)
-    belt = trousers & trunk & (y > hem - 0.03 * scale)
+    belt = trousers & torso & (y > hem - 0.03 * scale)
     albedo[belt] *= 0.6
     _fill(albedo, socks, outfit.socks)
     _fill(albedo, feet, outfit.shoes)
