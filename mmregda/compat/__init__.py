@@ -385,7 +385,8 @@ def _allow_checkpoint_classes() -> bool:
     from mmengine.logging import HistoryBuffer
 
     multiarray = importlib.import_module(np.ndarray(0).__reduce__()[0].__module__)
-    classes: Sequence = [HistoryBuffer, np.ndarray, np.dtype]
+    # An empty array, as of MMPose's hands without sigmas, is saved as bytes().
+    classes: Sequence = [HistoryBuffer, np.ndarray, np.dtype, bytes]
     # Plain numbers only: an array of objects could hold anything.
     classes += sorted({type(np.dtype(c)) for c in '?bBhHiIlLqQefd'}, key=str)
     # NumPy 1 and 2 call the same two functions by different names, and a

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -33,7 +33,8 @@ class DisparityStatisticsHook(Hook):
     f' is the adaptation's ``adversarial_regressor``; of a method that has none
     the first accuracy alone is logged. All of it is computed on the device;
     nothing happens in other iterations.
-    The labels of the target's validation set are used for this log alone.
+    The labels of the target's validation set are used for this log alone; where
+    it has none, the accuracies are left out.
 
     Args:
         interval (int): In iterations. Defaults to 100.
@@ -49,7 +50,7 @@ class DisparityStatisticsHook(Hook):
         self.interval = interval
         self.num_samples = num_samples
         self.thr = thr
-        self._samples: Dict[str, Tuple[Tensor, Tensor, Tensor]] = {}
+        self._samples: Dict[str, Tuple[Tensor, Optional[Tuple[Tensor, Tensor]]]] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Read the fixed samples, once."""
@@ -71,12 +72,11 @@ class DisparityStatisticsHook(Hook):
                 )
             )
             inputs = data['inputs']
-            keypoints, visible = _labels(data['data_samples'])
-            self._samples[domain] = (
-                inputs,
-                keypoints.to(inputs.device),
-                visible.to(inputs.device),
-            )
+            labels = None
+            if all('keypoints' in s.gt_instances for s in data['data_samples']):
+                keypoints, visible = _labels(data['data_samples'])
+                labels = keypoints.to(inputs.device), visible.to(inputs.device)
+            self._samples[domain] = inputs, labels
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
@@ -94,19 +94,21 @@ class DisparityStatisticsHook(Hook):
         model.eval()
         adversary = model.adaptation.adversarial_regressor
         scalars = {}
-        for domain, (inputs, labels, visible) in self._samples.items():
+        for domain, (inputs, labels) in self._samples.items():
             feats = model.extract_feat(inputs)
             predicted = _relative_argmax(model.head(feats))
-            found = dict(accuracy_f=self._agreement(predicted, labels, visible))
+            found = {}
+            if labels is not None:
+                found['accuracy_f'] = self._agreement(predicted, *labels)
             if adversary is not None:
                 other = _relative_argmax(adversary(feats))
-                accuracy = self._agreement(other, labels, visible)
-                found.update(
-                    accuracy_adversary=accuracy,
-                    accuracy_difference=found['accuracy_f'] - accuracy,
-                    prediction_difference=1
-                    - self._agreement(other, predicted, torch.ones_like(visible)),
-                )
+                if labels is not None:
+                    accuracy = self._agreement(other, *labels)
+                    found['accuracy_adversary'] = accuracy
+                    found['accuracy_difference'] = found['accuracy_f'] - accuracy
+                every = torch.ones_like(predicted[..., 0], dtype=torch.bool)
+                agreement = self._agreement(other, predicted, every)
+                found['prediction_difference'] = 1 - agreement
             scalars.update(
                 {f'statistics/{domain}/{key}': value for key, value in found.items()}
             )

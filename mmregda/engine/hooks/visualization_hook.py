@@ -6,11 +6,13 @@ import os
 from typing import Sequence
 
 import mmcv
-from mmengine.fileio import get
+import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 from mmpose.structures import merge_data_samples
+
+from mmregda.datasets.image_loading import read_image
 
 
 @HOOKS.register_module()
@@ -18,7 +20,8 @@ class DomainVisualizationHook(Hook):
     """Draws the first validation samples of a domain with MMPose's visualizer.
 
     Ground truth stands on the left, prediction on the right. Pictures go to
-    the visualizer's backends as ``{domain}_{file}``.
+    the visualizer's backends as ``{domain}_{index}_{file}``. Samples without
+    labels may be among them.
 
     Args:
         domains (Sequence[str]): Defaults to ('target',).
@@ -49,13 +52,15 @@ class DomainVisualizationHook(Hook):
         first = batch_idx * (runner.val_loop.dataloader.batch_size or 1)
         visualizer = runner.visualizer
         visualizer.set_dataset_meta(runner.val_evaluator.dataset_meta)
-        for data_sample in outputs[: max(0, self.num_samples - first)]:
+        chosen = outputs[: max(0, self.num_samples - first)]
+        # An image may hold several samples, and two images have one name.
+        for index, data_sample in enumerate(chosen, start=first):
             path = data_sample.img_path
-            image = mmcv.imfrombytes(get(path), channel_order='rgb')
+            image = np.ascontiguousarray(read_image(path)[..., ::-1])
             if data_sample.get('flip'):
                 image = mmcv.imflip(image, data_sample.flip_direction)
             visualizer.add_datasample(
-                f'{domain}_{os.path.splitext(os.path.basename(path))[0]}',
+                f'{domain}_{index}_{os.path.splitext(os.path.basename(path))[0]}',
                 image,
                 data_sample=merge_data_samples([data_sample]),
                 draw_bbox=False,

@@ -1,0 +1,51 @@
+# From FreiHAND, as MMPose trains on it, to a folder of your own photographs.
+# Where they are is said by environment variables:
+#   FREIHAND  the labelled source, in MMPose's layout
+#   IMAGES    the folder of the target, without labels: hands cut out or, with
+#   BOXES     where the hands are (COCO's JSON, a CSV, detections), whole images
+_base_ = [
+    'mmpose::hand_2d_keypoint/topdown_heatmap/freihand2d/'
+    'td-hm_res50_8xb64-100e_freihand2d-224x224.py'
+]
+custom_imports = dict(imports=['mmregda'])
+
+model = dict(
+    type='DomainAdaptiveTopdown',
+    adaptation=dict(type='RegDA'),
+    head=dict(loss=dict(_delete_=True, type='KeypointKLLoss')),
+)
+source, source_val = _base_.train_dataloader, _base_.val_dataloader
+source.dataset.data_root = source_val.dataset.data_root = '{{$FREIHAND:data/freihand}}'
+boxes = '{{$BOXES:none}}'
+photographs = dict(
+    type='UnlabeledImages',
+    root='{{$IMAGES:data/photographs}}',
+    boxes=None if boxes == 'none' else boxes,
+    metainfo='hand21',
+)
+# MMPose's crop, rotation and scale; all that makes or flips labels is left out.
+augment = [_base_.train_pipeline[i] for i in (1, 3, 4, 6)]
+predict = [dict(type='LoadWholeImage'), *_base_.val_pipeline[1:]]
+target = dict(source, dataset=dict(photographs, pipeline=augment))
+# Nothing can be measured on the target; eight of its images are drawn.
+few = dict(photographs, indices=8, test_mode=True, pipeline=predict)
+train_dataloader = dict(_delete_=True, source=source, target=target)
+val_dataloader = dict(
+    _delete_=True, source=source_val, target=dict(source_val, dataset=few)
+)
+val_evaluator = dict(_delete_=True, source=_base_.val_evaluator, target=[])
+val_cfg = dict(type='DomainValLoop')
+test_dataloader = dict(dataset=dict(photographs, _delete_=True, pipeline=predict))
+test_evaluator = []
+custom_hooks = [dict(type='DomainVisualizationHook', num_samples=8)]
+
+train_cfg = dict(
+    _delete_=True, type='DomainAdaptTrainLoop', max_iters=15000, val_interval=500
+)
+# MMPose's optimiser, one for each player.
+optim_wrapper = dict(constructor='PlayerOptimWrapperConstructor')
+param_scheduler = [dict(type='InverseDecayLR', by_epoch=False)]
+model_wrapper_cfg = dict(type='PlayerDistributedDataParallel')
+checkpoints = dict(by_epoch=False, interval=500, save_best='source/AUC')
+default_hooks = dict(checkpoint=checkpoints)
+log_processor = dict(by_epoch=False)
