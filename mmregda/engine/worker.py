@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import sys
 import time
 from pathlib import Path
@@ -13,41 +12,14 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
-from mmengine.hooks import Hook
-from mmengine.runner import Runner, find_latest_checkpoint, load_checkpoint
-from mmpose.registry import DATASETS, HOOKS, MODELS
+from mmengine.runner import find_latest_checkpoint, load_checkpoint
+from mmpose.registry import DATASETS, MODELS
 
 from mmregda import InputError, compat
 from mmregda.engine.jobs import _PROGRESS, _RESULT, write_json
 from mmregda.engine.stages import evaluate, pretrain, train
 from mmregda.errors import message_of
 from mmregda.evaluation.label_free import label_free_evidence
-
-
-@HOOKS.register_module()
-class JobProgressHook(Hook):
-    """Tells how far a training is, in a file.
-
-    Args:
-        path (str): The file, which holds the number of iterations.
-    """
-
-    priority = 'VERY_LOW'
-
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
-        self._parent = os.getppid()
-        self._told = 0.0
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
-    ) -> None:
-        """Write, once a second."""
-        if time.monotonic() - self._told > 1:
-            self.path.write_text(str(runner.iter + 1))
-            self._told = time.monotonic()
-            if os.getppid() != self._parent:
-                sys.exit('the benchmark has gone; so does this worker')
 
 
 def work(folder: Path) -> None:

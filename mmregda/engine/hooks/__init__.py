@@ -1,6 +1,7 @@
 """Hooks."""
 
 from mmregda.engine.hooks.channels_last_hook import ChannelsLastHook
+from mmregda.engine.hooks.job_progress_hook import JobProgressHook
 from mmregda.engine.hooks.progress_hook import ProgressBarHook
 from mmregda.engine.hooks.statistics_hook import DisparityStatisticsHook
 from mmregda.engine.hooks.visualization_hook import DomainVisualizationHook
@@ -9,5 +10,6 @@ __all__ = [
     'ChannelsLastHook',
     'DisparityStatisticsHook',
     'DomainVisualizationHook',
+    'JobProgressHook',
     'ProgressBarHook',
 ]
