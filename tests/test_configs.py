@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SIZE
 from mmengine.config import Config
-from mmpose.registry import MODELS
+from mmpose.registry import DATASETS, MODELS
 
 from mmregda.engine import PlayerOptimWrapperConstructor, stages
 
@@ -52,11 +52,28 @@ def test_model_and_optimizers_of_the_config_can_be_built(path):
         assert set(wrappers.keys()) == set(model.players())
 
 
-def test_adaptation_has_the_settings_of_the_paper():
-    cfg = Config.fromfile(ROOT / 'configs/regda_rhd2h3d.py')
+PAIRS = dict(
+    rhd2h3d=('RHDDataset', 'H3DDataset', 21),
+    freihand2rhd=('FreiHANDDataset', 'RHDDataset', 21),
+    surreal2lsp=('SURREALDataset', 'LSPDataset', 16),
+    surreal2human36m=('SURREALDataset', 'Human36MDataset', 16),
+)
+
+
+def transform_of(dataset, kind):
+    (found,) = (one for one in dataset.pipeline if one.type == kind)
+    return found
+
+
+@pytest.mark.parametrize('pair', PAIRS)
+def test_adaptation_has_the_settings_of_the_paper(pair):
+    source, target, num_keypoints = PAIRS[pair]
+    cfg = Config.fromfile(ROOT / f'configs/regda_{pair}.py')
+    assert cfg.pretrain.config == f'source_only_{pair}.py'
     assert cfg.model.backbone.depth == 101
     assert cfg.model.neck.out_channels == (256, 256, 256)
     assert cfg.model.head.conv_out_channels == (256,)
+    assert cfg.model.head.out_channels == num_keypoints
     adaptation = cfg.model.adaptation
     assert (adaptation.margin, adaptation.trade_off) == (4, 1)
     assert adaptation.warm_start == dict(hi=0.1, lo=0.0, alpha=1.0, num_iters=1000)
@@ -67,24 +84,123 @@ def test_adaptation_has_the_settings_of_the_paper():
         )
         (decay,) = cfg.param_scheduler[player]
         assert (decay.gamma, decay.power, decay.by_epoch) == (1e-4, 0.75, False)
-    assert cfg.train_cfg.max_iters == 30 * 500
+    epochs = 10 if pair == 'surreal2human36m' else 30
+    assert cfg.train_cfg.max_iters == epochs * 500
     for loader in cfg.train_dataloader.values():
         assert loader.batch_size == 32
-        crop, _, jitter, blur = loader.dataset.pipeline[3:7]
-        assert (crop.rotation, tuple(crop.area)) == (180, (0.6, 1.0))
-        assert (jitter.strength, blur.max_radius) == (0.25, 0.8)
+        crop = transform_of(loader.dataset, 'RandomRotatedSubCrop')
+        rotation = 180 if num_keypoints == 21 else 30
+        assert (crop.rotation, tuple(crop.area)) == (rotation, (0.6, 1.0))
+        assert transform_of(loader.dataset, 'ColorJitter').strength == 0.25
+        assert transform_of(loader.dataset, 'RandomGaussianBlur').max_radius == 0.8
+    assert cfg.train_dataloader.source.dataset.type == source
+    unlabeled = cfg.train_dataloader.target.dataset
+    assert unlabeled.type == 'UnlabeledDataset'
+    assert unlabeled.dataset.type == target and not unlabeled.dataset.labeled
+    groups = 'hand21' if num_keypoints == 21 else 'body16'
+    for domain, kind in dict(source=source, target=target).items():
+        dataset = cfg.val_dataloader[domain].dataset
+        assert (dataset.type, dataset.split) == (kind, 'test')
+        assert cfg.val_evaluator[domain][0] == dict(
+            type='GroupedPCKAccuracy', groups=groups, thr=0.05
+        )
 
 
-@pytest.mark.parametrize('name', ['source_only_rhd2h3d', 'oracle_h3d'])
-def test_source_only_and_oracle_have_the_settings_of_the_paper(name):
+@pytest.mark.parametrize('pair', PAIRS)
+@pytest.mark.parametrize('trained_on', ['source', 'target'])
+def test_source_only_and_oracle_have_the_settings_of_the_paper(pair, trained_on):
+    source, target, num_keypoints = PAIRS[pair]
+    oracle = dict(zip(PAIRS, ('h3d', 'rhd', 'lsp', 'human36m')))[pair]
+    name = f'source_only_{pair}' if trained_on == 'source' else f'oracle_{oracle}'
     cfg = Config.fromfile(ROOT / f'configs/{name}.py')
     assert cfg.model.type == 'TopdownPoseEstimator'
+    assert cfg.model.head.out_channels == num_keypoints
     assert cfg.train_cfg.max_iters == 70 * 500
     assert cfg.param_scheduler[0].milestones == [45 * 500, 60 * 500]
     assert cfg.optim_wrapper.optimizer.lr == 0.1
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
-    dataset = dict(source_only_rhd2h3d='RHDDataset', oracle_h3d='H3DDataset')
-    assert cfg.train_dataloader.dataset.type == dataset[name]
+    dataset = cfg.train_dataloader.dataset
+    assert dataset.type == dict(source=source, target=target)[trained_on]
+    assert dataset.split == 'train'
+    assert dataset.pipeline[-2].type == 'GenerateTarget'
+    best = cfg.default_hooks.checkpoint.save_best
+    assert best == f'{trained_on}/PCK/Avg'
+
+
+@pytest.mark.parametrize('pair', PAIRS)
+def test_data_is_looked_for_where_the_environment_says(pair, monkeypatch):
+    variables = dict(
+        RHDDataset='RHD_ROOT',
+        H3DDataset='H3D_ROOT',
+        FreiHANDDataset='FREIHAND_ROOT',
+        SURREALDataset='SURREAL_ROOT',
+        LSPDataset='LSP_ROOT',
+        Human36MDataset='H36M_ROOT',
+    )
+
+    def roots():
+        cfg = Config.fromfile(ROOT / f'configs/regda_{pair}.py')
+        val = {d: cfg.val_dataloader[d].dataset for d in ('source', 'target')}
+        assert cfg.train_dataloader.source.dataset.data_root == val['source'].data_root
+        unlabeled = cfg.train_dataloader.target.dataset.dataset
+        assert unlabeled.data_root == val['target'].data_root
+        return [val['source'].data_root, val['target'].data_root]
+
+    kinds = PAIRS[pair][:2]
+    for variable in variables.values():
+        monkeypatch.delenv(variable, raising=False)
+    folders = [DATASETS.get(kind).FOLDER for kind in kinds]
+    assert roots() == [f'data/{folder}' for folder in folders]
+    for kind in kinds:
+        monkeypatch.setenv(variables[kind], f'/elsewhere/{kind}')
+    assert roots() == [f'/elsewhere/{kind}' for kind in kinds]
+
+
+@pytest.mark.parametrize('pair', ['rhd2h3d', 'surreal2lsp'])
+def test_a_pair_at_128_pixels_differs_in_sizes_alone(pair):
+    small, full = (
+        Config.fromfile(ROOT / f'configs/_base_/pairs/{name}.py')
+        for name in (f'{pair}_128px', pair)
+    )
+
+    def restored(loader):
+        """The loader with the sizes of the full pair put back."""
+        batch_size = 32 if loader.sampler.type == 'InfiniteSampler' else 64
+        assert loader.num_workers == 1
+        loader.update(batch_size=batch_size, num_workers=4)
+        for transform in loader.dataset.pipeline:
+            if transform.type == 'TopdownAffine':
+                assert transform.input_size == (128, 128)
+                transform.input_size = (256, 256)
+            elif transform.type == 'GenerateTarget':
+                encoder = transform.encoder
+                assert (encoder.input_size, encoder.sigma) == ((128, 128), 1.5)
+                assert encoder.heatmap_size == (32, 32)
+                encoder.update(input_size=(256, 256), heatmap_size=(64, 64), sigma=2)
+        return loader
+
+    assert small.train_dataloader.source.batch_size == 16
+    for domain in ('source', 'target'):
+        for loaders in ('train_dataloader', 'val_dataloader'):
+            assert restored(small[loaders][domain]) == full[loaders][domain]
+    for name in (
+        'labeled_source_loader',
+        'labeled_target_loader',
+        'unlabeled_target_loader',
+    ):
+        assert restored(small[name]) == full[name]
+    assert small.val_evaluator == full.val_evaluator
+
+
+@pytest.mark.parametrize('size', ['simple_baseline_res101', 'small_resnet18'])
+def test_networks_of_hands_and_bodies_differ_in_the_keypoints_alone(size):
+    hand, body = (
+        Config.fromfile(ROOT / f'configs/_base_/models/{size}_{kind}.py')
+        for kind in ('hand21', 'body16')
+    )
+    assert (hand.model.head.out_channels, body.model.head.out_channels) == (21, 16)
+    body.model.head.out_channels = 21
+    assert (body.model, body.codec) == (hand.model, hand.codec)
 
 
 def test_baseline_of_the_quickstart_differs_from_regda_by_the_adversary_alone():

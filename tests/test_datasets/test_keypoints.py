@@ -1,8 +1,9 @@
-"""The hand's keypoints: a tree from the wrist to five finger tips."""
+"""Keypoints: a hand is a tree of five fingers, a body has two sides."""
 
+import numpy as np
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
-from mmregda.datasets.keypoints import HAND21, KEYPOINT_GROUPS, metainfo_of
+from mmregda.datasets.keypoints import BODY16, HAND21, KEYPOINT_GROUPS, metainfo_of
 
 FINGERS = ('thumb', 'index', 'middle', 'ring', 'little')
 
@@ -60,3 +61,82 @@ def test_groups_are_those_of_the_published_tables():
         Avg=[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20],
     )
     assert list(KEYPOINT_GROUPS['hand21']) == ['MCP', 'PIP', 'DIP', 'Fingertip', 'Avg']
+
+
+# The body
+
+
+def body():
+    return parse_pose_metainfo(metainfo_of(BODY16, 'any'))
+
+
+def test_body_is_in_the_order_of_mpii():
+    def part_of(name):
+        return dict(upper_neck='neck', head_top='head').get(name, name)
+
+    mpii = parse_pose_metainfo(dict(from_file='configs/_base_/datasets/mpii.py'))
+    names = [body()['keypoint_id2name'][i] for i in range(16)]
+    assert names == [part_of(mpii['keypoint_id2name'][i]) for i in range(16)]
+    assert list(body()['flip_indices']) == list(mpii['flip_indices'])
+    np.testing.assert_allclose(body()['sigmas'], mpii['sigmas'])
+    assert body()['upper_body_ids'] == mpii['upper_body_ids']
+    assert body()['lower_body_ids'] == mpii['lower_body_ids']
+
+
+def test_a_mirrored_body_swaps_its_sides():
+    meta = body()
+    names = meta['keypoint_id2name']
+    for i, j in enumerate(meta['flip_indices']):
+        side, _, part = names[i].partition('_')
+        other = dict(left='right', right='left').get(side)
+        assert names[j] == (f'{other}_{part}' if other else names[i])
+
+
+def test_body_skeleton_is_a_tree_whose_links_keep_to_a_side():
+    meta = body()
+    names = meta['keypoint_id2name']
+    links = meta['skeleton_links']
+    parent = {child: origin for origin, child in links}
+    assert len(links) == len(parent) == 15
+    for leaf in range(16):
+        seen = [leaf]
+        while seen[-1] in parent:
+            seen.append(parent[seen[-1]])
+            assert len(seen) <= 16
+        assert names[seen[-1]] == 'neck'
+    for origin, child in links:
+        sides = {
+            side
+            for side in ('left', 'right')
+            for i in (origin, child)
+            if names[i].startswith(side)
+        }
+        assert len(sides) <= 1
+
+
+def test_sides_of_a_body_differ_in_colour():
+    meta = body()
+    colors = {
+        side: {
+            tuple(meta['keypoint_colors'][i])
+            for i, name in meta['keypoint_id2name'].items()
+            if name.partition('_')[0] == side
+        }
+        for side in ('left', 'right')
+    }
+    assert len(colors['left']) == len(colors['right']) == 1
+    assert colors['left'] != colors['right']
+
+
+def test_body_groups_are_those_of_the_published_tables():
+    names = body()['keypoint_id2name']
+    groups = KEYPOINT_GROUPS['body16']
+    assert list(groups) == [
+        *('Shoulder', 'Elbow', 'Wrist', 'Hip', 'Knee', 'Ankle', 'Avg')
+    ]
+    for group, indices in groups.items():
+        if group != 'Avg':
+            found = {names[i] for i in indices}
+            assert found == {f'{side}_{group.lower()}' for side in ('left', 'right')}
+    twelve = [i for group in list(groups)[:-1] for i in groups[group]]
+    assert sorted(twelve) == groups['Avg'] and len(twelve) == 12
