@@ -1,0 +1,532 @@
+#!/usr/bin/env python
+"""How fast data is: images a second and worker, and what an index costs.
+
+python benchmarks/data.py
+python benchmarks/data.py --only pipelines --images 128 --rounds 15
+
+Prints two Markdown tables.
+
+Pipelines: one process with one thread, as a data worker is, reads rendered
+pairs through the training pipelines of the configs (or data of your own, where
+RHD_ROOT and so on say). Beside it runs the same augmentation written with PIL,
+on the same images, in turns within one run: only the ratio of the two carries
+over to other machines. PIL's ends in normalised floats and ours in bytes that
+the model's preprocessor normalises, so ours is timed with that as well, and the
+ratio is that one's.
+
+Index: made-up annotation files of the published sizes (about 700 MB for a while,
+in the temporary folder). Memory is that of the index by itself: what the process
+has more than before, once the reading is done, and what each of several forked
+workers has for itself after it has read every sample. MMEngine serialises the
+index so that workers share it; beside it, the same as plain Python objects.
+"""
+
+# ruff: noqa: E402, I001
+import os
+
+# A data worker has one thread.
+os.environ['OMP_NUM_THREADS'] = '1'
+
+import argparse
+import gc
+import json
+import math
+import multiprocessing
+import pickle
+import platform
+import random
+import statistics
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+from mmpose.registry import DATASETS, MODELS, TRANSFORMS
+from PIL import Image, ImageEnhance, ImageFilter
+from rich.progress import track
+
+from mmregda.datasets.synthetic import write_h3d, write_lsp, write_rhd, write_surreal
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+INPUT, HEATMAP, SIGMA = 256, 64, 2.0
+
+
+# --- the reference -----------------------------------------------------------
+
+
+class PILPipeline:
+    """The augmentation of the paper, written with PIL and numpy.
+
+    Args:
+        rotation (float): As in ``RandomRotatedSubCrop``.
+        area (tuple[float, float]): As in ``RandomRotatedSubCrop``.
+        jitter (float): As in ``ColorJitter``.
+        blur (float): As in ``RandomGaussianBlur``.
+    """
+
+    def __init__(
+        self,
+        rotation: float,
+        area: tuple = (0.6, 1.0),
+        jitter: float = 0.25,
+        blur: float = 0.8,
+    ) -> None:
+        self.rotation, self.area, self.jitter, self.blur = rotation, area, jitter, blur
+
+    def decode(self, path: str) -> Image.Image:
+        return Image.open(path).convert('RGB')
+
+    def augment(self, image: Image.Image, info: dict) -> tuple:
+        """From the image to (3, 256, 256) floats and (K, 64, 64) heatmaps."""
+        keypoints = info.get('keypoints')
+        points = None if keypoints is None else keypoints[0].astype(np.float64)
+        if info.get('hand_type') == 'right':
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            x1, y1, x2, y2 = info['bbox'][0]
+            box = np.array([image.width - 1 - x2, y1, image.width - 1 - x1, y2])
+            if points is not None:
+                points[:, 0] = image.width - 1 - points[:, 0]
+        else:
+            box = info['bbox'][0] if 'bbox' in info else (0, 0, *image.size)
+        image, points = self._crop(image, points, box)
+        image, points = self._rotate(image, points)
+        image, points = self._cut_and_resize(image, points)
+        image = self._recolor(image)
+        tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(255)
+        mean, std = (torch.tensor(v).view(3, 1, 1) / 255 for v in (MEAN, STD))
+        tensor = tensor.sub_(mean).div_(std)
+        if points is None:
+            return tensor, None
+        weights = info['keypoints_visible'][0].copy()
+        return tensor, torch.from_numpy(gaussian_heatmaps(points, weights))
+
+    def _crop(self, image, points, box):
+        x1, y1, x2, y2 = box
+        side = round(max(x2 - x1, y2 - y1))
+        left = round((x1 + x2 - side) / 2)
+        upper = round((y1 + y2 - side) / 2)
+        if points is not None:
+            points = points - (left, upper)
+        return image.crop((left, upper, left + side, upper + side)), points
+
+    def _rotate(self, image, points):
+        angle = random.uniform(-self.rotation, self.rotation)
+        image = image.rotate(angle, Image.Resampling.BILINEAR)
+        if points is not None:
+            cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+            center = np.array(image.size) / 2
+            turn = np.array([[cos, sin], [-sin, cos]])
+            points = (points - center) @ turn.T + center
+        return image, points
+
+    def _cut_and_resize(self, image, points):
+        side = math.sqrt(random.uniform(*self.area)) * image.width
+        left, upper = (random.uniform(0, image.width - side) for _ in range(2))
+        box = (left, upper, left + side, upper + side)
+        image = image.crop(tuple(map(round, box)))
+        image = image.resize((INPUT, INPUT), Image.Resampling.BILINEAR)
+        if points is not None:
+            points = (points - (left, upper)) * (INPUT / side)
+        return image, points
+
+    def _recolor(self, image):
+        enhancers = [ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color]
+        random.shuffle(enhancers)
+        for enhancer in enhancers:
+            factor = random.uniform(1 - self.jitter, 1 + self.jitter)
+            image = enhancer(image).enhance(factor)
+        radius = random.uniform(0, self.blur)
+        return image.filter(ImageFilter.GaussianBlur(radius))
+
+
+def gaussian_heatmaps(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(K, 64, 64) of (K, 2) in pixels of the input; zero beyond 3 sigma.
+
+    The weight of a keypoint whose Gaussian lies wholly outside becomes 0.
+    """
+    heatmaps = np.zeros((len(points), HEATMAP, HEATMAP), dtype=np.float32)
+    radius = int(3 * SIGMA)
+    axis = np.arange(2 * radius + 1, dtype=np.float32) - radius
+    patch = np.exp(-(axis**2 + axis[:, None] ** 2) / (2 * SIGMA**2))
+    centers = (points * (HEATMAP / INPUT) + 0.5).astype(int)
+    for heatmap, (x, y), k in zip(heatmaps, centers, range(len(points))):
+        x1, x2 = max(0, x - radius), min(HEATMAP, x + radius + 1)
+        y1, y2 = max(0, y - radius), min(HEATMAP, y + radius + 1)
+        if x1 >= x2 or y1 >= y2 or not weights[k]:
+            weights[k] = 0
+            continue
+        dx, dy = radius - x, radius - y
+        heatmap[y1:y2, x1:x2] = patch[y1 + dy : y2 + dy, x1 + dx : x2 + dx]
+    return heatmaps
+
+
+# --- pipelines ---------------------------------------------------------------
+
+
+class Pipeline:
+    """A training pipeline of a config, decoding apart from the rest.
+
+    Args:
+        loader (dict): The dataloader's config.
+        num_images (int): Images to time with.
+    """
+
+    def __init__(self, loader: dict, num_images: int) -> None:
+        transforms = [TRANSFORMS.build(cfg) for cfg in loader['dataset']['pipeline']]
+        self.decode, self.augment = transforms[0], Compose(transforms[1:])
+        dataset = DATASETS.build(dict(loader['dataset'], pipeline=[]))
+        count = min(num_images, len(dataset))
+        self.infos = [dataset.get_data_info(i) for i in range(count)]
+        rotation = next(t.rotation for t in transforms if hasattr(t, 'rotation'))
+        self.reference = PILPipeline(rotation)
+        self.preprocessor = MODELS.build(
+            dict(type='PoseDataPreprocessor', mean=MEAN, std=STD, bgr_to_rgb=True)
+        )
+
+    def time_ours(self) -> tuple:
+        """Seconds an image: decoding, augmentation, normalisation."""
+        clock = Clock()
+        samples = []
+        for info in self.infos:
+            clock.start()
+            results = self.decode(dict(info))
+            clock.lap('decode')
+            samples.append(self.augment(results))
+            clock.lap('augment')
+        for start in range(0, len(samples), 32):
+            batch = samples[start : start + 32]
+            batch = dict(
+                inputs=[s['inputs'] for s in batch],
+                data_samples=[s['data_samples'] for s in batch],
+            )
+            clock.start()
+            self.preprocessor(batch, training=True)
+            clock.lap('normalize')
+        return clock.mean(len(self.infos), ('decode', 'augment', 'normalize'))
+
+    def time_reference(self) -> tuple:
+        """Seconds an image: decoding, augmentation with normalisation."""
+        clock = Clock()
+        for info in self.infos:
+            clock.start()
+            image = self.reference.decode(info['img_path'])
+            clock.lap('decode')
+            self.reference.augment(image, info)
+            clock.lap('augment')
+        return clock.mean(len(self.infos), ('decode', 'augment'))
+
+
+class Clock:
+    """Adds up seconds by what they were spent on."""
+
+    def __init__(self) -> None:
+        self._spent = {}
+
+    def start(self) -> None:
+        self._since = time.process_time()
+
+    def lap(self, name: str) -> None:
+        now = time.process_time()
+        self._spent[name] = self._spent.get(name, 0.0) + now - self._since
+        self._since = now
+
+    def mean(self, count: int, names: tuple) -> tuple:
+        return tuple(self._spent[name] / count for name in names)
+
+
+def load_pair(name: str) -> Config:
+    return Config.fromfile(CONFIGS / '_base_' / 'pairs' / f'{name}.py')
+
+
+def benchmark_pipelines(data: Path, num_images: int, rounds: int) -> str:
+    """The table of images a second."""
+    render(data, num_images)
+    hands, bodies = load_pair('rhd2h3d'), load_pair('surreal2lsp')
+    pipelines = {
+        'RHD, labelled': hands.labeled_source_loader,
+        'H3D, labelled': hands.labeled_target_loader,
+        'H3D, unlabelled': hands.unlabeled_target_loader,
+        'SURREAL, labelled': bodies.labeled_source_loader,
+        'LSP, unlabelled': bodies.unlabeled_target_loader,
+    }
+    rows = [
+        [
+            *('', 'image', 'decode (ms)', 'augment (ms)', 'images/s'),
+            *('PIL images/s', 'ratio', 'ratio, normalised'),
+        ],
+        ['---', '---'] + ['--:'] * 6,
+    ]
+    for name, loader in pipelines.items():
+        rows.append([name, *time_pipeline(name, Pipeline(loader, num_images), rounds)])
+    return table(rows)
+
+
+def render(data: Path, num_images: int) -> None:
+    """Render pairs, unless the environment says where data is."""
+    # Readers leave some images out: hands too small, hands that hold something,
+    # what is the test split's.
+    count = max(8, 2 * num_images)
+    writers = dict(
+        RHD_ROOT=partial(write_rhd, num_train=count, num_test=1),
+        H3D_ROOT=partial(write_h3d, num_images=count),
+        SURREAL_ROOT=partial(write_surreal, num_train=count, num_test=1),
+        LSP_ROOT=partial(write_lsp, num_images=num_images),
+    )
+    for variable, write in writers.items():
+        if variable not in os.environ:
+            os.environ[variable] = str(write(data))
+
+
+def time_pipeline(name: str, pipeline: Pipeline, rounds: int) -> list:
+    """Medians over rounds of ours and PIL's in turns, as cells of the table."""
+    # What is done once (caches, tables, lazy imports) belongs to no round.
+    pipeline.time_ours(), pipeline.time_reference()
+    ours, theirs = [], []
+    for number in track(range(rounds), f'{name:<20}'):
+        turns = [(ours, pipeline.time_ours), (theirs, pipeline.time_reference)]
+        for results, timed in turns if number % 2 else reversed(turns):
+            results.append(timed())
+    decode, augment, _ = (statistics.median(part) for part in zip(*ours))
+    reference = statistics.median(map(sum, theirs))
+    with Image.open(pipeline.infos[0]['img_path']) as image:
+        kind = f'{image.format} {image.width}x{image.height}'
+    return [
+        kind,
+        f'{1e3 * decode:.2f}',
+        f'{1e3 * augment:.2f}',
+        f'{1 / (decode + augment):.0f}',
+        f'{1 / reference:.0f}',
+        spread([sum(pil) / (mine[0] + mine[1]) for mine, pil in zip(ours, theirs)]),
+        spread([sum(pil) / sum(mine) for mine, pil in zip(ours, theirs)]),
+    ]
+
+
+def spread(ratios: list) -> str:
+    return f'{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})'
+
+
+# --- index -------------------------------------------------------------------
+
+
+def benchmark_index(data: Path, rhd: int, surreal: int, workers: int) -> str:
+    """The table of index time and memory."""
+    datasets = {
+        f'RHD, {rhd:,} images': dict(
+            type='RHDDataset', data_root=str(make_up_rhd(data, rhd))
+        ),
+        f'SURREAL, {surreal:,} images': dict(
+            type='SURREALDataset', data_root=str(make_up_surreal(data, surreal))
+        ),
+    }
+    rows = [
+        [
+            *('index of', 'kept as', 'samples', 'seconds', 'peak (MB)'),
+            *('index (MB)', f"each of {workers} workers' own (MB)"),
+        ],
+        ['---', '---'] + ['--:'] * 5,
+    ]
+    # A process of its own for each, forked from one that has only imported:
+    # memory that one index leaves behind would be another's gain.
+    server = multiprocessing.get_context('forkserver')
+    server.set_forkserver_preload(['mmregda'])
+    for name, cfg in datasets.items():
+        for kept, serialize in (('bytes (the default)', True), ('objects', False)):
+            receiver, sender = server.Pipe(duplex=False)
+            arguments = (dict(cfg, serialize_data=serialize), workers, sender)
+            process = server.Process(target=measure_index, args=arguments)
+            process.start()
+            sender.close()
+            cells = receiver.recv()
+            process.join()
+            rows.append([name, kept, *cells])
+    return table(rows)
+
+
+def measure_index(cfg: dict, workers: int, sender) -> None:
+    """Build a dataset and say what it cost, as cells of the table."""
+    MMLogger.get_instance('mmengine', log_level='ERROR')
+    init_default_scope('mmpose')
+    gc.collect()
+    before = memory()
+    start = time.perf_counter()
+    dataset = DATASETS.build(cfg)
+    seconds = time.perf_counter() - start
+    gc.collect()
+    index = memory()['Pss'] - before['Pss']
+    owned = own_memory_of_workers(dataset, workers)
+    sender.send(
+        [
+            f'{len(dataset):,}',
+            f'{seconds:.1f}',
+            f'{peak_memory():.0f}',
+            f'{index:.0f}',
+            f'{statistics.mean(owned):.0f}' if owned else '',
+        ]
+    )
+
+
+def own_memory_of_workers(dataset, count: int) -> list:
+    """MB that each of several forks holds alone, once it has read all samples."""
+    fork = multiprocessing.get_context('fork')
+    barrier = fork.Barrier(count)
+    pipes = [fork.Pipe(duplex=False) for _ in range(count)]
+    processes = [
+        fork.Process(target=read_all, args=(dataset, barrier, sender))
+        for _, sender in pipes
+    ]
+    for process in processes:
+        process.start()
+    owned = [receiver.recv() for receiver, _ in pipes]
+    for process in processes:
+        process.join()
+    return owned
+
+
+def read_all(dataset, barrier, sender) -> None:
+    for index in range(len(dataset)):
+        dataset.get_data_info(index)
+    # While one is still starting, it shares less; when one has ended, more is
+    # the others' own.
+    barrier.wait()
+    used = memory()
+    barrier.wait()
+    sender.send(used['Private_Clean'] + used['Private_Dirty'])
+
+
+def memory() -> dict:
+    """This process's memory in MB, by the kernel's names."""
+    lines = Path('/proc/self/smaps_rollup').read_text().splitlines()[1:]
+    entries = (line.split() for line in lines)
+    return {name.rstrip(':'): int(kb) / 1024 for name, kb, _ in entries}
+
+
+def peak_memory() -> float:
+    """MB of the most this process has held."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def make_up_rhd(data: Path, count: int) -> Path:
+    """RHD's annotation of so many images, each empty."""
+    root = data / 'RHD_published_v2'
+    generator = np.random.default_rng(0)
+    annotation = {}
+    for index in range(count):
+        uv_vis = np.zeros((42, 3))
+        hand = slice(0, 21) if index % 2 else slice(21, 42)
+        uv_vis[hand, :2] = generator.uniform(60, 260, (21, 2))
+        uv_vis[hand, 2] = 1
+        annotation[index] = dict(
+            uv_vis=uv_vis, xyz=generator.uniform(-1, 1, (42, 3)), K=np.eye(3)
+        )
+    make_empty(root / 'training' / 'color', (f'{i:05d}.png' for i in range(count)))
+    path = root / 'training' / 'anno_training.pickle'
+    path.write_bytes(pickle.dumps(annotation, protocol=2))
+    return root
+
+
+def make_up_surreal(data: Path, count: int) -> Path:
+    """SURREAL's annotation of so many images, each empty, in three runs."""
+    root = data / 'surreal_processed'
+    generator = np.random.default_rng(0)
+    # A thousand poses in turn: as costly to read as all different ones.
+    poses = [
+        json.dumps(
+            dict(
+                keypoint2d=generator.uniform(0, 256, (24, 2)).tolist(),
+                keypoint3d=generator.uniform(-1, 1, (24, 3)).tolist(),
+                intrinsic_matrix=np.eye(3).tolist(),
+            )
+        )
+        for _ in range(1000)
+    ]
+    for run in range(3):
+        names = [f'{index:08d}.jpg' for index in range(run, count, 3)]
+        make_empty(root / 'train' / f'run{run}', names)
+        with open(root / 'train' / f'run{run}.json', 'w') as file:
+            for index, name in enumerate(names):
+                pose = poses[index % len(poses)][1:]
+                file.write(f'{",["[not index]}{{"name": "{name}", {pose}\n')
+            file.write(']' if names else '[]')
+    return root
+
+
+def make_empty(folder: Path, names) -> None:
+    folder.mkdir(parents=True)
+    for name in names:
+        os.close(os.open(folder / name, os.O_CREAT | os.O_WRONLY))
+
+
+# --- face --------------------------------------------------------------------
+
+
+def table(rows: list) -> str:
+    return '\n'.join(f'| {" | ".join(cells)} |' for cells in rows)
+
+
+def machine() -> str:
+    name = platform.processor() or platform.machine()
+    if Path('/proc/cpuinfo').exists():
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        name = next((x.split(': ')[1] for x in lines if 'model name' in x), name)
+    load = f', load {os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else ''
+    return (
+        f'{os.cpu_count()} cores of {name}{load}; Python {platform.python_version()}, '
+        f'PyTorch {torch.__version__}, OpenCV {cv2.__version__}, '
+        f'Pillow {Image.__version__}.'
+    )
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--only', choices=('pipelines', 'index'))
+    parser.add_argument('--images', type=int, default=64, help='of each dataset (64)')
+    parser.add_argument('--rounds', type=int, default=11, help='(11)')
+    parser.add_argument('--rhd', type=int, default=41258, help='made-up images (41258)')
+    parser.add_argument(
+        '--surreal', type=int, default=300_000, help='made-up images (300000)'
+    )
+    parser.add_argument(
+        '--workers', type=int, default=2, help='that share an index (2)'
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    MMLogger.get_instance('mmengine', log_level='ERROR')
+    init_default_scope('mmpose')
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    random.seed(0)
+    print(machine())
+    with tempfile.TemporaryDirectory() as data:
+        if args.only != 'index':
+            found = benchmark_pipelines(Path(data, 'images'), args.images, args.rounds)
+            print(f'\n{found}', flush=True)
+            print(
+                f'\nMedians of {args.rounds} rounds of {args.images} images at '
+                f'{INPUT} pixels (smallest to largest ratio), in seconds of one core.'
+            )
+        if args.only != 'pipelines':
+            if not Path('/proc/self/smaps_rollup').exists():
+                sys.exit('error: the index is measured on Linux only')
+            index = Path(data, 'index')
+            found = benchmark_index(index, args.rhd, args.surreal, args.workers)
+            print(f'\n{found}')
+
+
+if __name__ == '__main__':
+    main()
