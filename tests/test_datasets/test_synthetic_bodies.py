@@ -12,6 +12,7 @@ from scipy.io import loadmat
 
 from mmregda.datasets import synthetic
 from mmregda.datasets.synthetic import body_model, body_pair, output_folder
+from mmregda.datasets.synthetic.body_flesh import Covering, articulate
 from mmregda.datasets.synthetic.body_model import (
     ARM_LIMITS,
     HEAD_LIMITS,
@@ -20,8 +21,6 @@ from mmregda.datasets.synthetic.body_model import (
     TRUNK_LIMITS,
     BodyPose,
     BodyShape,
-    Covering,
-    articulate,
     forward_kinematics,
 )
 from mmregda.datasets.synthetic.body_poses import ACTIVITIES, sample_pose

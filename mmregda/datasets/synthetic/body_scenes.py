@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from .body_backgrounds import draw_scenery
-from .body_model import LEFT_FOOT, PELVIS, RIGHT_FOOT, Body, BodyShape, articulate
+from .body_flesh import Body, articulate
+from .body_model import LEFT_FOOT, PELVIS, RIGHT_FOOT, BodyShape
 from .body_poses import sample_pose
 from .body_shading import Outfit, sample_outfit, shade_body
 from .body_styles import BodyStyle

@@ -13,10 +13,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from .body_flesh import HAIR, HELD_OBJECT, NUM_PARTS, Body, Covering
 from .body_model import (
-    HAIR,
     HEAD,
-    HELD_OBJECT,
     LEFT_ANKLE,
     LEFT_COLLAR,
     LEFT_ELBOW,
@@ -27,7 +26,6 @@ from .body_model import (
     LEFT_SHOULDER,
     LEFT_WRIST,
     NECK,
-    NUM_PARTS,
     PELVIS,
     RIGHT_ANKLE,
     RIGHT_COLLAR,
@@ -41,8 +39,6 @@ from .body_model import (
     SPINE1,
     SPINE2,
     SPINE3,
-    Body,
-    Covering,
 )
 from .body_styles import BodyStyle
 from .lighting import Light, illuminate, lit_share, open_sky, smooth_normals
