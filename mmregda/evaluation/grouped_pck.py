@@ -27,7 +27,7 @@ class GroupedPCKAccuracy(PCKAccuracy):
 
     Args:
         groups (str | dict[str, Sequence[int]]): The indices of each group's
-            keypoints, or the name of a known set (``'hand21'``).
+            keypoints, or the name of a known set (``'hand21'``, ``'body16'``).
         thr (float): In units of the box's side. Defaults to 0.05.
         collect_device (str): As in MMEngine's metrics.
         prefix (str, optional): As in MMEngine's metrics.
