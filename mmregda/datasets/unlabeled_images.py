@@ -76,6 +76,9 @@ class UnlabeledImages(BaseDataset):
         **kwargs: Further arguments of :class:`mmengine.dataset.BaseDataset`,
             such as ``test_mode`` or ``indices``.
 
+    Attributes:
+        left_out (list[str]): What ``skip_corrupt`` has left out, one by one.
+
     Raises:
         InputError: If the folder or the boxes can not be used, naming the file.
     """
@@ -100,6 +103,7 @@ class UnlabeledImages(BaseDataset):
         self.categories = None if categories is None else frozenset(categories)
         self.skip_corrupt = skip_corrupt
         self.extensions = tuple(extension.lower() for extension in extensions)
+        self.left_out: List[str] = []
         self._num_replaced = 0
         super().__init__(metainfo=metainfo, pipeline=list(pipeline), **kwargs)
 
@@ -235,6 +239,7 @@ class UnlabeledImages(BaseDataset):
             f'Paths are relative to "{os.path.abspath(folder.root)}".',
             self._log,
         )
+        self.left_out += refused.entries()
         left_out['images without a box'] = len(set(folder.paths) - with_box)
         if len(kinds) > 1:
             self._log(
@@ -274,6 +279,7 @@ class UnlabeledImages(BaseDataset):
             else:
                 whole.append(sample)
         refused.report(f'of {len(paths)} images in "{self.root}"', '', self._log)
+        self.left_out += refused.entries()
         return whole
 
     def _log(self, message: str, level: int = logging.INFO) -> None:
@@ -289,6 +295,14 @@ class _Refused:
 
     def add(self, kind: str, example: str) -> None:
         self._examples.setdefault(kind, []).append(example)
+
+    def entries(self) -> List[str]:
+        """All examples, each with its kind."""
+        return [
+            f'{kind}: {example}'
+            for kind, examples in self._examples.items()
+            for example in examples
+        ]
 
     def report(self, where: str, hint: str, log: Callable) -> None:
         """Raise or, if that is tolerated, warn."""

@@ -9,6 +9,7 @@ from mmregda.engine.hooks import (
 )
 from mmregda.engine.loops import DomainAdaptTrainLoop, DomainValLoop
 from mmregda.engine.optim_wrapper_constructor import PlayerOptimWrapperConstructor
+from mmregda.engine.prediction import images_to_predict, predict_images
 from mmregda.engine.runner import QuietRunner
 from mmregda.engine.schedulers import InverseDecayLR
 from mmregda.engine.stages import evaluate, pretrain, train
@@ -25,6 +26,8 @@ __all__ = [
     'ProgressBarHook',
     'QuietRunner',
     'evaluate',
+    'images_to_predict',
+    'predict_images',
     'pretrain',
     'train',
 ]

@@ -2,6 +2,10 @@
 
 from mmregda.visualization.curves import load_scalars
 from mmregda.visualization.dataset_report import write_dataset_report
+from mmregda.visualization.prediction_files import (
+    draw_predictions,
+    write_predictions,
+)
 from mmregda.visualization.predictions import (
     DrawnSample,
     Predictions,
@@ -30,6 +34,7 @@ __all__ = [
     'Predictions',
     'Run',
     'TrainingSample',
+    'draw_predictions',
     'draw_samples',
     'error_positions',
     'labeled',
@@ -41,7 +46,8 @@ __all__ = [
     'predict_samples',
     'write_dataset_report',
     'write_error_positions',
-    'write_sample_files',
+    'write_predictions',
     'write_report',
+    'write_sample_files',
     'write_sample_sheet',
 ]

@@ -8,15 +8,13 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset, pseudo_collate
-from mmengine.device import get_device
 from mmengine.registry import init_default_scope
-from mmpose.registry import DATASETS, MODELS
+from mmpose.registry import DATASETS
 from mmpose.structures import PoseDataSample
 from rich.progress import track
-from torch import nn
 from torch.utils.data import DataLoader
 
-from mmregda.engine.stages import load_weights, require_same_weights
+from mmregda.engine.prediction import load_network
 from mmregda.errors import InputError
 from mmregda.visualization.runs import Run
 
@@ -114,7 +112,7 @@ def predict_run(run: Run, domain: str = 'target', progress: str = '') -> Predict
         num_workers=loaders[domain].get('num_workers', 0),
         collate_fn=pseudo_collate,
     )
-    network = _load_network(run.cfg.model, run.checkpoint)
+    network = load_network(run.cfg.model, run.checkpoint)
     found: List[Tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for batch in track(loader, progress, disable=not progress):
         results = network.test_step(batch)
@@ -157,24 +155,13 @@ def predict_samples(
     Raises:
         InputError: If the checkpoint is missing, or of another model.
     """
-    network = _load_network(model, checkpoint)
+    network = load_network(model, checkpoint)
     samples = [dataset[int(index)] for index in indices]
     results = network.test_step(pseudo_collate(samples))
     return [
         DrawnSample(_image(sample), *_in_network_input(result))
         for sample, result in zip(samples, results)
     ]
-
-
-def _load_network(model: dict, checkpoint: str) -> nn.Module:
-    # Its own weights replace those it was trained from.
-    parts = [part for part in ('backbone', 'neck', 'head') if model.get(part)]
-    model = {**model, **{part: {**model[part], 'init_cfg': None} for part in parts}}
-    network = MODELS.build(model)
-    weights = load_weights(checkpoint)
-    require_same_weights(network, weights, parts, checkpoint)
-    network.load_state_dict(weights, strict=False)
-    return network.to(get_device()).eval()
 
 
 def _in_network_input(

@@ -1,0 +1,334 @@
+"""Predicting on a folder of images, which needs no labels."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmengine.registry import init_default_scope
+from mmpose.registry import DATASETS, MODELS
+from mmpose.structures import PoseDataSample
+from rich.progress import track
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from mmregda.datasets import UnlabeledImages
+from mmregda.engine.loops import require_fitting_head
+from mmregda.engine.stages import load_weights, require_same_weights
+from mmregda.errors import InputError
+
+# Of a validation pipeline, what UnlabeledImages does itself, and what can't be
+# done without labels.
+_DONE_BY_DATASET = ('WholeImageBox',)
+_LABELS_ALONE = ('GenerateTarget', 'KeypointConverter')
+_NEEDS_LABELS = ('MirrorRightHand',)
+
+
+def images_to_predict(
+    cfg: Config,
+    images: Optional[str] = None,
+    boxes: Optional[str] = None,
+    images_json: Optional[str] = None,
+    min_score: Optional[float] = None,
+) -> UnlabeledImages:
+    """The images that a config's model is to predict on.
+
+    They are read as the config's validation reads those of the target (or, of
+    a config with one domain, as its test does): cut out, scaled to the
+    network's input, unaugmented. What is damaged is left out and named in
+    the dataset's ``left_out``.
+
+    Args:
+        cfg (Config): The config of a training.
+        images (str, optional): The folder. By default that of the config's own
+            target, with its boxes.
+        boxes (str, optional): As in :class:`~mmregda.datasets.UnlabeledImages`;
+            without them each image of ``images`` is one crop.
+        images_json (str, optional): As there.
+        min_score (float, optional): As there.
+
+    Returns:
+        UnlabeledImages: In test mode.
+
+    Raises:
+        InputError: If the images or boxes can not be used, or if the config
+            has no folder of its own, no validation pipeline or no description
+            of the keypoints.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmpose'))
+    own = _own_folder(cfg)
+    if images is None and not own:
+        raise InputError(
+            f'the target of "{cfg.filename}" is no folder of images '
+            '(UnlabeledImages). Name the folder to predict on.'
+        )
+    kept = ['extensions', 'min_score', 'categories']
+    if images is None:  # Another folder's images have other boxes.
+        kept += ['root', 'boxes', 'images_json']
+    chosen = {key: own[key] for key in kept if key in own}
+    given = dict(root=images, boxes=boxes, images_json=images_json, min_score=min_score)
+    chosen.update({key: value for key, value in given.items() if value is not None})
+    chosen.update(
+        type='UnlabeledImages',
+        pipeline=_without_labels(_test_loader(cfg)['dataset'].get('pipeline'), cfg),
+        metainfo=_metainfo(cfg),
+        test_mode=True,
+        skip_corrupt=True,
+    )
+    return DATASETS.build(chosen)
+
+
+@torch.no_grad()
+def predict_images(
+    cfg: Config,
+    checkpoint: str,
+    dataset: UnlabeledImages,
+    batch_size: Optional[int] = None,
+    device: Optional[str] = None,
+    progress: str = '',
+) -> Dict[str, Any]:
+    """Predict the keypoints in every box of a folder of images.
+
+    Args:
+        cfg (Config): The config of the model.
+        checkpoint (str): Its weights.
+        dataset (UnlabeledImages): From :func:`images_to_predict`.
+        batch_size (int, optional): Boxes at once; by default as in the
+            config's validation.
+        device (str, optional): Such as ``'cuda:1'`` or ``'cpu'``; by default
+            the GPU if there is one.
+        progress (str): What to show beside a progress bar; without it there
+            is none.
+
+    Returns:
+        dict: Plain values in the layout of a COCO file. Coordinates are pixels
+        of the upright image, turned as its EXIF orientation says.
+
+        - ``images``: a list of ``id``, ``file_name`` relative to the folder,
+          ``width`` and ``height``;
+        - ``categories``: one, whose ``keypoints`` are the K names and whose
+          ``skeleton`` is COCO's, counted from 1;
+        - ``annotations``: a list of ``id``, ``image_id``, ``category_id``,
+          ``bbox`` (x, y, w, h), ``bbox_score``, ``keypoints`` (x, y and score
+          of each, 3K numbers, as in COCO's results) and ``score``, their mean.
+          A heatmap's score is its maximum, which need be no probability;
+        - ``left_out``: a sentence for whatever was damaged, naming the file.
+
+    Raises:
+        InputError: If the checkpoint is missing or of another model, if the
+            device is not there, if the keypoints are of another number than
+            its, if no image can be read, or if it predicts no finite numbers.
+    """
+    network = load_network(cfg.model, checkpoint, device)
+    require_fitting_head(network, dataset, 'target')
+    category = _category(dataset.metainfo)
+    found: Dict[str, Any] = dict(
+        images=[], categories=[category], annotations=[], left_out=[]
+    )
+    # One damaged image is one sentence, however many its boxes are.
+    left_out = dict.fromkeys(dataset.left_out)
+    seen = set()
+    batches = _batches(dataset, _test_loader(cfg), batch_size)
+    for samples in track(batches, progress, len(batches), disable=not progress):
+        left_out.update((s, None) for s in samples if isinstance(s, str))
+        samples = [sample for sample in samples if not isinstance(sample, str)]
+        if not samples:
+            continue
+        for result in network.test_step(pseudo_collate(samples)):
+            if result.img_id not in seen:
+                seen.add(result.img_id)
+                found['images'].append(_image(result, dataset.root))
+            annotation = _annotation(result, checkpoint)
+            found['annotations'].append(
+                dict(id=len(found['annotations']) + 1, **annotation)
+            )
+    found['left_out'] = list(left_out)
+    if not found['images']:
+        raise InputError(
+            f'no image of "{os.path.abspath(dataset.root)}" can be read: '
+            f'{"; ".join(found["left_out"][:3])}'
+        )
+    return found
+
+
+def load_network(
+    model: dict, checkpoint: str, device: Optional[str] = None
+) -> nn.Module:
+    """Build a model with its trained weights, ready to predict.
+
+    Args:
+        model (dict): Its config.
+        checkpoint (str): Its weights.
+        device (str, optional): By default the GPU if there is one.
+
+    Returns:
+        nn.Module: In evaluation mode.
+
+    Raises:
+        InputError: If the checkpoint is missing or of another model, or the
+            device is not there.
+    """
+    place = _device(device)
+    # Its own weights replace those it was trained from.
+    parts = [part for part in ('backbone', 'neck', 'head') if model.get(part)]
+    model = {**model, **{part: {**model[part], 'init_cfg': None} for part in parts}}
+    weights = load_weights(checkpoint)
+    network = MODELS.build(model)
+    require_same_weights(network, weights, parts, checkpoint)
+    network.load_state_dict(weights, strict=False)
+    return network.to(place).eval()
+
+
+def _device(name: Optional[str]) -> torch.device:
+    try:
+        device = torch.device(name or get_device())
+        torch.empty(0, device=device)
+    # Without CUDA, PyTorch says so by an assertion.
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f'device "{name}" can not be used ({reason}). Leave it out for what '
+            'this machine has.'
+        ) from error
+    return device
+
+
+class _Readable(Dataset):
+    """Samples or, of damaged images, the sentence that says what is wrong."""
+
+    def __init__(self, dataset: UnlabeledImages) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Union[dict, str]:
+        try:
+            return self._dataset[index]
+        except InputError as error:
+            return str(error)
+
+
+def _batches(
+    dataset: UnlabeledImages, loader: dict, batch_size: Optional[int]
+) -> DataLoader:
+    return DataLoader(
+        _Readable(dataset),
+        batch_size=batch_size or loader.get('batch_size', 64),
+        num_workers=loader.get('num_workers', 0),
+        collate_fn=list,
+    )
+
+
+def _category(metainfo: dict) -> Dict[str, Any]:
+    names = metainfo['keypoint_id2name']
+    return dict(
+        id=1,
+        name=metainfo['dataset_name'],
+        keypoints=[names[k] for k in range(len(names))],
+        skeleton=[[a + 1, b + 1] for a, b in metainfo.get('skeleton_links', ())],
+    )
+
+
+def _image(result: PoseDataSample, root: str) -> Dict[str, Any]:
+    path = os.path.relpath(result.img_path, root).replace(os.sep, '/')
+    if path.startswith('../'):  # A boxes file may name images elsewhere.
+        path = os.path.abspath(result.img_path)
+    height, width = result.ori_shape
+    return dict(id=result.img_id, file_name=path, width=width, height=height)
+
+
+def _annotation(result: PoseDataSample, checkpoint: str) -> Dict[str, Any]:
+    instance = result.pred_instances
+    points = np.asarray(instance.keypoints, dtype=np.float64)[0, :, :2]
+    scores = np.asarray(instance.keypoint_scores, dtype=np.float64)[0]
+    if not (np.isfinite(points).all() and np.isfinite(scores).all()):
+        raise InputError(
+            f'the model predicts no finite numbers on "{result.img_path}". Has the '
+            f'training that wrote "{checkpoint}" diverged?'
+        )
+    x1, y1, x2, y2 = np.asarray(instance.bboxes, dtype=np.float64)[0]
+    # A thousandth of a pixel is more than float32 has in a large photograph.
+    return dict(
+        image_id=result.img_id,
+        category_id=1,
+        bbox=np.round([x1, y1, x2 - x1, y2 - y1], 3).tolist(),
+        bbox_score=round(float(instance.bbox_scores[0]), 5),
+        keypoints=np.column_stack([points.round(3), scores.round(5)]).ravel().tolist(),
+        score=round(float(scores.mean()), 5),
+    )
+
+
+def _own_folder(cfg: Config) -> Dict[str, Any]:
+    """The config of a config's own target, if that is a folder of images."""
+    loaders = cfg.get('train_dataloader') or {}
+    dataset = (loaders.get('target') or {}).get('dataset') or {}
+    while 'dataset' in dataset:  # In a wrapper.
+        dataset = dataset['dataset']
+    return dict(dataset) if dataset.get('type') == 'UnlabeledImages' else {}
+
+
+def _loaders(cfg: Config) -> Iterator[dict]:
+    """All dataloaders of a config, the closest to testing on the target first."""
+    places = [
+        *(('val_dataloader', 'target'), ('test_dataloader', 'target')),
+        *(
+            ('test_dataloader', ''),
+            ('val_dataloader', ''),
+            ('val_dataloader', 'source'),
+        ),
+        *(('train_dataloader', 'source'), ('train_dataloader', '')),
+    ]
+    for key, domain in places:
+        loader = cfg.get(key) or {}
+        loader = (loader.get(domain) or {}) if domain else loader
+        if 'dataset' in loader:
+            yield loader
+
+
+def _test_loader(cfg: Config) -> dict:
+    return next(_loaders(cfg), dict(dataset={}))
+
+
+def _without_labels(pipeline: Optional[Sequence[dict]], cfg: Config) -> List[dict]:
+    """A validation pipeline without what is about labels."""
+    dropped = (*_DONE_BY_DATASET, *_LABELS_ALONE, *_NEEDS_LABELS)
+    types = [transform['type'] for transform in pipeline or ()]
+    if 'TopdownAffine' not in types:
+        raise InputError(
+            f'"{cfg.filename}" has no validation pipeline with TopdownAffine, as '
+            'top-down models need it, to read images with'
+        )
+    for name in set(types) & set(_NEEDS_LABELS):
+        print_log(
+            f'{name} needs labels and is left out of the validation pipeline: '
+            'images are predicted as they are.',
+            logger='current',
+            level=logging.WARNING,
+        )
+    return [transform for transform in pipeline if transform['type'] not in dropped]
+
+
+def _metainfo(cfg: Config) -> Union[str, dict]:
+    """What the config says of the keypoints, its target first."""
+    own: List[dict] = [_own_folder(cfg)]
+    for dataset in (*own, *(loader['dataset'] for loader in _loaders(cfg))):
+        while not dataset.get('metainfo') and 'dataset' in dataset:
+            dataset = dataset['dataset']
+        kind = dataset.get('type')
+        kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+        metainfo = dataset.get('metainfo') or getattr(kind, 'METAINFO', None)
+        if metainfo:
+            return copy.deepcopy(metainfo)
+    raise InputError(
+        f'"{cfg.filename}" does not say what its keypoints are. Give its '
+        'UnlabeledImages a metainfo, such as metainfo="hand21".'
+    )

@@ -1,0 +1,129 @@
+#!/usr/bin/env python
+"""Predict the keypoints in a folder of images.
+
+python tools/predict.py CONFIG CHECKPOINT
+python tools/predict.py CONFIG CHECKPOINT photographs --boxes boxes.csv --draw all
+
+IMAGES is the config's own target by default. Writes
+
+- predictions.json, in the layout of a COCO file: images (file_name relative to
+  IMAGES), categories (the names of the keypoints) and annotations (bbox as x,
+  y, w, h; keypoints as x, y, score of each), in pixels of the upright image,
+  that is, turned as its EXIF orientation says;
+- pictures/, the images with skeletons.
+
+What is damaged is left out, counted and named, in the file's left_out too. Exit
+status: 0 all was predicted, 1 something was left out, 2 nothing was predicted.
+"""
+
+import argparse
+import os
+import sys
+from typing import Optional
+
+from mmengine.config import Config, DictAction
+
+from mmregda import InputError, compat
+from mmregda.engine import images_to_predict, predict_images
+from mmregda.errors import message_of
+from mmregda.visualization import draw_predictions, write_predictions
+
+
+def how_many(text: str) -> Optional[int]:
+    """``--draw``: a number, or None for all."""
+    if text in ('all', 'none'):
+        return None if text == 'all' else 0
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f'"{text}" is no number, "all" or "none"')
+    return int(text)
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is no positive number')
+    return int(text)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        'images', nargs='?', help="folder, read at any depth (the config's target)"
+    )
+    parser.add_argument(
+        '--boxes',
+        help="where the people or hands are: COCO's JSON, a CSV of path,x,y,w,h, "
+        'detections; without it each image of a folder named here is one crop',
+    )
+    parser.add_argument(
+        '--images-json', help='the COCO file whose images a list of detections means'
+    )
+    parser.add_argument(
+        '--min-score', type=float, help='leave out boxes of a smaller score (0.3)'
+    )
+    parser.add_argument('--out', help='(work_dirs/<config name>/predictions)')
+    parser.add_argument(
+        '--draw',
+        type=how_many,
+        default=16,
+        metavar='N|all|none',
+        help='images to draw, evenly spread over the folder (16)',
+    )
+    parser.add_argument(
+        '--batch-size', type=positive, help="boxes at once (the config's validation's)"
+    )
+    parser.add_argument('--device', help='such as cpu or cuda:1 (the GPU if any)')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='overrides, key=value'
+    )
+    return parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> bool:
+    """Predict, write and draw; whether nothing was left out."""
+    if not os.path.isfile(args.config):
+        raise InputError(f'config "{args.config}" does not exist')
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    name = os.path.splitext(os.path.basename(args.config))[0]
+    out = args.out or f'work_dirs/{name}/predictions'
+    dataset = images_to_predict(
+        cfg, args.images, args.boxes, args.images_json, args.min_score
+    )
+    found = predict_images(
+        *(cfg, args.checkpoint, dataset, args.batch_size, args.device),
+        progress='predicting',
+    )
+    path = os.path.join(out, 'predictions.json')
+    write_predictions(path, found)
+    num_images, num_boxes = len(found['images']), len(found['annotations'])
+    print(f'{num_boxes} predictions on {num_images} images: {path}')
+    if args.draw != 0:
+        pictures = os.path.join(out, 'pictures')
+        drawn = draw_predictions(
+            pictures, found, dataset.root, dataset.metainfo, args.draw
+        )
+        print(f'{len(drawn)} pictures: {pictures}/')
+    left_out = found['left_out']
+    if left_out:
+        print(f'{len(left_out)} left out:', *left_out, sep='\n  ', file=sys.stderr)
+    return not left_out
+
+
+def main() -> None:
+    args = parse_args()
+    # Data files are not trusted, and checkpoints are data.
+    compat.refuse_unsafe_checkpoints()
+    try:
+        complete = run(args)
+    except InputError as error:
+        print(f'error: {message_of(error)}', file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0 if complete else 1)
+
+
+if __name__ == '__main__':
+    main()
