@@ -108,7 +108,8 @@ def test_without_labels_the_boxes_stay(root):
 def test_hands_are_mirrored_to_the_side_of_rhd(root):
     sample = samples_of(root, version='gs')[0]
     before = sample['keypoints'].copy()
-    sample['img'] = np.arange(224, dtype=np.uint8)[None, :, None].repeat(224, 0)
+    columns = np.arange(224, dtype=np.uint8)[:, None]
+    sample['img'] = np.broadcast_to(columns, (224, 224, 3)).copy()
     sample.update(img_shape=(224, 224))
     after = Compose([dict(type='MirrorRightHand')])(sample)
     np.testing.assert_allclose(after['keypoints'][..., 0], 223 - before[..., 0])
@@ -267,6 +268,15 @@ def test_a_hand_behind_the_camera_is_named(root):
 
     change(root, 'xyz', flipped)
     refused(root, 'a keypoint of entry 6 is behind the camera')
+
+
+def test_a_projection_that_is_not_finite_is_named(root):
+    def nearer(entries):
+        entries[6][4] = [0.1, 0.1, 1e-320]
+        return entries
+
+    change(root, 'xyz', nearer)
+    refused(root, 'entry 6 projects to not finite')
 
 
 def test_a_missing_image_is_named(root):
