@@ -96,7 +96,10 @@ def _read_text(path: str) -> str:
             f'boxes file "{path}" can not be read: {error.strerror}'
         ) from error
     except UnicodeDecodeError as error:
-        raise InputError(f'boxes file "{path}" is no text. {EXPECTED}') from error
+        raise InputError(
+            f'boxes file "{path}" is no text in UTF-8 (of Excel\'s, save it as "CSV '
+            f'UTF-8"). {EXPECTED}'
+        ) from error
 
 
 def _parse(text: str, path: str) -> Any:
@@ -145,6 +148,7 @@ def _read_coco(
             if entry.get('iscrowd'):
                 continue
             name = images.get(image_id)
+            category = _category(entry.get('category_id'))
         except (TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 f'boxes file "{path}": {place} is not COCO\'s, with "image_id" and '
@@ -160,7 +164,7 @@ def _read_coco(
             image_id=image_id if isinstance(image_id, int) else None,
             xyxy=_from_xywh(_numbers(bbox, 4)),
             score=_numbers([entry.get('score', 1)], 1)[0],
-            category=entry.get('category_id'),
+            category=category,
             place=place,
         )
 
@@ -170,19 +174,24 @@ def _read_csv(text: str, path: str) -> Iterator[Box]:
         rows = list(csv.reader(text.splitlines(), strict=True))
     except csv.Error as error:
         raise InputError(f'boxes file "{path}" is no CSV ({error})') from error
-    columns = list(_COLUMNS)
+    columns: List[str] = []
     for number, row in enumerate(rows, start=1):
         row = [cell.strip() for cell in row]
         if not any(row):
             continue
-        if number == 1 and 'path' in (cell.lower() for cell in row):
-            columns = [cell.lower() for cell in row]
-            if not set(_COLUMNS) <= set(columns):
-                raise InputError(
-                    f'boxes file "{path}" has the columns {", ".join(columns)}; '
-                    f'expected {", ".join(_COLUMNS)}'
-                )
-            continue
+        if not columns:
+            columns = list(_COLUMNS)
+            if not any(map(_is_number, row[1:])):
+                # Taken for a row, names of other columns, such as xmin and
+                # xmax, would cost no more than that row.
+                columns = [cell.lower() for cell in row]
+                if any(columns.count(key) != 1 for key in _COLUMNS):
+                    raise InputError(
+                        f'boxes file "{path}" has the columns {", ".join(columns)}; '
+                        f'expected {", ".join(_COLUMNS)}, separated by commas. '
+                        f'{EXPECTED}'
+                    )
+                continue
         if len(row) < len(columns):
             raise InputError(
                 f'boxes file "{path}": line {number} has {len(row)} of '
@@ -216,7 +225,7 @@ def _read_predictions(folder: str) -> Iterator[Box]:
                     image_id=None,
                     xyxy=_numbers(bbox, 4),
                     score=_numbers([score], 1)[0],
-                    category=category,
+                    category=_category(category),
                     place=name,
                 )
         except (TypeError, KeyError, AttributeError, ValueError) as error:
@@ -237,6 +246,20 @@ def _instances(content: Any) -> Iterator[Tuple[Any, Any, Optional[int]]]:
             # Its box is a list of one box.
             (bbox,) = instance['bbox']
             yield bbox, instance.get('bbox_score', 1), None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _category(value: Any) -> Optional[int]:
+    if isinstance(value, (list, dict)):
+        raise TypeError(f'the category {value!r} is no number')
+    return value
 
 
 def _numbers(values: Any, count: int) -> Tuple[float, ...]:

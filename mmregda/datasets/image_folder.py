@@ -72,7 +72,7 @@ class ImageFolder:
         # Of another extension, or elsewhere.
         if os.path.isfile(self.full_path(path)):
             return path
-        if '\\' in name and '/' not in name:  # Written on Windows.
+        if '\\' in name:  # Written on Windows.
             return self.find(name.replace('\\', '/'), named_by)
         if '/' in path:
             return ''
@@ -86,11 +86,11 @@ class ImageFolder:
 
     def _read(self, folder: str, seen: Set[Tuple[int, int]]) -> None:
         full_folder = self.full_path(folder)
-        status = os.stat(full_folder)
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
         try:
+            status = os.stat(full_folder)
+            if (status.st_dev, status.st_ino) in seen:
+                return
+            seen.add((status.st_dev, status.st_ino))
             with os.scandir(full_folder) as entries:
                 # Which of two ways to a folder is taken must not be chance.
                 entries = sorted(entries, key=lambda entry: entry.name)

@@ -163,13 +163,16 @@ def test_an_unreadable_folder_is_named(root):
         (root / 'sub').chmod(0o700)
 
 
-def test_an_unreadable_folder_of_any_user_is_named(root, monkeypatch):
-    def scandir(path, scandir=os.scandir):
-        if os.path.basename(path) == 'deep':
-            raise PermissionError(13, 'Permission denied', path)
-        return scandir(path)
+@pytest.mark.parametrize('name', ['scandir', 'stat'])
+def test_an_unreadable_folder_of_any_user_is_named(root, monkeypatch, name):
+    function = getattr(os, name)
 
-    monkeypatch.setattr(os, 'scandir', scandir)
+    def refuse(path, *args, **kwargs):
+        if str(path).endswith('deep'):
+            raise PermissionError(13, 'Permission denied', path)
+        return function(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, name, refuse)
     assert_refused('Permission denied', root / 'sub' / 'deep', root=root)
 
 
@@ -388,7 +391,9 @@ def test_a_bare_name_finds_an_image_of_a_subfolder(root, tmp_path):
     assert names_of(UnlabeledImages(root, boxes)) == ['sub/c.bmp']
 
 
-@pytest.mark.parametrize('name', ['./sub/c.bmp', 'sub\\c.bmp', 'sub/deep/../c.bmp'])
+@pytest.mark.parametrize(
+    'name', ['./sub/c.bmp', 'sub\\c.bmp', './sub\\c.bmp', 'sub/deep/../c.bmp']
+)
 def test_ways_to_write_a_path_find_the_same_image(root, tmp_path, name):
     boxes = write_csv(tmp_path / 'boxes.csv', [(name, 1, 2, 3, 4)])
     assert names_of(UnlabeledImages(root, boxes)) == ['sub/c.bmp']
@@ -457,7 +462,17 @@ def test_an_id_of_two_images_is_refused_with_both(root, tmp_path):
         ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', 'Set images_json'),
         ('a.jpg,1,2,3,4\nb.png,1,2', 'line 2 has 3 of 5 values'),
         ('path,x,y\na.jpg,1,2', 'has the columns path, x, y'),
-        ('just a text', 'line 1 has 1 of 5 values'),
+        ('just a text', 'expected path, x, y, w, h, separated by commas'),
+        ('a.jpg;1;2;3;4', 'separated by commas'),
+        ('name,x,y,w,h\na.jpg,1,2,3,4', 'has the columns name, x, y, w, h'),
+        ('\nname,xmin,ymin,xmax,ymax\na.jpg,1,2,3,4', 'columns name, xmin, ymin'),
+        ('path,x,y,w,h,x\na.jpg,1,2,3,4,5', 'has the columns path, x, y, w, h, x'),
+        (
+            '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": '
+            '[{"bbox": [1, 1, 2, 2], "image_id": 1, "category_id": [1]}]}',
+            'the category [1] is no number',
+        ),
+        ('path,x\n'.encode('utf-16'), 'no text in UTF-8'),
         ('"a.jpg,1,2,3,4', 'no CSV'),
         (b'\x89PNG\r\n\x1a\n\xff\xff', 'no text'),
         ('', 'no sample is left of the 4 images'),
@@ -482,6 +497,7 @@ def test_a_missing_boxes_file_is_named(root, tmp_path):
     [
         ('{"bboxes": [[1, 2, 3, 4]], "scores": [], "labels": []}', 'differ in number'),
         ('{"bboxes": [[1, 2, 3, 4]]}', "KeyError: 'scores'"),
+        ('{"bboxes": [[1, 2, 3, 4]], "scores": [1], "labels": [{}]}', 'category {}'),
         ('[{"keypoints": []}]', "KeyError: 'bbox'"),
         ('[{"bbox": [1, 2', 'not valid JSON'),
         ('3', 'no prediction of'),
