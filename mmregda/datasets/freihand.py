@@ -127,4 +127,6 @@ def _project(points: np.ndarray, intrinsic: np.ndarray, index: int) -> np.ndarra
     u, v, depth = intrinsic @ points.T
     if depth.min() <= 0:
         raise ValueError(f'a keypoint of entry {index} is behind the camera')
-    return np.stack([u / depth, v / depth], axis=1)
+    with np.errstate(over='ignore'):
+        pixels = np.stack([u / depth, v / depth], axis=1)
+    return finite_array(pixels, (21, 2), f'entry {index} projects to')

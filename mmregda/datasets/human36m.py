@@ -12,7 +12,7 @@ from mmpose.registry import DATASETS
 
 from mmregda.datasets.annotation_files import expecting, load_json
 from mmregda.datasets.keypoints import BODY16, metainfo_of
-from mmregda.datasets.published import PublishedDataset, finite_array
+from mmregda.datasets.published import PublishedDataset, finite_array, names_in
 
 # The joint behind each of the 16 keypoints; the thorax is put between the
 # shoulders.
@@ -72,8 +72,7 @@ class Human36MDataset(PublishedDataset):
 
     @classmethod
     def is_root(cls, path: str) -> bool:
-        folder = os.path.join(path, 'annotations')
-        names = os.listdir(folder) if os.path.isdir(folder) else []
+        names = names_in(os.path.join(path, 'annotations'))
         return any(re.fullmatch(r'Human36M_subject\d+_data\.json', n) for n in names)
 
     def load_samples(self, root: str) -> Iterable[dict]:
@@ -132,8 +131,8 @@ def _images_of(path: str) -> List[Tuple[dict, np.ndarray]]:
                 raise ValueError(f'{name} empty')
             center = np.array([x + width / 2, y + height / 2])
             half = _CROP_OF_BOX * max(width, height) / 2
-            box = np.concatenate([center - half, center + half]).astype(np.float32)
-            images.append((image, box))
+            box = finite_array([*(center - half), *(center + half)], (4,), name)
+            images.append((image, box.astype(np.float32)))
     return images
 
 
@@ -169,7 +168,9 @@ def _keypoints_of(stem: str, images: List[dict]) -> List[np.ndarray]:
             in_camera = body @ rotation.T + translation
             if in_camera[:, 2].min() <= 0:
                 raise ValueError(f'{name} is behind the camera')
-            keypoints.append(in_camera[:, :2] / in_camera[:, 2:] * focal + center)
+            with np.errstate(over='ignore'):
+                pixels = in_camera[:, :2] / in_camera[:, 2:] * focal + center
+            keypoints.append(finite_array(pixels, (16, 2), f'{name} projects to'))
     return keypoints
 
 

@@ -11,7 +11,7 @@ from mmpose.registry import DATASETS
 
 from mmregda.datasets.annotation_files import expecting, load_mat
 from mmregda.datasets.keypoints import BODY16, metainfo_of
-from mmregda.datasets.published import PublishedDataset, finite_array
+from mmregda.datasets.published import PublishedDataset, finite_array, names_in
 
 # The place of each of LSP's 14 joints among the 16 keypoints.
 _PLACES = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 8, 9]
@@ -63,7 +63,7 @@ class LSPDataset(PublishedDataset):
 
     def load_samples(self, root: str) -> Iterable[dict]:
         if not self.labeled:
-            names = os.listdir(os.path.join(root, 'images'))
+            names = names_in(os.path.join(root, 'images'))
             for name in sorted(n for n in names if re.fullmatch(r'im\d{4}\.jpg', n)):
                 yield dict(img_path=os.path.join('images', name))
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Union
 
 import numpy as np
@@ -106,7 +107,7 @@ class PublishedDataset(BaseCocoStyleDataset):
         if not data_list:
             raise InputError(
                 f'{type(self).__name__}: the "{self.split}" split of "{root}" is '
-                'empty: no annotated sample passes the selection rules'
+                f'empty: no sample passes the selection rules. Expected:\n{self.TREE}'
             )
         return data_list
 
@@ -139,17 +140,40 @@ class _DirectoryListing:
         self._names: Dict[str, Set[str]] = {}
 
     def require_image(self, path: str) -> None:
-        """Raise :class:`InputError` if ``path``, below the root, is missing."""
+        """Raise :class:`InputError` if ``path`` is not there, below the root."""
         folder, name = os.path.split(path)
         if folder not in self._names:
+            # A link may lead anywhere, an annotation may not.
+            if os.path.isabs(path) or os.pardir in Path(folder).parts:
+                raise InputError(
+                    f'image "{path}" is annotated but lies outside of "{self._root}"'
+                )
             full_folder = os.path.join(self._root, folder)
-            is_folder = os.path.isdir(full_folder)
-            self._names[folder] = set(os.listdir(full_folder)) if is_folder else set()
+            self._names[folder] = set(names_in(full_folder))
         if name not in self._names[folder]:
             raise InputError(
                 f'image "{os.path.join(self._root, path)}" is annotated but '
                 'missing. Check that the archive was unpacked completely.'
             )
+
+
+def names_in(folder: str) -> List[str]:
+    """Names of what a folder holds, none if there is no such folder.
+
+    Raises:
+        InputError: If the folder can not be read.
+    """
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return []
+    except OSError as error:
+        raise InputError(
+            f'folder "{folder}" can not be read: {error.strerror}'
+        ) from error
+
+
+_LARGEST = np.finfo(np.float32).max
 
 
 def finite_array(values: Any, shape: Sequence[int], name: str = '') -> np.ndarray:
@@ -164,13 +188,18 @@ def finite_array(values: Any, shape: Sequence[int], name: str = '') -> np.ndarra
         np.ndarray: Float64, of that shape.
 
     Raises:
-        ValueError: If the values are not finite numbers of that shape.
+        ValueError: If the values are not finite numbers of that shape. A number
+            that is infinite in float32, which training uses, is not finite.
     """
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         array = None
-    if array is None or array.shape != tuple(shape) or not np.isfinite(array).all():
+    if (
+        array is None
+        or array.shape != tuple(shape)
+        or not (np.abs(array) <= _LARGEST).all()
+    ):
         raise ValueError(f'{name} not finite numbers of shape {tuple(shape)}'.strip())
     return array
 

@@ -12,7 +12,8 @@ from mmpose.registry import DATASETS
 
 from mmregda.datasets.annotation_files import expecting, load_json
 from mmregda.datasets.keypoints import BODY16, metainfo_of
-from mmregda.datasets.published import PublishedDataset, finite_array
+from mmregda.datasets.published import PublishedDataset, finite_array, names_in
+from mmregda.errors import InputError
 
 SMPL_TO_BODY16 = [7, 4, 1, 2, 5, 8, 0, 9, 12, 15, 20, 18, 13, 14, 19, 21]
 """list[int]: The SMPL joint behind each of the 16 keypoints.
@@ -70,9 +71,15 @@ class SURREALDataset(PublishedDataset):
     def load_samples(self, root: str) -> Iterable[dict]:
         folders = _FOLDERS if self.split == 'all' else (self.split,)
         for folder in folders:
+            runs = _runs(root, folder)
+            if not runs:
+                raise InputError(
+                    f'"{os.path.join(root, folder)}" has no annotation: expected '
+                    'run0.json run1.json run2.json and the folders of their images'
+                )
             samples = [
                 sample
-                for run in _runs(root, folder)
+                for run in runs
                 for sample in _samples_of(root, folder, run, self.labeled)
             ]
             if self.split in ('train', 'test'):
@@ -84,11 +91,14 @@ class SURREALDataset(PublishedDataset):
 
 
 def _runs(root: str, folder: str) -> List[str]:
-    """Names of a folder's runs, ``run0`` first."""
-    path = os.path.join(root, folder)
-    names = os.listdir(path) if os.path.isdir(path) else []
-    numbers = [re.fullmatch(r'run(\d+)\.json', name) for name in names]
-    return [f'run{number}' for number in sorted(int(m[1]) for m in numbers if m)]
+    """Names of a folder's runs, ``run0`` first.
+
+    Images without annotation are a run too: leaving it out would change the
+    split.
+    """
+    names = names_in(os.path.join(root, folder))
+    numbers = [re.fullmatch(r'run(\d+)(\.json)?', name) for name in names]
+    return [f'run{number}' for number in sorted({int(m[1]) for m in numbers if m})]
 
 
 def _samples_of(root: str, folder: str, run: str, labeled: bool) -> List[dict]:

@@ -291,6 +291,7 @@ def put(value, *keys):
         ('data', put([1, 2, 0, 5], 'annotations', -1, 'bbox'), 'is empty'),
         ('data', put([1, 2, 5, -5], 'annotations', -1, 'bbox'), 'is empty'),
         ('data', put([1, 2, 5, float('nan')], 'annotations', -1, 'bbox'), 'finite'),
+        ('data', put([3e38, 2, 3e38, 3e38], 'annotations', -1, 'bbox'), 'finite'),
         ('data', dropped('annotations', -1), 'KeyError: 1000'),
         ('camera', dropped('1'), "KeyError: '1'"),
         ('camera', dropped('1', 'R'), "KeyError: 'R'"),
@@ -321,6 +322,16 @@ def test_a_camera_turned_the_wrong_way_is_named(tmp_path):
     content['1']['t'] = [-value for value in content['1']['t']]
     path.write_text(json.dumps(content))
     refused(tmp_path, 'behind the camera.*R X|R X.*behind the camera')
+
+
+def test_a_projection_that_is_not_finite_is_named(tmp_path):
+    write_human36m(tmp_path, number=6, subjects=[1, 5, 6, 7, 8])
+    path = annotation(tmp_path, 1, 'camera')
+    content = json.loads(path.read_text())
+    content['1']['f'] = [3e38, 3e38]
+    content['1']['c'] = [3e38, 3e38]
+    path.write_text(json.dumps(content))
+    refused(tmp_path, 'the pose of ".*jpg" projects to not finite')
 
 
 @pytest.mark.parametrize('name', ['data', 'camera', 'joint_3d'])

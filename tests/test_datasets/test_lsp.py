@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 
 import cv2
 import numpy as np
@@ -256,6 +257,7 @@ def cell(joints):
         (mat_of(joints=dict(a=1)), 'shape'),
         (mat_of(joints=poisoned(np.nan)), 'finite'),
         (mat_of(joints=poisoned(np.inf)), 'finite'),
+        (mat_of(joints=poisoned(1e39)), 'finite'),
         (mat_of(joints=lsp_joints(4) + 0.5), 'neither 0 nor 1'),
     ],
 )
@@ -278,6 +280,18 @@ def test_more_joints_than_images_name_the_first_missing(tmp_path):
     path = tmp_path / 'lsp/joints.mat'
     path.write_bytes(mat_of(joints=lsp_joints(6)))
     assert 'im0005.jpg' in refused(tmp_path, 'annotated but missing')
+
+
+@pytest.mark.parametrize('labeled', [True, False])
+def test_missing_or_unreadable_images_are_named(tmp_path, labeled):
+    images = write_lsp(tmp_path, lsp_joints(4)) / 'lsp/images'
+    shutil.rmtree(images)
+    match = 'annotated but missing' if labeled else 'is empty.*\\n.*lsp/'
+    refused(tmp_path, match, labeled=labeled)
+    # A link to itself, because nothing is unreadable to root.
+    images.symlink_to(images)
+    message = refused(tmp_path, 'can not be read', labeled=labeled)
+    assert str(images) in message
 
 
 def test_a_missing_folder_is_answered_by_the_expected_tree(tmp_path):

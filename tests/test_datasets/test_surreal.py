@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 
 import cv2
 import numpy as np
@@ -159,6 +160,32 @@ def test_a_missing_image_is_named(tmp_path):
     assert str(path) in refused(tmp_path, 'annotated but missing', split='val')
 
 
+@pytest.mark.parametrize('name', ['/etc/hostname', '../../../elsewhere.jpg'])
+def test_an_image_outside_of_the_dataset_is_refused(tmp_path, name):
+    write_surreal(tmp_path, number=1)
+    path = tmp_path / 'surreal_processed/val/run0.json'
+    path.write_text(json.dumps(broken(ENTRY, name=name)))
+    (tmp_path.parent / 'elsewhere.jpg').touch()
+    refused(tmp_path, f'{name}" is annotated but lies outside', split='val')
+
+
+def test_images_without_their_annotation_are_not_left_out(tmp_path):
+    write_surreal(tmp_path)
+    path = tmp_path / 'surreal_processed/train/run1.json'
+    path.unlink()
+    assert str(path) in refused(tmp_path, 'does not exist', split='train')
+    samples_of(tmp_path, split='test')
+
+
+def test_a_split_that_was_not_unpacked_is_named(tmp_path):
+    write_surreal(tmp_path)
+    path = tmp_path / 'surreal_processed/test'
+    shutil.rmtree(path)
+    message = refused(tmp_path, 'has no annotation', split='test')
+    assert str(path) in message and 'run0.json' in message
+    samples_of(tmp_path, split='train')
+
+
 def broken(entry, **changes):
     return [dict(entry, **changes)]
 
@@ -184,6 +211,7 @@ ENTRY = surreal_entry(0, 0)
         (json.dumps(broken(ENTRY, keypoint2d=[[1, float('nan')]] * 24)), 'finite'),
         (json.dumps(broken(ENTRY, keypoint2d=[[1, float('inf')]] * 24)), 'finite'),
         (json.dumps(broken(ENTRY, keypoint2d=[[1, 10**400]] * 24)), 'finite'),
+        (json.dumps(broken(ENTRY, keypoint2d=[[1, 1e39]] * 24)), 'finite'),
         (json.dumps(broken(ENTRY, keypoint2d=[[1, {}]] * 24)), 'finite'),
         (json.dumps(broken(ENTRY, keypoint2d='a' * 48)), 'finite'),
     ],
