@@ -15,10 +15,11 @@ the model's preprocessor normalises, so ours is timed with that as well, and the
 ratio is that one's.
 
 Index: made-up annotation files of the published sizes (about 700 MB for a while,
-in the temporary folder). Memory is that of the index by itself: what the process
-has more than before, once the reading is done, and what each of several forked
-workers has for itself after it has read every sample. MMEngine serialises the
-index so that workers share it; beside it, the same as plain Python objects.
+in the temporary folder), without images, which are not looked for. Memory is that
+of the index by itself: what the process has more than before, once the reading is
+done, and what each of several forked workers has for itself after it has read every
+sample. MMEngine serialises the index so that workers share it; beside it, the same
+as plain Python objects.
 """
 
 # ruff: noqa: E402, I001
@@ -28,6 +29,7 @@ import os
 os.environ['OMP_NUM_THREADS'] = '1'
 
 import argparse
+import ctypes
 import gc
 import json
 import math
@@ -283,7 +285,7 @@ def render(data: Path, num_images: int) -> None:
     )
     for variable, write in writers.items():
         if variable not in os.environ:
-            os.environ[variable] = str(write(data))
+            os.environ[variable] = str(write(data, progress=sys.stdout.isatty()))
 
 
 def time_pipeline(name: str, pipeline: Pipeline, rounds: int) -> list:
@@ -291,7 +293,8 @@ def time_pipeline(name: str, pipeline: Pipeline, rounds: int) -> list:
     # What is done once (caches, tables, lazy imports) belongs to no round.
     pipeline.time_ours(), pipeline.time_reference()
     ours, theirs = [], []
-    for number in track(range(rounds), f'{name:<20}'):
+    silent = not sys.stdout.isatty()
+    for number in track(range(rounds), f'{name:<20}', disable=silent):
         turns = [(ours, pipeline.time_ours), (theirs, pipeline.time_reference)]
         for results, timed in turns if number % 2 else reversed(turns):
             results.append(timed())
@@ -341,7 +344,11 @@ def benchmark_index(data: Path, rhd: int, surreal: int, workers: int) -> str:
     for name, cfg in datasets.items():
         for kept, serialize in (('bytes (the default)', True), ('objects', False)):
             receiver, sender = server.Pipe(duplex=False)
-            arguments = (dict(cfg, serialize_data=serialize), workers, sender)
+            arguments = (
+                dict(cfg, serialize_data=serialize, require_images=False),
+                workers,
+                sender,
+            )
             process = server.Process(target=measure_index, args=arguments)
             process.start()
             sender.close()
@@ -361,6 +368,8 @@ def measure_index(cfg: dict, workers: int, sender) -> None:
     dataset = DATASETS.build(cfg)
     seconds = time.perf_counter() - start
     gc.collect()
+    # What the reading left free in the heap is not the index.
+    ctypes.CDLL(None).malloc_trim(0)
     index = memory()['Pss'] - before['Pss']
     owned = own_memory_of_workers(dataset, workers)
     sender.send(
@@ -417,7 +426,7 @@ def peak_memory() -> float:
 
 
 def make_up_rhd(data: Path, count: int) -> Path:
-    """RHD's annotation of so many images, each empty."""
+    """RHD's annotation of so many images."""
     root = data / 'RHD_published_v2'
     generator = np.random.default_rng(0)
     annotation = {}
@@ -429,14 +438,14 @@ def make_up_rhd(data: Path, count: int) -> Path:
         annotation[index] = dict(
             uv_vis=uv_vis, xyz=generator.uniform(-1, 1, (42, 3)), K=np.eye(3)
         )
-    make_empty(root / 'training' / 'color', (f'{i:05d}.png' for i in range(count)))
     path = root / 'training' / 'anno_training.pickle'
+    path.parent.mkdir(parents=True)
     path.write_bytes(pickle.dumps(annotation, protocol=2))
     return root
 
 
 def make_up_surreal(data: Path, count: int) -> Path:
-    """SURREAL's annotation of so many images, each empty, in three runs."""
+    """SURREAL's annotation of so many images, in three runs."""
     root = data / 'surreal_processed'
     generator = np.random.default_rng(0)
     # A thousand poses in turn: as costly to read as all different ones.
@@ -452,19 +461,14 @@ def make_up_surreal(data: Path, count: int) -> Path:
     ]
     for run in range(3):
         names = [f'{index:08d}.jpg' for index in range(run, count, 3)]
-        make_empty(root / 'train' / f'run{run}', names)
-        with open(root / 'train' / f'run{run}.json', 'w') as file:
+        path = root / 'train' / f'run{run}.json'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, 'w') as file:
             for index, name in enumerate(names):
                 pose = poses[index % len(poses)][1:]
                 file.write(f'{",["[not index]}{{"name": "{name}", {pose}\n')
             file.write(']' if names else '[]')
     return root
-
-
-def make_empty(folder: Path, names) -> None:
-    folder.mkdir(parents=True)
-    for name in names:
-        os.close(os.open(folder / name, os.O_CREAT | os.O_WRONLY))
 
 
 # --- face --------------------------------------------------------------------
