@@ -76,7 +76,7 @@ LABELS = dict(
     oracle='oracle: as many iterations on the labelled target',
 )
 # Iterations of pretraining and of adaptation; None is the config's own number.
-BUDGETS = dict(smoke=(30, 15), short=(900, 400), paper=(None, None))
+BUDGETS = dict(smoke=(20, 10), short=(900, 400), paper=(None, None))
 SMOKE_IMAGES = 48
 # How the rendered pairs are written, and what tells the configs where they are.
 EMBEDDED = dict(

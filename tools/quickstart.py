@@ -17,7 +17,6 @@ import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 import argparse
-import json
 import sys
 import time
 from contextlib import contextmanager
@@ -33,8 +32,10 @@ from rich.table import Table
 from mmregda import InputError, compat
 from mmregda.datasets.synthetic import write_hand_pair
 from mmregda.engine import evaluate, pretrain, train
+from mmregda.engine.jobs import write_json
 from mmregda.engine.runner import quiet_console
 from mmregda.errors import message_of
+from mmregda.evaluation.tables import by_domain
 from mmregda.visualization import load_scalars, predict_samples, write_report
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'quickstart'
@@ -131,22 +132,6 @@ def load_config(name: str, work_dir: Path, seed: int) -> Config:
     if cfg.get('pretrain'):
         cfg.pretrain.work_dir = str(work_dir / 'pretrain')
     return cfg
-
-
-def by_domain(metrics: dict) -> dict:
-    """PCK in percent: ``{'source': {'MCP': ...}, 'target': {...}}``."""
-    found = dict(source={}, target={})
-    for name, value in metrics.items():
-        domain, _, rest = name.partition('/')
-        if rest.startswith('PCK/'):
-            found[domain][rest[len('PCK/') :]] = round(100 * value, 2)
-    return found
-
-
-def write_json(path: Path, content: dict) -> None:
-    partial = path.with_suffix('.partial')
-    partial.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-    os.replace(partial, path)
 
 
 def print_table(console: Console, results: dict) -> str:

@@ -220,6 +220,8 @@ def plan(
             for loader in cfg.val_dataloader.values():
                 loader.dataset.indices = max_evaluated
         cfg.benchmark = dict(evidence=evidence)
+        if max_evaluated:
+            cfg.benchmark['num_samples'] = max_evaluated
         mark = fingerprint(cfg, start and start.folder.name)
         folder = Path(work_dir) / name.partition(' ')[0] / mark
         job = Job(name=name, folder=folder, cfg=cfg, needs=start)

@@ -91,7 +91,10 @@ def evidence_of(cfg: Config, checkpoint: str) -> Dict[str, float]:
         data = model.data_preprocessor(pseudo_collate(samples))
         return model.head(model.extract_feat(data['inputs']))
 
-    return label_free_evidence(predict, DATASETS.build(cfg.benchmark.evidence))
+    dataset = DATASETS.build(cfg.benchmark.evidence)
+    return label_free_evidence(
+        predict, dataset, num_samples=cfg.benchmark.get('num_samples', 256)
+    )
 
 
 def main() -> None:
