@@ -20,6 +20,12 @@ PAIRS = dict(
 )
 
 
+def positive(text):
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f'"{text}" is no number above 0')
+    return int(text)
+
+
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     pairs = parser.add_subparsers(dest='pair', required=True)
@@ -31,9 +37,13 @@ def parse_args():
         )
         pair.add_argument('out', help='folder that receives both datasets')
         for part, count in zip(('source-train', 'source-test', 'target'), counts):
-            pair.add_argument(f'--num-{part}', type=int, default=count, help='images')
+            pair.add_argument(
+                f'--num-{part}', type=positive, default=count, help='images'
+            )
         pair.add_argument('--seed', type=int, default=0, help='same seed, same bytes')
-        pair.add_argument('--workers', type=int, help='processes; one a CPU if not set')
+        pair.add_argument(
+            '--workers', type=positive, help='processes; one a CPU if not set'
+        )
         pair.add_argument(
             '--overwrite',
             action='store_true',
@@ -55,7 +65,7 @@ def main():
             num_workers=args.workers,
             overwrite=args.overwrite,
         )
-    except (FileExistsError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(f'error: {error}') from None
 
 

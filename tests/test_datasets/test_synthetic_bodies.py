@@ -664,3 +664,25 @@ def test_command_line_writes_the_pair(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, 'argv', [*command, '--seed=1'])
     with pytest.raises(SystemExit, match='was generated with other parameters'):
         runpy.run_path(tool, run_name='__main__')
+
+
+@pytest.mark.parametrize('option', ['--num-target', '--num-source-train', '--workers'])
+@pytest.mark.parametrize('value', ['0', '-1', 'many'])
+def test_command_line_refuses_what_is_no_number_of_images(
+    tmp_path, monkeypatch, capsys, option, value
+):
+    tool = str(Path(__file__).parents[2] / 'tools' / 'make_synthetic.py')
+    command = [tool, 'bodies', str(tmp_path / 'out'), f'{option}={value}']
+    monkeypatch.setattr(sys, 'argv', command)
+    with pytest.raises(SystemExit):
+        runpy.run_path(tool, run_name='__main__')
+    assert f'argument {option}: "{value}" is no number' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_command_line_names_a_folder_that_can_not_be_made(tmp_path, monkeypatch):
+    tool = str(Path(__file__).parents[2] / 'tools' / 'make_synthetic.py')
+    (tmp_path / 'file').touch()
+    monkeypatch.setattr(sys, 'argv', [tool, 'bodies', str(tmp_path / 'file')])
+    with pytest.raises(SystemExit, match=str(tmp_path / 'file')):
+        runpy.run_path(tool, run_name='__main__')

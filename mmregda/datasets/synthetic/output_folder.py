@@ -49,7 +49,7 @@ def holds(folder: Path, parameters: dict, overwrite: bool = False) -> bool:
     if not overwrite:
         raise FileExistsError(
             f'{folder} was generated with other parameters. Choose another '
-            'folder, or pass overwrite=True to replace it.'
+            'folder, or replace it (overwrite=True, --overwrite).'
         )
     return False
 
