@@ -106,6 +106,43 @@ def test_adaptation_has_the_settings_of_the_paper(pair):
         )
 
 
+def reading(*how):
+    return ['LoadWholeImage', *how, 'GetBBoxCenterScale']
+
+
+READING = dict(
+    # Hands of either side in whole images, crops, bodies in whole images.
+    RHDDataset=reading('MirrorRightHand'),
+    FreiHANDDataset=reading('MirrorRightHand'),
+    H3DDataset=reading('WholeImageBox'),
+    SURREALDataset=reading('WholeImageBox'),
+    LSPDataset=reading('WholeImageBox'),
+    Human36MDataset=reading(),
+)
+
+
+@pytest.mark.parametrize('pair', PAIRS)
+def test_a_dataset_is_read_in_one_way_with_labels_and_without(pair):
+    cfg = Config.fromfile(ROOT / f'configs/regda_{pair}.py')
+    augment = ['RandomRotatedSubCrop', 'TopdownAffine', 'ColorJitter']
+    augment += ['RandomGaussianBlur']
+    labeled = [*augment, 'GenerateTarget', 'PackPoseInputs']
+    unlabeled = [*augment, 'PackPoseInputs']
+    test = ['TopdownAffine', 'PackPoseInputs']
+    for loader, rest in (
+        (cfg.labeled_source_loader, labeled),
+        (cfg.labeled_target_loader, labeled),
+        (cfg.train_dataloader.source, labeled),
+        (cfg.train_dataloader.target, unlabeled),
+        (cfg.val_dataloader.source, test),
+        (cfg.val_dataloader.target, test),
+    ):
+        dataset = loader.dataset
+        kind = dataset.get('dataset', dataset).type
+        assert [one.type for one in dataset.pipeline] == READING[kind] + rest
+        assert transform_of(dataset, 'GetBBoxCenterScale').padding == 1
+
+
 @pytest.mark.parametrize('pair', PAIRS)
 @pytest.mark.parametrize('trained_on', ['source', 'target'])
 def test_source_only_and_oracle_have_the_settings_of_the_paper(pair, trained_on):
