@@ -128,18 +128,22 @@ class UnlabeledImages(BaseDataset):
                 f'{_counts(folder.others) or "nothing"}). Expected files that end '
                 f'in {", ".join(self.extensions)}.'
             )
-        left_out = Counter({'files that are no images': sum(folder.others.values())})
+        # By extension: a telephone's .heic are photographs, to anyone else.
+        others = f'files that are no images ({_counts(folder.others)})'
+        left_out = Counter({others: sum(folder.others.values())})
         samples = (
             [dict(path=path) for path in folder.paths]
             if self.boxes is None
             else self._box_samples(folder, left_out)
         )
         if self.skip_corrupt:
-            samples = self._whole_samples(folder, samples)
+            samples = self._whole_samples(folder, samples, left_out)
         if not samples:
+            boxes = f' with the boxes of "{self.boxes}"' if self.boxes else ''
             raise InputError(
                 f'no sample is left of the {len(folder.paths)} images in '
-                f'"{os.path.abspath(self.root)}". Left out: {_counts(left_out)}'
+                f'"{os.path.abspath(self.root)}"{boxes}. '
+                f'Left out: {_counts(left_out)}'
             )
         self._log(
             f'{len(samples)} samples of {len({s["path"] for s in samples})} images '
@@ -217,6 +221,7 @@ class UnlabeledImages(BaseDataset):
             problem = _problem_of(box)
             if problem:
                 refused.add('are no boxes', f'{box.place} ("{box.image}") {problem}')
+                left_out['entries that are no boxes'] += 1
             elif not path:
                 left_out['boxes of missing images'] += 1
             elif box.score < self.min_score:
@@ -250,7 +255,9 @@ class UnlabeledImages(BaseDataset):
             )
         return samples
 
-    def _whole_samples(self, folder: ImageFolder, samples: List[dict]) -> List[dict]:
+    def _whole_samples(
+        self, folder: ImageFolder, samples: List[dict], left_out: Counter
+    ) -> List[dict]:
         """The samples whose images pass a quick look."""
 
         def look(path: str) -> Union[Tuple[int, int], str]:
@@ -267,6 +274,7 @@ class UnlabeledImages(BaseDataset):
         for path in paths:
             if isinstance(found[path], str):
                 refused.add('are damaged', found[path])
+                left_out['damaged images'] += 1
         for sample in samples:
             size = found[sample['path']]
             if isinstance(size, str):
@@ -276,6 +284,7 @@ class UnlabeledImages(BaseDataset):
                 _cut_at_border(sample.get('bbox'), size, full_path)
             except InputError as error:
                 refused.add('have a box outside', str(error))
+                left_out['boxes outside of their image'] += 1
             else:
                 whole.append(sample)
         refused.report(f'of {len(paths)} images in "{self.root}"', '', self._log)
@@ -344,7 +353,7 @@ def _problem_of(box: Box) -> str:
     x1, y1, x2, y2 = box.xyxy
     if not all(map(math.isfinite, (*box.xyxy, box.score))):
         return 'has not four finite numbers for a box and one for a score'
-    if x2 <= x1 or y2 <= y1:
+    if x2 - x1 < 1 or y2 - y1 < 1:
         return f'is {x2 - x1:g} x {y2 - y1:g} pixels'
     return ''
 

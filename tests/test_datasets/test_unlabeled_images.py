@@ -131,7 +131,8 @@ def test_what_lies_beside_the_images_is_counted_and_left_alone(root, said):
     ((level, message),) = said
     assert level == logging.INFO
     assert '4 samples of 4 images' in message
-    assert '4 files that are no images' in message
+    # What is hidden is not looked into.
+    assert '4 files that are no images (2 hidden, 1 .txt, 1 .json)' in message
 
 
 def test_other_extensions_can_be_asked_for(root):
@@ -321,6 +322,12 @@ def test_boxes_that_are_no_boxes_are_refused_or_counted(root, tmp_path, said, ki
     assert sorted(boxes_of(dataset)) == sorted(EXPECTED)
     (warning,) = warnings_of(said)
     assert '3 are no boxes' in warning
+    assert 'Left out: 3 entries that are no boxes' in said[-1][1]
+
+
+def test_boxes_in_fractions_of_the_image_are_refused(root, tmp_path):
+    boxes = write_csv(tmp_path / 'boxes.csv', [('a.jpg', 0.25, 0.25, 0.5, 0.75)])
+    assert_refused('is 0.5 x 0.75 pixels', boxes, root=root, boxes=boxes)
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -483,8 +490,7 @@ def test_a_damaged_boxes_file_is_named_with_what_was_expected(
 ):
     path = tmp_path / 'boxes.any'
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    named = () if content == '' else (path,)
-    assert_refused(complaint, *named, root=root, boxes=str(path))
+    assert_refused(complaint, path, root=root, boxes=str(path))
 
 
 def test_a_missing_boxes_file_is_named(root, tmp_path):
@@ -564,6 +570,7 @@ def test_damaged_images_can_be_left_out_with_a_count(damaged, said):
     (warning,) = warnings_of(said)
     assert '4 are damaged' in warning and 'of 8 images' in warning
     assert str(damaged / 'a_cut.jpg') in warning
+    assert 'Left out: 4 damaged images' in said[-1][1]
     assert all(dataset[i] is not None for i in range(4))
 
 
