@@ -77,8 +77,7 @@ def draw_samples(
         raise InputError('the config has no train_dataloader with a dataset to draw')
     samples = {}
     for offset, (domain, dataset_cfg) in enumerate(configs.items()):
-        dataset = DATASETS.build(_with_annotated_crops(dataset_cfg))
-        dataset.full_init()
+        dataset = _build(_with_annotated_crops(dataset_cfg), domain or 'train')
         generator = np.random.default_rng((seed, offset))
         chosen = generator.permutation(len(dataset))[:num]
         _seed_augmentation(int(generator.integers(2**31)))
@@ -213,6 +212,17 @@ def _with_annotated_crops(dataset_cfg: dict) -> dict:
 
     visit(cfg)
     return cfg
+
+
+def _build(dataset_cfg: dict, domain: str) -> Any:
+    try:
+        dataset = DATASETS.build(dataset_cfg)
+        dataset.full_init()
+    # MMPose asserts that an annotation file exists.
+    except (AssertionError, OSError, ValueError) as error:
+        message = f'{type(error).__name__}: {error}'
+        raise InputError(f'the {domain} dataset can not be read: {message}') from error
+    return dataset
 
 
 def _seed_augmentation(seed: int) -> None:

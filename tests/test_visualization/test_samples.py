@@ -175,6 +175,12 @@ def test_a_config_without_training_data_is_refused(changes):
         draw_samples(Config(changes))
 
 
+def test_data_that_mmpose_cannot_read_is_named(tmp_path):
+    coco = dict(type='CocoDataset', ann_file=str(tmp_path / 'none.json'))
+    with pytest.raises(InputError, match='the source dataset.*none.json'):
+        draw_samples(dict(train_dataloader=dict(source=dict(dataset=coco))))
+
+
 def test_an_unknown_stage_is_refused():
     with pytest.raises(InputError, match='stage'):
         draw_samples(Config.fromfile(ROOT / 'configs/oracle_h3d.py'), stage='during')
