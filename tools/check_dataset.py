@@ -16,8 +16,6 @@ import os
 import sys
 
 from mmengine.config import Config, DictAction
-from rich.console import Console
-from rich.markdown import Markdown
 
 from mmregda import InputError
 from mmregda.datasets import check_config
@@ -53,8 +51,8 @@ def run(args: argparse.Namespace) -> bool:
     report = check_config(cfg, args.workers)
     out = args.out or f'work_dirs/{name}/check'
     write_dataset_report(out, report)
-    Console(soft_wrap=True).print(Markdown(report.to_markdown()))
-    print(f'\n{out}/: summary.md, summary.png, findings.csv')
+    print(report.to_markdown())
+    print(f'{out}/: summary.md, summary.png, findings.csv')
     return not report.problems
 
 

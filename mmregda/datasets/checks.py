@@ -32,6 +32,7 @@ WRONG_COUNT = 'wrong count'
 NOT_FINITE = 'value not finite'
 SAME_FILE = 'file in training and test'
 SAME_CONTENT = 'content in training and test'
+LEFT_OUT = 'left out by skip_corrupt'
 
 # A keypoint on the border of the image, in either convention of pixel centres.
 _BORDER = 0.5
@@ -67,6 +68,7 @@ class SplitSummary:
         num_images (int): Images.
         box_sides (np.ndarray): (N,) the longer side of each box, in pixels; a
             sample without a box counts as its whole image.
+        num_over_border (int): Boxes that reach out of their image.
         keypoint_names (list[str]): (K,); empty if labels were not looked at.
         num_labeled (int): Instances with keypoints.
         visible (np.ndarray): (K,) the share of them in which a keypoint is
@@ -77,6 +79,7 @@ class SplitSummary:
     num_samples: int = 0
     num_images: int = 0
     box_sides: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    num_over_border: int = 0
     keypoint_names: List[str] = field(default_factory=list)
     num_labeled: int = 0
     visible: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -111,7 +114,9 @@ class DatasetReport:
             lines += _table(['', *names], rows)
         for kind, by_split in counts.items():
             found = [finding for finding in self.findings if finding.kind == kind]
-            note = '' if found[0].spoils else ' (spoils nothing)'
+            harmless = sum(not finding.spoils for finding in found)
+            few = f'{harmless} of them spoil' if harmless < len(found) else 'spoils'
+            note = f' ({few} nothing)' if harmless else ''
             lines += ['', f'### {kind}: {sum(by_split.values())}{note}', '']
             for finding in found[:examples]:
                 lines.append(f'- {finding.split}: `{finding.path}`: {finding.detail}')
@@ -184,6 +189,7 @@ def check_config(
             if name.startswith('train/target') and _is_labeled(datasets[name]):
                 findings.append(_labeled_target(name, dataset_cfg))
                 datasets[name] = UnlabeledDataset(datasets[name], pipeline=[])
+            findings += _left_out(name, datasets[name])
     if not datasets:
         if not findings:
             raise InputError('the config has no dataloader with a dataset to check')
@@ -228,7 +234,9 @@ def check_datasets(
         infos = [dataset.get_data_info(i) for i in range(len(dataset))]
         paths_of[name] = list(dict.fromkeys(_path_of(info) for info in infos))
         new = [path for path in paths_of[name] if path not in images]
-        inspected = parallel_map(_inspect_image, new, num_workers, name, progress)
+        inspected = parallel_map(
+            _inspect_image, new, num_workers, name, progress and bool(new)
+        )
         images.update(zip(new, inspected))
         for path in paths_of[name]:
             if images[path].problem:
@@ -289,6 +297,7 @@ def _check_samples(
     labeled = not isinstance(dataset, UnlabeledDataset)
     findings: List[Finding] = []
     box_sides, visible, num_labeled = [], np.zeros(num_keypoints or 0), 0
+    num_over_border = 0
     for info in infos:
         path = _path_of(info)
         size = images[path].size
@@ -301,6 +310,8 @@ def _check_samples(
             for kind, detail in _faults_of_boxes(boxes, size):
                 found(kind, detail)
             box_sides.extend((boxes[:, 2:] - boxes[:, :2]).max(axis=1))
+            if size:
+                num_over_border += int(_are_over_border(boxes, size).sum())
         elif size:
             box_sides.append(max(size))
         if not labeled or info.get('keypoints') is None:
@@ -332,11 +343,17 @@ def _check_samples(
     sides = np.asarray(box_sides, dtype=np.float64)
     id2name = metainfo.get('keypoint_id2name') or {}
     summary = SplitSummary(name, len(infos), box_sides=sides[np.isfinite(sides)])
+    summary.num_over_border = num_over_border
     if num_labeled:
         summary.num_labeled = num_labeled
         summary.visible = visible / num_labeled
         summary.keypoint_names = [id2name.get(k, str(k)) for k in range(len(visible))]
     return summary, findings
+
+
+def _are_over_border(boxes: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
+    before, beyond = boxes[:, :2] < -_BORDER, boxes[:, 2:] > np.add(size, _BORDER)
+    return (before | beyond).any(axis=1)
 
 
 def _faults_of_boxes(
@@ -427,7 +444,7 @@ def _splits_of(cfg: dict) -> Iterator[Tuple[str, dict]]:
 
 def _leaves(dataset: dict) -> Iterator[Tuple[str, dict]]:
     """The datasets within wrappers, except that labels stay wrapped off."""
-    if dataset['type'] != 'UnlabeledDataset':
+    if _class_of(dataset) is not UnlabeledDataset:
         if 'datasets' in dataset:
             for index, part in enumerate(dataset['datasets']):
                 for suffix, leaf in _leaves(part):
@@ -452,15 +469,33 @@ def _without_pipeline(dataset_cfg: dict) -> ConfigDict:
     if plain.get('dataset'):
         plain.dataset = _without_pipeline(plain.dataset)
     plain.pop('lazy_init', None)
-    if issubclass(DATASETS.get(plain.type) or object, PublishedDataset):
+    if issubclass(_class_of(plain) or object, PublishedDataset):
         # All images that are missing are to be found, not the first.
         plain.require_images = False
     return plain
 
 
-def _unreadable(name: str, dataset_cfg: dict, message: str) -> Finding:
+def _class_of(dataset_cfg: dict) -> Optional[type]:
+    kind = dataset_cfg.get('type')
+    return DATASETS.get(kind) if isinstance(kind, str) else kind
+
+
+def _root_of(dataset_cfg: dict) -> str:
     inner = dataset_cfg.get('dataset') or dataset_cfg
-    return Finding(UNREADABLE, name, str(inner.get('data_root', '')), message)
+    return str(inner.get('data_root') or inner.get('root') or '')
+
+
+def _unreadable(name: str, dataset_cfg: dict, message: str) -> Finding:
+    return Finding(UNREADABLE, name, _root_of(dataset_cfg), message)
+
+
+def _left_out(name: str, dataset: Any) -> List[Finding]:
+    """What an ``UnlabeledImages`` goes on without, as it was asked to."""
+    inner = getattr(dataset, 'dataset', dataset)
+    return [
+        Finding(LEFT_OUT, name, inner.root, detail, spoils=False)
+        for detail in getattr(inner, 'left_out', ())
+    ]
 
 
 def _is_labeled(dataset: Any) -> bool:
@@ -471,7 +506,7 @@ def _labeled_target(name: str, dataset_cfg: dict) -> Finding:
     return Finding(
         LABELED_TARGET,
         name,
-        str(dataset_cfg.get('data_root', '')),
+        _root_of(dataset_cfg),
         f'{dataset_cfg["type"]} hands its labels to training; wrap it in '
         'UnlabeledDataset',
     )
@@ -490,6 +525,11 @@ def _rows_of_counts(splits: List[SplitSummary]) -> List[List[str]]:
         low, middle, high = np.percentile(split.box_sides, (0, 50, 100))
         return f'{middle:.0f} ({low:.0f} to {high:.0f})'
 
+    def over_border(split: SplitSummary) -> str:
+        if not len(split.box_sides):
+            return ''
+        return f'{100 * split.num_over_border / len(split.box_sides):.1f} %'
+
     def visibility(split: SplitSummary) -> str:
         if not len(split.visible):
             return 'not looked at'
@@ -499,10 +539,21 @@ def _rows_of_counts(splits: List[SplitSummary]) -> List[List[str]]:
         ['samples', *(str(split.num_samples) for split in splits)],
         ['images', *(str(split.num_images) for split in splits)],
         ['longer side of the box, median (range)', *map(box, splits)],
+        ['boxes that reach out of the image', *map(over_border, splits)],
         ['visible keypoints', *map(visibility, splits)],
     ]
 
 
 def _table(head: List[str], rows: List[List[str]]) -> List[str]:
-    lines = [head, ['---'] + ['--:'] * (len(head) - 1), *rows]
-    return [f'| {" | ".join(cells)} |' for cells in lines]
+    # In columns, to be read in a terminal too.
+    widths = [max(map(len, column)) for column in zip(head, *rows)]
+    rule = ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])]
+    lines = [head, rule, *rows]
+    return [
+        '| ' + ' | '.join(map(_aligned, cells, widths, range(len(cells)))) + ' |'
+        for cells in lines
+    ]
+
+
+def _aligned(cell: str, width: int, column: int) -> str:
+    return cell.rjust(width) if column else cell.ljust(width)

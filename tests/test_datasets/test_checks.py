@@ -199,6 +199,53 @@ def test_test_images_in_the_unlabelled_target_are_said_but_spoil_nothing(image):
     assert 'spoils nothing' in report.to_markdown()
 
 
+def test_what_spoils_is_told_from_what_does_not_where_both_are_found(image):
+    info = sample(image('a.png'))
+    page = check(
+        train_target=UnlabeledDataset(Annotated(info), pipeline=[]),
+        train_source=Annotated(info),
+        val_source=Annotated(info),
+    ).to_markdown()
+    assert '**1 problem found.**' in page
+    assert '### file in training and test: 2 (1 of them spoil nothing)' in page
+
+
+def test_boxes_that_reach_out_of_the_image_are_counted(image):
+    # As when x1, y1, x2, y2 are taken for x, y, w, h.
+    boxes = [[30, 20, 100, 70], [10, 10, 50, 40], [0, 0, 80.5, 60], [-9, 0, 80, 60]]
+    path = image('a.png')
+    report = check(
+        train=Annotated(*(sample(path, bbox=np.array([box])) for box in boxes))
+    )
+    assert report.findings == []
+    assert report.splits[0].num_over_border == 2
+    assert 'reach out of the image' in report.to_markdown()
+    assert '50.0 %' in report.to_markdown()
+
+
+def test_what_a_folder_of_photographs_goes_on_without_is_found(image, tmp_path):
+    image('photographs/a.png')
+    empty = tmp_path / 'photographs/empty.jpg'
+    empty.touch()
+    loader = dict(dataset=dict(type='UnlabeledImages', root=str(empty.parent)))
+    cfg = dict(train_dataloader=dict(target=loader))
+    report = check_config(cfg, num_workers=1, progress=False)
+    assert kinds(report) == [checks.ZERO_SIZE]
+    loader['dataset']['skip_corrupt'] = True
+    report = check_config(cfg, num_workers=1, progress=False)
+    assert kinds(report) == []
+    assert kinds(report, spoils=False) == [checks.LEFT_OUT]
+    assert str(empty) in report.findings[0].detail
+
+
+def test_a_wrapper_given_as_a_class_hides_labels_too(hand_pair):
+    cfg = tiny_config(hand_pair, 'unused')
+    cfg = dict(train_dataloader=cfg.train_dataloader.to_dict())
+    cfg['train_dataloader']['target']['dataset']['type'] = UnlabeledDataset
+    report = check_config(cfg, num_workers=1, progress=False)
+    assert checks.LABELED_TARGET not in kinds(report)
+
+
 def test_labels_of_the_training_target_are_not_looked_at(image):
     wrong = dict(keypoints=np.full((1, 9, 2), np.nan))
     hidden = UnlabeledDataset(Annotated(sample(image('a.png'), **wrong)), pipeline=[])
@@ -269,7 +316,12 @@ def test_a_split_that_cannot_be_read_is_a_problem_and_the_others_are_checked(
     assert [f.split for f in report.problems] == ['val/source', 'val/target']
     assert 'none.json' in report.problems[0].detail
     assert 'H3D_crop' in report.problems[1].detail
+    assert report.problems[1].path == str(tmp_path)
     assert len(report.splits) == 2
+    photographs = dict(type='UnlabeledImages', root=str(tmp_path / 'nowhere'))
+    cfg.val_dataloader.source.dataset = photographs
+    report = check_config(cfg, num_workers=1, progress=False)
+    assert report.problems[0].path == str(tmp_path / 'nowhere')
 
 
 def test_nothing_that_can_be_read_is_an_error(tmp_path):

@@ -31,7 +31,7 @@ def test_sound_data_exits_with_0_and_leaves_a_page_and_a_figure(pair, tmp_path):
     assert 'Nothing was found' in done.stdout
     assert 'train/source' in done.stdout and '100%' not in done.stdout
     page = (tmp_path / 'out/summary.md').read_text()
-    assert '| samples |' in page and 'summary.png' in page
+    assert '| samples  ' in page and 'summary.png' in page
     height, width, _ = cv2.imread(str(tmp_path / 'out/summary.png')).shape
     assert height > 800 and width > 800
     assert (tmp_path / 'out/findings.csv').read_text().count('\n') == 1
@@ -44,6 +44,7 @@ def test_problems_exit_with_1_and_are_listed_in_full(pair, tmp_path):
     done = check(tmp_path / 'tiny.py', '--out', tmp_path / 'out', '--workers', 1)
     assert done.returncode == 1, done.stderr[-2000:]
     assert 'damaged image' in done.stdout
+    assert f'`{images[0]}`: image "{images[0]}" is cut short' in done.stdout
     with open(tmp_path / 'out/findings.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     assert {row['path'] for row in rows} <= {str(path) for path in images}
