@@ -306,7 +306,7 @@ def _unit(vector):
     return vector / np.linalg.norm(vector)
 
 
-def _about(axis, degrees):
+def rotation_about(axis, degrees):
     """Rotation matrix about one of the axes 0, 1, 2."""
     c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     first, second = (axis + 1) % 3, (axis + 2) % 3
@@ -318,8 +318,8 @@ def _about(axis, degrees):
 
 def _swing(direction, raised):
     """Raise a hanging limb towards a direction without turning it."""
-    turn = _about(1, direction)
-    return turn @ _about(0, -raised) @ turn.T
+    turn = rotation_about(1, direction)
+    return turn @ rotation_about(0, -raised) @ turn.T
 
 
 def _local_rotations(pose):
@@ -331,19 +331,19 @@ def _local_rotations(pose):
     ):
         for joint, share in zip(joints, shares):
             local[joint] = (
-                _about(1, share * turn)
-                @ _about(2, -share * side)
-                @ _about(0, share * bend)
+                rotation_about(1, share * turn)
+                @ rotation_about(2, -share * side)
+                @ rotation_about(0, share * bend)
             )
-    down = _about(2, -90)
+    down = rotation_about(2, -90)
     for side, mirror in enumerate((np.eye(3), MIRROR)):
         direction, raised, turn, elbow, pronation, wrist = pose.arms[side]
         # Beyond 60 degrees the shoulder blade rises with the arm.
-        shrug = _about(2, 0.16 * max(raised - 60, 0))
+        shrug = rotation_about(2, 0.16 * max(raised - 60, 0))
         # The joints turn a hanging arm; at rest it is stretched out.
-        hanging = shrug.T @ _swing(direction, raised) @ _about(1, -turn) @ down
-        forearm = down.T @ _about(0, -elbow) @ down
-        hand = down.T @ _about(1, -pronation) @ _about(2, -wrist) @ down
+        hanging = shrug.T @ _swing(direction, raised) @ rotation_about(1, -turn) @ down
+        forearm = down.T @ rotation_about(0, -elbow) @ down
+        hand = down.T @ rotation_about(1, -pronation) @ rotation_about(2, -wrist) @ down
         rotations = [
             (LEFT_COLLAR, shrug),
             (LEFT_SHOULDER, hanging),
@@ -352,9 +352,9 @@ def _local_rotations(pose):
         ]
         direction, raised, turn, knee, ankle = pose.legs[side]
         rotations += [
-            (LEFT_HIP, _swing(direction, raised) @ _about(1, turn)),
-            (LEFT_KNEE, _about(0, knee)),
-            (LEFT_ANKLE, _about(0, ankle)),
+            (LEFT_HIP, _swing(direction, raised) @ rotation_about(1, turn)),
+            (LEFT_KNEE, rotation_about(0, knee)),
+            (LEFT_ANKLE, rotation_about(0, ankle)),
         ]
         for joint, rotation in rotations:
             target = MIRRORED[joint] if side else joint

@@ -9,7 +9,13 @@ import numpy as np
 
 from .body_backgrounds import draw_scenery
 from .body_flesh import Body, articulate
-from .body_model import LEFT_FOOT, PELVIS, RIGHT_FOOT, BodyShape
+from .body_model import (
+    LEFT_FOOT,
+    PELVIS,
+    RIGHT_FOOT,
+    BodyShape,
+    rotation_about,
+)
 from .body_poses import sample_pose
 from .body_shading import Outfit, sample_outfit, shade_body
 from .body_styles import BodyStyle
@@ -165,7 +171,7 @@ def _person(rng, style):
         yaw = rng.normal(0, style.facing_spread)
     else:
         yaw = rng.uniform(-180, 180)
-    lean = _rotation(yaw, 1) @ _rotation(pitch, 0) @ _rotation(-roll, 2)
+    lean = rotation_about(1, yaw) @ rotation_about(0, pitch) @ rotation_about(2, -roll)
     body = body.moved(lean, -lean @ body.joints[PELVIS])
     lowest = np.min(
         np.minimum(
@@ -178,7 +184,7 @@ def _person(rng, style):
 
     # From the world, y up and z towards the camera, to the camera's frame.
     elevation = rng.uniform(*style.elevation)
-    view = _rotation(rng.normal(0, style.roll), 2) @ _rotation(elevation, 0)
+    view = rotation_about(2, rng.normal(0, style.roll)) @ rotation_about(0, elevation)
     view = view @ np.diag((1.0, -1.0, -1.0))
     distance = rng.uniform(*style.distance)
     position = distance * np.array((*rng.uniform(-0.12, 0.12, 2), 1.0))
@@ -188,15 +194,6 @@ def _person(rng, style):
         view @ (0, 1, 0),
         view @ ground + position,
     )
-
-
-def _rotation(degrees, axis):
-    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    first, second = (axis + 1) % 3, (axis + 2) % 3
-    matrix = np.eye(3)
-    matrix[first, first] = matrix[second, second] = c
-    matrix[first, second], matrix[second, first] = -s, s
-    return matrix
 
 
 def _ground_shadow(scene, light, darkness):
