@@ -32,6 +32,7 @@ from mmregda.datasets.synthetic.body_scenes import (
     sample_target_scene,
 )
 from mmregda.datasets.synthetic.body_styles import CLEAN_BODIES, PHOTO_BODIES
+from mmregda.datasets.synthetic.image_files import generator
 from mmregda.datasets.synthetic.renderer import render
 
 NUM_TRAIN, NUM_TEST, NUM_TARGET = 12, 10, 12
@@ -477,6 +478,17 @@ def test_hidden_flags_agree_with_ray_marching(scenes):
         decided += clear.sum()
         hidden += (slack[clear] < 0).sum()
     assert decided > 300 and hidden > 10
+
+
+def test_written_flags_say_hidden_not_visible(pair):
+    flags = loadmat(pair[1] / 'joints.mat')['joints'][2]
+    for index, column in enumerate(flags.T):
+        rng = generator(0, body_pair._TARGET, 0, index)
+        seen = sample_target_scene(rng, PHOTO_BODIES).visibility()
+        visible = dict(zip([*SMPL, 'top'], seen))
+        assert column.tolist() == [not visible[name] for name in LSP]
+    # As in LSP, few are.
+    assert 0 < flags.mean() < 0.25
 
 
 def test_visible_joints_lie_on_the_silhouette(scenes):
