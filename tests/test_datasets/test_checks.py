@@ -188,6 +188,15 @@ def test_images_in_training_and_test_are_found_by_file_and_by_content(image, tmp
     assert copied in by_path[copy] and 'train/source' in by_path[copy]
 
 
+def test_a_link_in_training_is_the_file_it_leads_to(image, tmp_path):
+    path, link = image('a.png'), tmp_path / 'link.png'
+    link.symlink_to(path)
+    report = check(
+        train=Annotated(sample(str(link))), val_source=Annotated(sample(path))
+    )
+    assert [(f.kind, f.path) for f in report.problems] == [(checks.SAME_FILE, path)]
+
+
 def test_test_images_in_the_unlabelled_target_are_said_but_spoil_nothing(image):
     info = sample(image('a.png'))
     report = check(

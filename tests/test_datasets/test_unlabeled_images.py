@@ -302,6 +302,17 @@ def test_boxes_of_every_kind_of_file_are_the_same(root, tmp_path, said, kind):
     np.testing.assert_allclose(sample.input_scale, [12, 12])
 
 
+def test_an_image_stays_with_its_folder_and_has_one_id(root, tmp_path):
+    photograph(9).save(root / 'sub-2.jpg')
+    names = ['sub/c.bmp', 'sub-2.jpg', 'sub/c.bmp']
+    boxes = write_csv(tmp_path / 'boxes.csv', [(name, 1, 2, 3, 4) for name in names])
+    dataset = UnlabeledImages(root, boxes)
+    first, second, third = (dataset.get_data_info(i)['img_id'] for i in range(3))
+    assert first == third != second
+    # By the whole path, "-" would come before "/".
+    assert names_of(UnlabeledImages(root))[-1] == 'sub-2.jpg'
+
+
 def test_cocos_image_ids_are_kept(root, tmp_path):
     dataset = UnlabeledImages(root, **write_boxes('coco', tmp_path, ROWS))
     assert [dataset.get_data_info(i)['img_id'] for i in range(3)] == [70, 71, 70]
