@@ -185,6 +185,9 @@ def run(args: argparse.Namespace) -> bool:
     variants = read_variants(args)
     if len({Path(pair).stem for pair in args.pairs}) < len(args.pairs):
         raise InputError(f'two of {args.pairs} have one name')
+    for pair in args.pairs:
+        # Before data is rendered for one of them.
+        load_config(pair, 'model.adaptation', 'train_dataloader.source')
     trainings = [
         dict(pair=Path(pair).stem, seed=seed, job=job, settings=variants)
         for pair in args.pairs
@@ -234,7 +237,7 @@ def run(args: argparse.Namespace) -> bool:
 
 
 def read_variants(args: argparse.Namespace) -> dict:
-    """What is trained: method and settings, by the name of its row."""
+    """What is trained: fragment and settings, by the name of its row."""
     given = {}
     for text in args.set:
         method, setting, value = split_setting(text)
@@ -252,12 +255,15 @@ def read_variants(args: argparse.Namespace) -> dict:
         raise InputError(f'--set or --grid: {unknown} are not among {sorted(names)}')
     variants = {}
     for name, method in names.items():
+        fragment = load_fragment(method)
         grid = grids.get(name, {})
         for values in itertools.product(*grid.values()):
             chosen = dict(zip(grid, values))
             row = ' '.join([name, *(f'{k}={v}' for k, v in chosen.items())])
             settings = {**given.get(name, {}), **chosen}
-            variants[row] = dict(method=method, settings=settings)
+            variants[row] = dict(
+                fragment=fragment, settings=settings, oracle=method == 'oracle'
+            )
     return variants
 
 
@@ -278,17 +284,12 @@ def literal(text: str):
 
 def plan_pair(pair: str, variants: dict, args: argparse.Namespace) -> dict:
     """The jobs of one pair, by seed."""
-    cfg = load_config(pair, 'model.adaptation', 'train_dataloader.source')
-    with data_of(cfg, Path(args.data_dir)):
+    with data_of(load_config(pair), Path(args.data_dir)):
         frame = load_config(pair)
-        methods = {}
-        for row, variant in variants.items():
-            methods[row] = compose(
-                frame,
-                load_fragment(variant['method']),
-                variant['settings'],
-                oracle=variant['method'] == 'oracle',
-            )
+        methods = {
+            row: compose(frame, v['fragment'], v['settings'], v['oracle'])
+            for row, v in variants.items()
+        }
         return {
             seed: plan(
                 frame,

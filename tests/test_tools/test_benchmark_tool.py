@@ -171,28 +171,31 @@ def test_tuning_sees_no_label_of_the_target(
 ):
     monkeypatch.setattr(tool, 'run_jobs', run_jobs_here)
     failed, results = benchmark(
-        '--seeds', 9, '--grid', 'dan.trade_off=0.1,1', name='tuning'
+        '--seeds', 9, '--grid', 'dan.trade_off=0.5', name='tuning'
     )
     assert not failed
     runs = results['runs']
-    assert [r['method'] for r in runs] == [
-        'start',
-        'dan trade_off=0.1',
-        'dan trade_off=1',
-    ]
+    assert [run['method'] for run in runs] == ['start', 'dan trade_off=0.5']
     for run in runs:
         assert run['target'] == {}
         assert not any(name.startswith('target/') for name in run['metrics'])
         assert np.isfinite(run['evidence']['confidence'])
         config = Config.fromfile(f'{run["folder"]}/config.py')
         assert 'target' not in config.val_dataloader
-    assert runs[2]['overrides'] == dict(trade_off=1)
+    assert runs[1]['overrides'] == dict(trade_off=0.5)
     printed = capsys.readouterr().out
     assert 'without labels of the target' in printed and 'consistency' in printed
     assert not (tmp_path / 'work' / 'results.json').exists()
 
 
-def test_arguments_that_make_no_sense_are_said(tool, monkeypatch, capsys):
+def test_arguments_that_make_no_sense_are_said_before_data_is_made(
+    tool, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    # What it sets for its process is not to stay in this one.
+    monkeypatch.setattr(tool.compat, 'refuse_unsafe_checkpoints', lambda: None)
+    monkeypatch.setattr(tool.signal, 'signal', lambda *_: None)
+
     def message(*arguments):
         monkeypatch.setattr(sys, 'argv', ['benchmark.py', *arguments])
         with pytest.raises(SystemExit) as caught:
@@ -200,6 +203,9 @@ def test_arguments_that_make_no_sense_are_said(tool, monkeypatch, capsys):
         return str(caught.value)
 
     assert 'nowhere.py' in message('nowhere.py')
+    assert 'nowhere.py' in message(
+        str(ROOT / 'configs/benchmark/hands.py'), 'nowhere.py'
+    )
     assert '"dandy"' in message('--methods', 'dandy')
     assert 'method.setting=value' in message('--set', 'trade_off')
     assert "['mcd'] are not among" in message(
@@ -208,6 +214,7 @@ def test_arguments_that_make_no_sense_are_said(tool, monkeypatch, capsys):
     assert 'one name' in message('--methods', 'dan', 'elsewhere/dan.py')
     assert '--budget' in message('--budget', 'tiny')
     assert 'positive' in message('--iters', '0')
+    assert not list(tmp_path.iterdir())
 
 
 def test_budgets_are_lengths(tool):
