@@ -1,5 +1,10 @@
 """The one error of the package that a user can mend."""
 
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Iterator
+
 
 class InputError(RuntimeError):
     """Wrong or missing input: data, checkpoint, config or device.
@@ -13,3 +18,23 @@ class InputError(RuntimeError):
 def message_of(error: InputError) -> str:
     """The message, without the traceback that a data worker puts before it."""
     return str(error).rsplit('InputError: ', 1)[-1].strip()
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn what other packages' datasets raise into an :class:`InputError`.
+
+    MMPose asserts that an annotation file exists, and pycocotools opens and
+    parses it as it is.
+
+    Args:
+        what (str): What is read, for the message.
+
+    Raises:
+        InputError: In place of an error about a file or its content.
+    """
+    try:
+        yield
+    except (AssertionError, OSError, ValueError, LookupError) as error:
+        message = f'{type(error).__name__}: {error}'
+        raise InputError(f'{what} can not be read: {message}') from error

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmregda.datasets import UnlabeledDataset
-from mmregda.errors import InputError
+from mmregda.errors import InputError, reading
 
 
 class DomainDataloaders:
@@ -168,10 +168,10 @@ class DomainValLoop(BaseLoop):
                 f'val_evaluator {sorted(evaluator)}; they must be the same'
             )
         self._runner = runner
-        self.loops = {
-            domain: ValLoop(runner, dataloader[domain], evaluator[domain], fp16)
-            for domain in dataloader
-        }
+        self.loops = {}
+        for domain in dataloader:
+            loader = build_dataloader(runner, dataloader[domain], domain)
+            self.loops[domain] = ValLoop(runner, loader, evaluator[domain], fp16)
         for domain, loop in self.loops.items():
             model = unwrap(runner.model)
             require_fitting_head(model, loop.dataloader.dataset, domain)
@@ -228,10 +228,22 @@ def build_domain_dataloaders(
     # From one seed both domains would draw the same indices and augmentations.
     return DomainDataloaders(
         {
-            domain: runner.build_dataloader(cfg, seed=runner.seed + offset)
+            domain: build_dataloader(runner, cfg, domain, offset)
             for (domain, cfg), offset in zip(configs.items(), count(0, 10_000))
         }
     )
+
+
+def build_dataloader(
+    runner: Runner, cfg: dict, domain: str, seed_offset: int = 0
+) -> DataLoader:
+    """Build one dataloader.
+
+    Raises:
+        InputError: If its dataset can not be read.
+    """
+    with reading(f'the {domain} dataset'):
+        return runner.build_dataloader(cfg, seed=runner.seed + seed_offset)
 
 
 def require_domains(model: nn.Module, domains: Iterable[str]) -> None:

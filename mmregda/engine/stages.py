@@ -18,7 +18,7 @@ from mmpose.registry import DATASETS, MODELS
 from torch import nn
 
 from mmregda.engine.loops import require_domains, require_fitting_head, unwrap
-from mmregda.errors import InputError
+from mmregda.errors import InputError, reading
 
 
 def train(cfg: Config) -> Dict[str, float]:
@@ -174,7 +174,9 @@ def rehearse(cfg: Config) -> nn.Module:
     if 'adaptation' in cfg.model:
         require_domains(model, loaders)
     for domain, loader in loaders.items():
-        require_fitting_head(model, DATASETS.build(loader.dataset), domain)
+        with reading(f'the {domain} dataset'):
+            dataset = DATASETS.build(loader.dataset)
+        require_fitting_head(model, dataset, domain)
     return model
 
 

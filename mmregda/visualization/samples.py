@@ -16,7 +16,7 @@ from mmpose.registry import DATASETS
 
 from mmregda.datasets.checks import domains_of
 from mmregda.datasets.transforms import LoadWholeImage
-from mmregda.errors import InputError
+from mmregda.errors import InputError, reading
 from mmregda.visualization.figures import new_figure, save_figure
 from mmregda.visualization.skeletons import draw_image, draw_skeleton
 
@@ -215,13 +215,9 @@ def _with_annotated_crops(dataset_cfg: dict) -> dict:
 
 
 def _build(dataset_cfg: dict, domain: str) -> Any:
-    try:
+    with reading(f'the {domain} dataset'):
         dataset = DATASETS.build(dataset_cfg)
         dataset.full_init()
-    # MMPose asserts that an annotation file exists.
-    except (AssertionError, OSError, ValueError) as error:
-        message = f'{type(error).__name__}: {error}'
-        raise InputError(f'the {domain} dataset can not be read: {message}') from error
     return dataset
 
 

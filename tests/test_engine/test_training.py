@@ -321,6 +321,21 @@ def test_keypoints_that_do_not_fit_the_head_are_refused(hand_pair, tmp_path):
         stages.train(cfg)
 
 
+@pytest.mark.parametrize('where', ['train_dataloader', 'val_dataloader'])
+def test_missing_annotation_of_an_mmpose_dataset_is_named(hand_pair, tmp_path, where):
+    cfg = tiny_config(hand_pair, tmp_path)
+    pipeline = cfg[where].source.dataset.pipeline
+    cfg[where].source.dataset = dict(
+        type='FreiHandDataset',
+        data_root=str(tmp_path),
+        ann_file='nowhere.json',
+        pipeline=pipeline,
+    )
+    message = 'the source dataset can not be read.*nowhere.json'
+    with pytest.raises(InputError, match=message):
+        stages.train(cfg)
+
+
 @pytest.mark.parametrize('change', ['no target', 'one dataloader', 'misspelt'])
 def test_training_data_that_the_method_cannot_take_is_refused(
     hand_pair, tmp_path, change
