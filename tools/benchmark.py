@@ -102,7 +102,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--budget',
         default='short',
-        help='smoke (a minute on two cores), short (900 iterations of pretraining, '
+        help='smoke (two minutes on two cores), short (900 iterations of pretraining, '
         "400 of adaptation), paper (the config's own), or a factor of the latter",
     )
     parser.add_argument(
