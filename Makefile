@@ -27,7 +27,7 @@ quickstart: $(READY) ## adapt a model within minutes; SOURCE=... TARGET=... for 
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)")
 
 test: $(READY) ## run the tests
-	$(VENV)/bin/python -m pytest -q --durations=10 tests
+	$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal --durations=10 tests
 
 lint: $(READY) ## check the style
 	$(VENV)/bin/ruff check .

@@ -21,6 +21,15 @@ def _mmpose_scope():
     init_default_scope('mmpose')
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _configs_as_they_come():
+    # A training writes its config seven times, at seconds of layout each.
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        formatter = 'yapf.yapflib.yapf_api.FormatCode'
+        monkeypatch.setattr(formatter, lambda text, **_: (text, True))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _two_threads():
     # Sums depend on how they are divided.

@@ -22,15 +22,6 @@ EXAMPLES = ROOT / 'configs' / 'examples'
 REAL = ROOT.parent / 'shared' / 'data' / 'real' / 'freihand'
 
 
-@pytest.fixture(scope='module', autouse=True)
-def _configs_as_they_come():
-    """A training writes its config seven times, at two seconds of layout each."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        formatter = 'yapf.yapflib.yapf_api.FormatCode'
-        monkeypatch.setattr(formatter, lambda text, **_: (text, True))
-        yield
-
-
 def coco_hands(pair, order=range(21)):
     """The rendered target as MMPose's hand datasets want it, in some order."""
     folder = pair / 'H3D_crop'

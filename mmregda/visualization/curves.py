@@ -80,4 +80,5 @@ def _was_resumed(scalars_path: str) -> bool:
     if not os.path.isfile(config):
         return False
     with open(config, encoding='utf-8') as file:
-        return any(line.strip() == 'resume = True' for line in file)
+        # Laid out or not.
+        return any(''.join(line.split()) == 'resume=True' for line in file)

@@ -77,7 +77,7 @@ def test_statistics_of_both_regressors_are_logged_every_interval(trained):
         assert all(0 <= value <= 1 for value in disagreement)
 
 
-@pytest.mark.parametrize('name', ['sup', 'source', 'ground_false', 'ground_truth'])
+@pytest.mark.parametrize('name', ['sup', 'source', 'adversary', 'feature_extractor'])
 def test_each_loss_is_logged(trained, name):
     work_dir, _ = trained
     steps, values = load_scalars(str(work_dir))[f'loss_{name}']
