@@ -32,6 +32,11 @@ class QuietRunner(Runner):
         with redirect_stdout(io.StringIO()):
             super()._init_model_weights()
 
+    def load_or_resume(self) -> None:
+        """Load the checkpoint, as silently."""
+        with redirect_stdout(io.StringIO()):
+            super().load_or_resume()
+
 
 def quiet_console(logger: logging.Logger) -> None:
     """Leave errors on the console; log files get everything."""
