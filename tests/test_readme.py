@@ -15,7 +15,7 @@ def test_method_of_the_example_trains():
     (code,) = (
         block
         for block in re.findall(r'```python\n(.*?)```', README, re.DOTALL)
-        if 'EntropyMinimization' in block
+        if 'class EntropyMinimization' in block
     )
     assert len(code.splitlines()) < 50
     exec(compile(code, 'README.md', 'exec'), {})
