@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import re
 from typing import Iterable, List
 
 import numpy as np
+from mmengine.logging import print_log
 from mmpose.registry import DATASETS
 
 from mmregda.datasets.annotation_files import expecting, load_json
@@ -23,6 +25,7 @@ side of the person in the image. The shoulders are SMPL's collar joints.
 """
 
 _FOLDERS = ('train', 'val', 'test')
+_PUBLISHED_RUNS = ['run0', 'run1', 'run2']
 
 
 @DATASETS.register_module()
@@ -76,6 +79,13 @@ class SURREALDataset(PublishedDataset):
                 raise InputError(
                     f'"{os.path.join(root, folder)}" has no annotation: expected '
                     'run0.json run1.json run2.json and the folders of their images'
+                )
+            if runs != _PUBLISHED_RUNS:
+                print_log(
+                    f'"{os.path.join(root, folder)}" has {", ".join(runs)}, published '
+                    f'are {", ".join(_PUBLISHED_RUNS)}: its splits are others, too',
+                    logger='current',
+                    level=logging.WARNING,
                 )
             samples = [
                 sample

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 from typing import Any, Dict, List, Sequence
 
 import torch
@@ -202,12 +203,22 @@ def load_weights(checkpoint: str) -> Dict[str, torch.Tensor]:
     """The state dict in a checkpoint.
 
     Raises:
-        InputError: If the file does not exist.
+        InputError: If the file does not exist, is damaged, or holds what is
+            not loaded from a data file.
     """
     if '://' not in checkpoint and not os.path.isfile(checkpoint):
         raise InputError(f'checkpoint "{checkpoint}" does not exist')
-    content = CheckpointLoader.load_checkpoint(checkpoint, 'cpu', logger='silent')
-    return content.get('state_dict', content)
+    try:
+        content = CheckpointLoader.load_checkpoint(checkpoint, 'cpu', logger='silent')
+    # What PyTorch raises on a file that is cut short, is none, or has code.
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise InputError(
+            f'checkpoint "{checkpoint}" can not be loaded: {error}'
+        ) from error
+    weights = content.get('state_dict', content) if isinstance(content, dict) else None
+    if not isinstance(weights, dict):
+        raise InputError(f'checkpoint "{checkpoint}" holds no state_dict')
+    return weights
 
 
 def require_same_weights(

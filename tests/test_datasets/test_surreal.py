@@ -177,6 +177,17 @@ def test_images_without_their_annotation_are_not_left_out(tmp_path):
     samples_of(tmp_path, split='test')
 
 
+def test_a_run_without_a_trace_is_said_to_be_missing(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'mmregda.datasets.surreal.print_log', lambda text, **_: said.append(text)
+    )
+    SURREALDataset(str(write_surreal(tmp_path / 'whole')))
+    assert not said
+    SURREALDataset(str(write_surreal(tmp_path / 'part', runs=(0, 2))))
+    assert len(said) == 1 and 'has run0, run2, published are run0, run1' in said[0]
+
+
 def test_a_split_that_was_not_unpacked_is_named(tmp_path):
     write_surreal(tmp_path)
     path = tmp_path / 'surreal_processed/test'

@@ -139,5 +139,13 @@ def test_hostile_checkpoint_runs_nothing(tiny_file, tmp_path):
     path = tmp_path / 'hostile.pth'
     torch.save(dict(state_dict=Hostile()), path)
     done = run_tool('test.py', tiny_file, path, '--work-dir', tmp_path)
-    assert done.returncode != 0
+    assert_one_message(done, 'hostile.pth')
     assert not proof.exists()
+
+
+def test_checkpoint_that_is_cut_short_is_named(tiny_file, tmp_path):
+    path = tmp_path / 'short.pth'
+    torch.save(dict(state_dict=dict(weight=torch.ones(1000))), path)
+    path.write_bytes(path.read_bytes()[:2000])
+    done = run_tool('test.py', tiny_file, path, '--work-dir', tmp_path)
+    assert_one_message(done, 'short.pth')
