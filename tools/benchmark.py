@@ -40,7 +40,7 @@ from rich.table import Table
 
 import mmregda
 from mmregda import InputError, compat
-from mmregda.datasets import synthetic
+from mmregda.datasets.synthetic import write_body_pair, write_hand_pair
 from mmregda.engine.benchmark import compose, load_config, plan
 from mmregda.engine.job_progress import JobProgress
 from mmregda.engine.jobs import run_jobs, write_json
@@ -80,8 +80,8 @@ BUDGETS = dict(smoke=(20, 10), short=(900, 400), paper=(None, None))
 SMOKE_IMAGES = 48
 # How the rendered pairs are written, and what tells the configs where they are.
 EMBEDDED = dict(
-    hands=('write_hand_pair', 'synthetic_hands', ('RHD_ROOT', 'H3D_ROOT')),
-    bodies=('write_body_pair', 'synthetic_bodies', ('SURREAL_ROOT', 'LSP_ROOT')),
+    hands=(write_hand_pair, 'synthetic_hands', ('RHD_ROOT', 'H3D_ROOT')),
+    bodies=(write_body_pair, 'synthetic_bodies', ('SURREAL_ROOT', 'LSP_ROOT')),
 )
 
 
@@ -328,7 +328,7 @@ def data_of(cfg, data_dir: Path):
     write, folder, names = EMBEDDED[cfg.embedded_pair]
     missing = [name for name in names if not os.environ.get(name)]
     if missing:
-        found = dict(zip(names, getattr(synthetic, write)(data_dir / folder)))
+        found = dict(zip(names, write(data_dir / folder)))
     os.environ.update({name: str(found[name]) for name in missing})
     try:
         yield

@@ -92,8 +92,12 @@ def expecting(path: str, expected: str) -> Iterator[None]:
     try:
         yield
     except (
-        *(TypeError, AttributeError, LookupError),
-        *(ValueError, OverflowError, RecursionError),
+        TypeError,
+        AttributeError,
+        LookupError,
+        ValueError,
+        OverflowError,
+        RecursionError,
     ) as error:
         raise InputError(
             f'annotation file "{path}" is not as published: expected {expected} '

@@ -14,9 +14,9 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS
 
+from mmregda.datasets.image_loading import decode_image
 from mmregda.datasets.published import PublishedDataset
 from mmregda.datasets.synthetic.parallel import parallel_map
-from mmregda.datasets.transforms import LoadWholeImage
 from mmregda.datasets.unlabeled import UnlabeledDataset
 from mmregda.errors import InputError, message_of
 
@@ -278,7 +278,7 @@ def _inspect_image(path: str) -> _Image:
         return _Image(None, b'', (ZERO_SIZE, 'the file has no bytes'))
     digest = hashlib.blake2b(content, digest_size=16).digest()
     try:
-        height, width = LoadWholeImage().transform(dict(img_path=path))['img_shape']
+        height, width = decode_image(content, path).shape[:2]
     except InputError as error:
         return _Image(None, digest, (DAMAGED, str(error)))
     return _Image((width, height), digest, None)

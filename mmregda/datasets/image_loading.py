@@ -64,6 +64,29 @@ def read_image(
         raise InputError(f'image "{path}" does not exist') from None
     except OSError as error:
         raise InputError(f'image "{path}" can not be read: {error.strerror}') from error
+    return decode_image(content, path, color_type, backend)
+
+
+def decode_image(
+    content: bytes,
+    path: str,
+    color_type: str = 'color',
+    backend: Optional[str] = None,
+) -> np.ndarray:
+    """Decode an image that has been read.
+
+    Args:
+        content (bytes): What the file holds.
+        path (str): The file, for messages.
+        color_type (str): As in :func:`mmcv.imfrombytes`. Defaults to 'color'.
+        backend (str, optional): MMCV's decoder, such as ``'cv2'``.
+
+    Returns:
+        np.ndarray: (h, w, 3) uint8 BGR, upright.
+
+    Raises:
+        InputError: If the content is cut short or no image.
+    """
     if _is_cut_short(content):
         raise InputError(
             f'image "{path}" is cut short ({len(content)} bytes). Fetch it again.'

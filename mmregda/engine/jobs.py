@@ -14,6 +14,8 @@ from typing import Callable, Dict, List, Optional, Sequence
 import torch
 from mmengine.config import Config
 
+from mmregda.files import whole_file
+
 _RESULT, _PROGRESS = 'result.json', 'progress'
 _WORKER = (sys.executable, '-m', 'mmregda.engine.worker')
 
@@ -80,9 +82,8 @@ class Job:
 
 def write_json(path: Path, content: dict) -> None:
     """Write a file that is whole or not there."""
-    partial = path.with_suffix('.partial')
-    partial.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        Path(partial).write_text(json.dumps(content, indent=2) + '\n', 'utf-8')
 
 
 def run_jobs(

@@ -279,13 +279,13 @@ def _own_folder(cfg: Config) -> Dict[str, Any]:
 def _loaders(cfg: Config) -> Iterator[dict]:
     """All dataloaders of a config, the closest to testing on the target first."""
     places = [
-        *(('val_dataloader', 'target'), ('test_dataloader', 'target')),
-        *(
-            ('test_dataloader', ''),
-            ('val_dataloader', ''),
-            ('val_dataloader', 'source'),
-        ),
-        *(('train_dataloader', 'source'), ('train_dataloader', '')),
+        ('val_dataloader', 'target'),
+        ('test_dataloader', 'target'),
+        ('test_dataloader', ''),
+        ('val_dataloader', ''),
+        ('val_dataloader', 'source'),
+        ('train_dataloader', 'source'),
+        ('train_dataloader', ''),
     ]
     for key, domain in places:
         loader = cfg.get(key) or {}

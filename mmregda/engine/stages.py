@@ -20,6 +20,7 @@ from torch import nn
 
 from mmregda.engine.loops import require_domains, require_fitting_head, unwrap
 from mmregda.errors import InputError, reading
+from mmregda.files import whole_file
 
 
 def train(cfg: Config) -> Dict[str, float]:
@@ -285,6 +286,5 @@ def _psi(cfg: Config) -> List[str]:
 
 def _keep_weights(checkpoint: str, path: str) -> None:
     """Write a checkpoint's weights as a file that is whole or not there."""
-    partial = f'{path}.partial'
-    torch.save(dict(state_dict=load_weights(checkpoint), meta={}), partial)
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        torch.save(dict(state_dict=load_weights(checkpoint), meta={}), partial)

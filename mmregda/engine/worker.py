@@ -11,12 +11,12 @@ from typing import Dict, List
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.device import get_device
-from mmengine.runner import find_latest_checkpoint, load_checkpoint
-from mmpose.registry import DATASETS, MODELS
+from mmengine.runner import find_latest_checkpoint
+from mmpose.registry import DATASETS
 
 from mmregda import InputError, compat
 from mmregda.engine.jobs import _PROGRESS, _RESULT, write_json
+from mmregda.engine.prediction import load_network
 from mmregda.engine.stages import evaluate, pretrain, train
 from mmregda.errors import message_of
 from mmregda.evaluation.label_free import label_free_evidence
@@ -79,13 +79,7 @@ def work(folder: Path) -> None:
 
 def evidence_of(cfg: Config, checkpoint: str) -> Dict[str, float]:
     """What can be said of a checkpoint on the target without labels."""
-    model_cfg = copy.deepcopy(cfg.model)
-    for part in ('backbone', 'neck'):
-        if model_cfg.get(part):
-            model_cfg[part].init_cfg = None
-    model = MODELS.build(model_cfg)
-    load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')
-    model.to(get_device()).eval()
+    model = load_network(cfg.model, checkpoint)
 
     def predict(samples: List[dict]) -> torch.Tensor:
         data = model.data_preprocessor(pseudo_collate(samples))

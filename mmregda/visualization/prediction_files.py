@@ -15,6 +15,7 @@ from mmpose.visualization import PoseLocalVisualizer
 
 from mmregda.datasets.image_loading import read_image
 from mmregda.errors import InputError
+from mmregda.files import whole_file
 from mmregda.visualization.figures import write_text
 
 
@@ -113,6 +114,5 @@ def _write_jpeg(path: str, image: np.ndarray) -> None:
     """Write a picture as a file that is whole or not there."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     _, content = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    partial = f'{path}.partial'
-    content.tofile(partial)
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        content.tofile(partial)

@@ -443,8 +443,8 @@ def test_failing_writer_leaves_nothing_and_the_next_run_succeeds(tmp_path, monke
             raise RuntimeError('disk on fire')
         return write(*args)
 
-    write = hand_pair._write_image
-    monkeypatch.setattr(hand_pair, '_write_image', fail_late)
+    write = hand_pair.write_image
+    monkeypatch.setattr(hand_pair, 'write_image', fail_late)
     with pytest.raises(RuntimeError, match='disk on fire'):
         write_few(tmp_path)
     assert len(calls) == 2

@@ -606,8 +606,8 @@ def test_failing_writer_leaves_nothing_and_the_next_run_succeeds(tmp_path, monke
             raise RuntimeError('disk on fire')
         return write(*args)
 
-    write = body_pair._write_image
-    monkeypatch.setattr(body_pair, '_write_image', fail_late)
+    write = body_pair.write_image
+    monkeypatch.setattr(body_pair, 'write_image', fail_late)
     for writer in (write_few, write_few_source):
         calls.clear()
         with pytest.raises(RuntimeError, match='disk on fire'):

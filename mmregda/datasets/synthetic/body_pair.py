@@ -34,8 +34,7 @@ from .body_model import (
 )
 from .body_scenes import picture, sample_source_scene, sample_target_scene
 from .body_styles import CLEAN_BODIES, PHOTO_BODIES, BodyStyle
-from .image_files import generator, jpeg_options, report_ready
-from .image_files import write_image as _write_image
+from .image_files import generator, jpeg_options, report_ready, write_image
 from .parallel import parallel_map
 from .renderer import project
 
@@ -227,7 +226,7 @@ def _write_surreal_image(folder, seed, style, task):
     scene = sample_source_scene(rng, style)
     name = f'{index:06d}.jpg'
     path = folder / split / f'run{index % _RUNS}' / name
-    _write_image(path, picture(rng, scene, style), jpeg_options(rng, style))
+    write_image(path, picture(rng, scene, style), jpeg_options(rng, style))
     joints = scene.body.joints[SURREAL_ROWS]
     return dict(
         name=name,
@@ -241,7 +240,7 @@ def _write_lsp_image(folder, seed, style, index):
     rng = generator(seed, _TARGET, 0, index)
     scene = sample_target_scene(rng, style)
     path = folder / 'images' / f'im{index + 1:04d}.jpg'
-    _write_image(path, picture(rng, scene, style), jpeg_options(rng, style))
+    write_image(path, picture(rng, scene, style), jpeg_options(rng, style))
     landmarks = scene.landmarks[LSP_COLUMNS]
     hidden = ~scene.visibility()[LSP_COLUMNS]
     pixels = project(landmarks, scene.intrinsics)

@@ -21,7 +21,7 @@ from .body_shading import Outfit, sample_outfit, shade_body
 from .body_styles import BodyStyle
 from .camera_effects import photograph
 from .lighting import Light, sample_skin
-from .renderer import first_hits, project, render
+from .renderer import average_samples, first_hits, project, render
 
 #: A keypoint counts as visible while nothing lies further than this, in
 #: metres, in front of the flesh around it. Annotators place a far hip seen from
@@ -147,11 +147,7 @@ def picture(rng: np.random.Generator, scene: BodyScene, style: BodyStyle) -> np.
         style,
         pixels_per_metre=_SUPERSAMPLE * scene.intrinsics[0, 0] / depth,
     )
-    # Averaging the samples weighs each by its cover: colours come out
-    # premultiplied.
-    alpha = (buffers.part >= 0).astype(np.float32)
-    colour = cv2.resize(colour, scene.size, interpolation=cv2.INTER_AREA)
-    alpha = cv2.resize(alpha, scene.size, interpolation=cv2.INTER_AREA)
+    colour, alpha = average_samples(colour, buffers, scene.size)
     image = background * (1 - alpha[..., None]) + colour
     return photograph(rng, image, style)
 

@@ -23,8 +23,7 @@ from .hand_scenes import (
     sample_source_scene,
     sample_target_scene,
 )
-from .image_files import generator, jpeg_options, report_ready
-from .image_files import write_image as _write_image
+from .image_files import generator, jpeg_options, report_ready, write_image
 from .parallel import parallel_map
 from .renderer import project
 from .styles import CLEAN, PHOTO, HandStyle
@@ -206,7 +205,7 @@ def _write_rhd_image(folder, seed, style, task):
     rng = generator(seed, _SOURCE, _RHD_SPLITS[split], index)
     scene = sample_source_scene(rng, style)
     path = folder / split / 'color' / f'{index:05d}.png'
-    _write_image(path, picture(rng, scene, style))
+    write_image(path, picture(rng, scene, style))
 
     uv_vis = np.zeros((2, NUM_KEYPOINTS, 3))
     xyz = np.zeros((2, NUM_KEYPOINTS, 3))
@@ -227,7 +226,7 @@ def _write_h3d_image(folder, seed, style, index):
     scene = sample_target_scene(rng, style, holding=holding)
     image = picture(rng, scene, style)
     name = f'part{1 + index % _H3D_PARTS}/{index:05d}.jpg'
-    _write_image(folder / name, image, jpeg_options(rng, style))
+    write_image(folder / name, image, jpeg_options(rng, style))
     keypoints = scene.hands[0].keypoints
     return dict(
         name=name,

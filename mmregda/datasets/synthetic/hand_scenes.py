@@ -17,7 +17,7 @@ from .hand_model import (
 )
 from .hand_shading import shade_hands
 from .lighting import Light, sample_skin
-from .renderer import RoundCones, first_hits, project, render
+from .renderer import RoundCones, average_samples, first_hits, project, render
 from .styles import HandStyle
 
 LEFT, RIGHT = 0, 1
@@ -181,11 +181,7 @@ def picture(rng: np.random.Generator, scene: HandScene, style: HandStyle) -> np.
         style,
         pixels_per_metre=_SUPERSAMPLE * scene.intrinsics[0, 0] / depth,
     )
-    # Averaging the samples weighs each by its cover: colours come out
-    # premultiplied.
-    alpha = (buffers.part >= 0).astype(np.float32)
-    colour = cv2.resize(colour, scene.size, interpolation=cv2.INTER_AREA)
-    alpha = cv2.resize(alpha, scene.size, interpolation=cv2.INTER_AREA)
+    colour, alpha = average_samples(colour, buffers, scene.size)
     if style.cast_shadows > 0:
         background *= _drop_shadow(rng, alpha, light, style)[..., None]
     image = background * (1 - alpha[..., None]) + colour

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+import cv2
 import numpy as np
 
 #: Depth of a pixel that nothing covers. Finite, so that differences of two
@@ -217,6 +218,26 @@ def render(cones: RoundCones, intrinsics, size, supersample: int = 1):
         if part[window].size:
             _melt(cones, index, window, rays_x, rays_y, buffers)
     return Buffers(depth, normal, part, rays_x, rays_y)
+
+
+def average_samples(colour, buffers: Buffers, size):
+    """Bring supersampled colours to the size of the image.
+
+    Args:
+        colour (np.ndarray): (h, w, 3) float32, of the samples; 0 where nothing
+            is hit.
+        buffers (Buffers): What was rendered.
+        size (tuple[int, int]): Width and height of the image in pixels.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: Colours (H, W, 3), premultiplied since
+        the average weighs each sample by its cover, and cover (H, W).
+    """
+    alpha = (buffers.part >= 0).astype(np.float32)
+    return tuple(
+        cv2.resize(samples, size, interpolation=cv2.INTER_AREA)
+        for samples in (colour, alpha)
+    )
 
 
 def first_hits(cones: RoundCones, points) -> np.ndarray:
