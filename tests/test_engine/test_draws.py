@@ -103,6 +103,22 @@ def test_batches_depend_neither_on_workers_nor_on_what_came_before(hand_pair, tm
                     assert torch.equal(a, b)
 
 
+def test_domain_that_is_smaller_than_a_batch_starts_over(hand_pair, tmp_path):
+    cfg = tiny_config(hand_pair, tmp_path)
+    cfg.train_dataloader.target.dataset.dataset.indices = 1
+    cfg.train_dataloader.source.update(
+        batch_size=5, sampler=dict(type='DefaultSampler', shuffle=False)
+    )
+    cfg.train_dataloader.source.dataset.indices = 3
+    batches = batches_of(cfg, 0, 0, 2)
+    paths = [s.img_path for b in batches for s in b['source']['data_samples']]
+    assert paths == [paths[i % 3] for i in range(10)] and len(set(paths)) > 1
+    for batch in batches:
+        # One image, and of each draw another view.
+        first, second = batch['target']['inputs']
+        assert not torch.equal(first, second)
+
+
 @HOOKS.register_module()
 class StopHook(Hook):
     """Stops a training after an iteration, as a kill would."""
