@@ -1,13 +1,18 @@
 """Training: loops over two domains, hooks, optimisers, stages."""
 
 from mmregda.engine.distributed import PlayerDistributedDataParallel
+from mmregda.engine.draws import NumberedSampler, SeededDataset
 from mmregda.engine.hooks import (
     ChannelsLastHook,
     DisparityStatisticsHook,
     DomainVisualizationHook,
     ProgressBarHook,
 )
-from mmregda.engine.loops import DomainAdaptTrainLoop, DomainValLoop
+from mmregda.engine.loops import (
+    DomainAdaptTrainLoop,
+    DomainValLoop,
+    SeededTrainLoop,
+)
 from mmregda.engine.optim_wrapper_constructor import PlayerOptimWrapperConstructor
 from mmregda.engine.prediction import images_to_predict, predict_images
 from mmregda.engine.runner import QuietRunner
@@ -21,10 +26,13 @@ __all__ = [
     'DomainValLoop',
     'DomainVisualizationHook',
     'InverseDecayLR',
+    'NumberedSampler',
     'PlayerDistributedDataParallel',
     'PlayerOptimWrapperConstructor',
     'ProgressBarHook',
     'QuietRunner',
+    'SeededDataset',
+    'SeededTrainLoop',
     'evaluate',
     'images_to_predict',
     'predict_images',

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any, Dict, Iterable, Iterator, Optional, Union
 
+from mmengine.dist import get_rank
 from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner, ValLoop
@@ -13,42 +14,27 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmregda.datasets import UnlabeledDataset
+from mmregda.engine.draws import build_numbered_dataloader, seed_generators
 from mmregda.errors import InputError, reading
 
 
 class DomainDataloaders:
     """Dataloaders that are drawn from together.
 
-    One iteration yields a batch of each domain. A dataloader that has come to
-    its end starts over, reshuffled by its sampler, so the iteration has none.
+    One iteration yields a batch of each domain, and there is always another.
 
     What MMEngine's hooks ask of a dataloader is answered by the first domain,
     the source.
 
     Args:
-        dataloaders (dict[str, DataLoader]): By domain.
+        dataloaders (dict[str, DataLoader]): By domain, without an end.
     """
 
     def __init__(self, dataloaders: Dict[str, DataLoader]) -> None:
         self.domains = dataloaders
 
     def __iter__(self) -> Iterator[Dict[str, Any]]:
-        return self.iterate()
-
-    def iterate(self, skip: int = 0) -> Iterator[Dict[str, Any]]:
-        """Draw batches, after the first ``skip`` of each domain.
-
-        A sampler that can skip does (MMEngine's ``InfiniteSampler`` in later
-        releases); the batches of another are loaded and dropped.
-        """
-        streams = {}
-        for domain, dataloader in self.domains.items():
-            streams[domain] = _repeat(dataloader)
-            if skip and hasattr(dataloader.sampler, 'skip'):
-                dataloader.sampler.skip(skip * dataloader.batch_size)
-            else:
-                for _ in range(skip):
-                    next(streams[domain])
+        streams = {domain: iter(loader) for domain, loader in self.domains.items()}
         while True:
             yield {domain: next(stream) for domain, stream in streams.items()}
 
@@ -76,23 +62,41 @@ class DomainDataloaders:
         return self._first.batch_size
 
 
-def _repeat(dataloader: DataLoader) -> Iterator[Any]:
-    for epoch in count():
-        if hasattr(dataloader.sampler, 'set_epoch'):
-            dataloader.sampler.set_epoch(epoch)
-        empty = True
-        for batch in dataloader:
-            empty = False
-            yield batch
-        if empty:
-            raise InputError(
-                f'{type(dataloader.dataset).__name__}: {len(dataloader.dataset)} '
-                f'samples do not fill one batch of {dataloader.batch_size}'
-            )
+@LOOPS.register_module()
+class SeededTrainLoop(IterBasedTrainLoop):
+    """Iteration-based training of which every iteration has its own seed.
+
+    What is drawn in it, samples, augmentation and whatever the model draws, is
+    a function of the seed and the number of the iteration. So a training that
+    was interrupted goes on as if it had not been, with any number of workers.
+
+    Args:
+        runner (Runner): The runner.
+        dataloader (dict): An ordinary dataloader config.
+        **kwargs: As in :class:`mmengine.runner.IterBasedTrainLoop`.
+
+    Raises:
+        InputError: If the dataset can not be read.
+    """
+
+    def __init__(
+        self, runner: Runner, dataloader: Union[dict, Iterable], **kwargs
+    ) -> None:
+        if isinstance(dataloader, dict):
+            with reading('the training dataset'):
+                dataloader = build_numbered_dataloader(runner, dataloader, runner.seed)
+        super().__init__(runner, dataloader, **kwargs)
+        self.dataloader_iterator = _LazyIterator(self.dataloader)
+
+    def run_iter(self, data_batch: Any) -> None:
+        """Train for one iteration."""
+        # Other seeds than those of its samples, which have two numbers.
+        seed_generators(self.runner.seed, get_rank(), self._iter)
+        super().run_iter(data_batch)
 
 
 @LOOPS.register_module()
-class DomainAdaptTrainLoop(IterBasedTrainLoop):
+class DomainAdaptTrainLoop(SeededTrainLoop):
     """Iteration-based training on a batch of each domain.
 
     Args:
@@ -113,8 +117,7 @@ class DomainAdaptTrainLoop(IterBasedTrainLoop):
         require_domains(model, configs)
         super().__init__(runner, build_domain_dataloaders(runner, configs), **kwargs)
         for domain, loader in self.dataloader.domains.items():
-            require_fitting_head(model, loader.dataset, domain)
-        self.dataloader_iterator = _LazyIterator(self.dataloader)
+            require_fitting_head(model, loader.dataset.dataset, domain)
 
 
 class _LazyIterator:
@@ -124,18 +127,20 @@ class _LazyIterator:
     ``skip_iter``.
     """
 
-    def __init__(self, dataloader: DomainDataloaders) -> None:
+    def __init__(self, dataloader: Union[DataLoader, DomainDataloaders]) -> None:
         self._dataloader = dataloader
         self._iterator: Optional[Iterator] = None
 
-    def __next__(self) -> Dict[str, Any]:
+    def __next__(self) -> Any:
         if self._iterator is None:
             self._iterator = iter(self._dataloader)
         return next(self._iterator)
 
     def skip_iter(self, num_iters: int) -> None:
         """Begin after the first ``num_iters`` batches (called on resuming)."""
-        self._iterator = self._dataloader.iterate(skip=num_iters)
+        loaders = getattr(self._dataloader, 'domains', dict(all=self._dataloader))
+        for loader in loaders.values():
+            loader.sampler.skip(num_iters * loader.batch_size)
 
 
 @LOOPS.register_module()
@@ -170,7 +175,8 @@ class DomainValLoop(BaseLoop):
         self._runner = runner
         self.loops = {}
         for domain in dataloader:
-            loader = build_dataloader(runner, dataloader[domain], domain)
+            with reading(f'the {domain} dataset'):
+                loader = runner.build_dataloader(dataloader[domain], seed=runner.seed)
             self.loops[domain] = ValLoop(runner, loader, evaluator[domain], fp16)
         for domain, loop in self.loops.items():
             model = unwrap(runner.model)
@@ -225,25 +231,13 @@ def build_domain_dataloaders(
     Returns:
         DomainDataloaders: The dataloaders.
     """
+    loaders = {}
     # From one seed both domains would draw the same indices and augmentations.
-    return DomainDataloaders(
-        {
-            domain: build_dataloader(runner, cfg, domain, offset)
-            for (domain, cfg), offset in zip(configs.items(), count(0, 10_000))
-        }
-    )
-
-
-def build_dataloader(
-    runner: Runner, cfg: dict, domain: str, seed_offset: int = 0
-) -> DataLoader:
-    """Build one dataloader.
-
-    Raises:
-        InputError: If its dataset can not be read.
-    """
-    with reading(f'the {domain} dataset'):
-        return runner.build_dataloader(cfg, seed=runner.seed + seed_offset)
+    for (domain, cfg), offset in zip(configs.items(), count(0, 10_000)):
+        with reading(f'the {domain} dataset'):
+            seed = runner.seed + offset
+            loaders[domain] = build_numbered_dataloader(runner, cfg, seed)
+    return DomainDataloaders(loaders)
 
 
 def require_domains(model: nn.Module, domains: Iterable[str]) -> None:

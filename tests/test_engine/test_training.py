@@ -363,27 +363,6 @@ def test_unlabeled_target_may_come_with_another_keypoint_set(hand_pair, tmp_path
     assert (tmp_path / 'iter_1.pth').is_file()
 
 
-def test_dataset_smaller_than_a_batch_is_refused(hand_pair, tmp_path):
-    cfg = tiny_config(hand_pair, tmp_path)
-    source = cfg.train_dataloader.source
-    source.update(batch_size=1000, sampler=dict(type='DefaultSampler', shuffle=True))
-    with pytest.raises(InputError, match='do not fill one batch'):
-        stages.train(cfg)
-
-
-def test_shorter_domain_starts_over(hand_pair):
-    from torch.utils.data import DataLoader
-
-    from mmregda.engine.loops import DomainDataloaders
-
-    pair = DomainDataloaders(
-        dict(source=DataLoader(range(5)), target=DataLoader(range(100, 102)))
-    )
-    drawn = [next_batch for next_batch, _ in zip(pair, range(6))]
-    assert [int(batch['source']) for batch in drawn] == [0, 1, 2, 3, 4, 0]
-    assert [int(b['target']) for b in drawn] == [100, 101, 100, 101, 100, 101]
-
-
 @pytest.mark.skipif(sys.platform == 'win32', reason='a shell script')
 def test_processes_hold_identical_weights(hand_pair, tmp_path):
     """Two processes over gloo, both stages: all agree, and have moved."""

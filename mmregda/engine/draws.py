@@ -1,0 +1,141 @@
+"""Draws of samples that depend on their number alone.
+
+The n-th sample that training draws from a domain, and how it is augmented, is
+a function of the seed and n: not of the number of workers, nor of what was
+drawn before by which of them, nor of whether the training was interrupted.
+"""
+
+from __future__ import annotations
+
+import random
+from itertools import count, islice
+from typing import Any, Iterator, Sized, Tuple, Union
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info
+from mmengine.runner import Runner
+from mmpose.registry import DATA_SAMPLERS, DATASETS
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mmregda.errors import InputError
+
+
+class Draw(int):
+    """The index of a sample that knows which draw it is.
+
+    Attributes:
+        number (int): Counted from 0 over all processes.
+    """
+
+    number: int
+
+    def __new__(cls, index: int, number: int) -> Draw:
+        draw = super().__new__(cls, index)
+        draw.number = number
+        return draw
+
+    def __reduce__(self) -> Tuple:
+        # It travels to the workers.
+        return Draw, (int(self), self.number)
+
+
+@DATA_SAMPLERS.register_module()
+class NumberedSampler(Sampler):
+    """Another sampler without an end, whose draws are numbered.
+
+    Where the other sampler ends it starts over, reshuffled.
+
+    Args:
+        dataset (Sized): The dataset.
+        sampler (dict): The config of the other sampler.
+        seed (int): Its seed.
+    """
+
+    def __init__(self, dataset: Sized, sampler: dict, seed: int) -> None:
+        if not len(dataset):
+            raise InputError(f'{type(dataset).__name__} has no samples')
+        self.sampler = DATA_SAMPLERS.build(
+            sampler, default_args=dict(dataset=dataset, seed=seed)
+        )
+        self._skipped = 0
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Draw]:
+        rank, world_size = get_dist_info()
+        for position, index in islice(enumerate(self._indices()), self._skipped, None):
+            yield Draw(index, position * world_size + rank)
+
+    def _indices(self) -> Iterator[int]:
+        for epoch in count():
+            if hasattr(self.sampler, 'set_epoch'):
+                self.sampler.set_epoch(epoch)
+            yield from self.sampler
+
+    def skip(self, num_samples: int) -> None:
+        """Begin after so many samples of this process."""
+        self._skipped = num_samples
+
+
+@DATASETS.register_module()
+class SeededDataset(Dataset):
+    """Another dataset, whose augmentation is seeded for each draw.
+
+    The generators of ``random``, NumPy and PyTorch are seeded for the sample.
+    Without workers these are the training's own, which
+    :class:`~mmregda.engine.SeededTrainLoop` seeds for each iteration.
+
+    Args:
+        dataset (dict | Dataset): The other dataset.
+        seed (int): Of all draws.
+    """
+
+    def __init__(self, dataset: Union[dict, Dataset], seed: int) -> None:
+        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'dataset':  # not there yet: it is being unpickled
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __getitem__(self, draw: Draw) -> Any:
+        seed_generators(self.seed, draw.number)
+        return self.dataset[int(draw)]
+
+
+def build_numbered_dataloader(runner: Runner, cfg: dict, seed: int) -> DataLoader:
+    """Build a dataloader whose draws depend on their number alone.
+
+    Args:
+        runner (Runner): The runner.
+        cfg (dict): An ordinary dataloader config.
+        seed (int): Of the order and of the augmentation.
+
+    Returns:
+        DataLoader: It has no end.
+    """
+    loader = runner.build_dataloader(
+        dict(
+            cfg,
+            dataset=dict(type='SeededDataset', dataset=cfg['dataset'], seed=seed),
+            sampler=dict(type='NumberedSampler', sampler=cfg['sampler'], seed=seed),
+        ),
+        seed=seed,
+    )
+    # Its workers' own seeds must not take a number from the training's stream.
+    loader.generator = torch.Generator().manual_seed(seed)
+    return loader
+
+
+def seed_generators(*seeds: int) -> None:
+    """Seed ``random``, NumPy and PyTorch with a mixture of numbers."""
+    python, numpy, pytorch = np.random.SeedSequence(seeds).generate_state(3)
+    random.seed(int(python))
+    np.random.seed(numpy)
+    torch.manual_seed(int(pytorch))

@@ -1,0 +1,204 @@
+"""Draws that depend on their number alone, and what follows: exact resuming."""
+
+import copy
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_config, write_pretrain_config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmpose.registry import HOOKS
+from torch.utils.data import Dataset
+
+from mmregda import InputError
+from mmregda.engine import NumberedSampler, SeededDataset, stages
+from mmregda.engine.draws import Draw
+from mmregda.visualization import load_scalars
+
+
+class Noise(Dataset):
+    """Each sample draws from all three generators."""
+
+    metainfo = dict(dataset_name='noise')
+
+    def __init__(self, length=10):
+        self.length = length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        return index, random.random(), np.random.rand(), torch.rand(()).item()
+
+
+def test_draw_is_an_index_that_keeps_its_number_on_its_way_to_a_worker():
+    draw = pickle.loads(pickle.dumps(Draw(7, 123)))
+    assert draw == 7 and [*range(10)][draw] == 7
+    assert draw.number == 123
+
+
+def test_sample_is_a_function_of_seed_and_number():
+    dataset = SeededDataset(Noise(), seed=5)
+    first = dataset[Draw(3, 40)]
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    assert dataset[Draw(3, 40)] == first
+    others = [dataset[Draw(3, 41)], SeededDataset(Noise(), seed=6)[Draw(3, 40)]]
+    assert all(set(first[1:]).isdisjoint(other[1:]) for other in others)
+    assert pickle.loads(pickle.dumps(dataset))[Draw(3, 40)] == first
+    assert dataset.metainfo == Noise.metainfo and len(dataset) == 10
+
+
+@pytest.mark.parametrize(
+    'kind',
+    [
+        dict(type='InfiniteSampler', shuffle=True),
+        dict(type='DefaultSampler', shuffle=True),
+    ],
+    ids=lambda kind: kind['type'],
+)
+def test_skipping_is_drawing_and_dropping(kind):
+    def first(number, skip=0):
+        sampler = NumberedSampler(Noise(), kind, seed=3)
+        sampler.skip(skip)
+        return [(int(d), d.number) for d, _ in zip(sampler, range(number))]
+
+    drawn = first(37)
+    assert [number for _, number in drawn] == [*range(37)]
+    # Each epoch has every sample once, in an order of its own.
+    epochs = [[index for index, _ in drawn[i : i + 10]] for i in (0, 10, 20)]
+    assert all(sorted(epoch) == [*range(10)] for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    for skip in (1, 9, 10, 23):
+        assert first(37 - skip, skip) == drawn[skip:]
+
+
+def test_empty_dataset_is_refused():
+    with pytest.raises(InputError, match='no samples'):
+        NumberedSampler(Noise(0), dict(type='InfiniteSampler'), seed=0)
+
+
+def batches_of(cfg, num_workers, skip, number):
+    cfg = copy.deepcopy(cfg)
+    for loader in cfg.train_dataloader.values():
+        loader.num_workers = num_workers
+    runner = Runner.from_cfg(cfg)
+    iterator = runner.build_train_loop(cfg.train_cfg).dataloader_iterator
+    if skip:
+        iterator.skip_iter(skip)
+    return [next(iterator) for _ in range(number)]
+
+
+def test_batches_depend_neither_on_workers_nor_on_what_came_before(hand_pair, tmp_path):
+    cfg = tiny_config(hand_pair, tmp_path)
+    whole = batches_of(cfg, 0, 0, 5)
+    for num_workers, skip in ((1, 0), (2, 2), (3, 1)):
+        found = batches_of(cfg, num_workers, skip, 5 - skip)
+        for ours, theirs in zip(found, whole[skip:]):
+            for domain in ('source', 'target'):
+                for a, b in zip(ours[domain]['inputs'], theirs[domain]['inputs']):
+                    assert torch.equal(a, b)
+
+
+def test_domain_that_is_smaller_than_a_batch_starts_over(hand_pair, tmp_path):
+    cfg = tiny_config(hand_pair, tmp_path)
+    cfg.train_dataloader.target.dataset.dataset.indices = 1
+    cfg.train_dataloader.source.update(
+        batch_size=5, sampler=dict(type='DefaultSampler', shuffle=False)
+    )
+    cfg.train_dataloader.source.dataset.indices = 3
+    batches = batches_of(cfg, 0, 0, 2)
+    paths = [s.img_path for b in batches for s in b['source']['data_samples']]
+    assert paths == [paths[i % 3] for i in range(10)] and len(set(paths)) > 1
+    for batch in batches:
+        # One image, and of each draw another view.
+        first, second = batch['target']['inputs']
+        assert not torch.equal(first, second)
+
+
+@HOOKS.register_module()
+class StopHook(Hook):
+    """Stops a training after an iteration, as a kill would."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        # The model's own draws, as dropout would make them.
+        noise = 1e-3 * torch.rand(())
+        runner.model.head.final_layer.bias.data += noise
+        if runner.iter == self.at:
+            raise KeyboardInterrupt
+
+
+def weights_and_states(path):
+    checkpoint = CheckpointLoader.load_checkpoint(str(path), 'cpu', logger='silent')
+    return {key: checkpoint[key] for key in ('state_dict', 'optimizer')}
+
+
+def assert_equal(a, b, where=''):
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_equal(a[key], b[key], f'{where}.{key}')
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for index, pair in enumerate(zip(a, b)):
+            assert_equal(*pair, f'{where}[{index}]')
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    else:
+        assert a == b, where
+
+
+@pytest.mark.parametrize('method', ['RegDA', 'AdaBN'])
+def test_interrupted_training_ends_bit_for_bit_as_a_whole_one(
+    hand_pair, tmp_path, method
+):
+    def config(name, at, **changes):
+        cfg = tiny_config(hand_pair, tmp_path / name, max_iters=6, **changes)
+        cfg.model.adaptation = dict(type=method)
+        if method == 'AdaBN':
+            cfg.optim_wrapper.pop('adversary')
+            cfg.param_scheduler.pop('adversary')
+        cfg.train_dataloader.source.num_workers = 2
+        cfg.custom_hooks = [dict(type='StopHook', at=at)]
+        return cfg
+
+    names = ('whole', 'parts')
+    stages.train(config('whole', 99))
+    with pytest.raises(KeyboardInterrupt):
+        stages.train(config('parts', 3))
+    with pytest.raises(KeyboardInterrupt):
+        stages.train(config('parts', 5, resume=True))
+    stages.train(config('parts', 99, resume=True))
+    whole, parts = (
+        weights_and_states(tmp_path / name / 'iter_6.pth')
+        for name in ('whole', 'parts')
+    )
+    assert_equal(whole, parts)
+    logged = [load_scalars(str(tmp_path / name)) for name in names]
+    for name, (steps, values) in logged[0].items():
+        if name.startswith(('loss', 'target/', 'source/')):
+            assert logged[1][name] == (steps, values), name
+
+
+def test_interrupted_pretraining_ends_bit_for_bit_as_a_whole_one(hand_pair, tmp_path):
+    def weights(name, at, resume=False):
+        cfg = tiny_config(hand_pair, tmp_path / name / 'adapt', resume=resume)
+        write_pretrain_config(cfg, tmp_path / f'{name}.py', max_iters=4)
+        cfg.pretrain = dict(config=str(tmp_path / f'{name}.py'))
+        stage = stages.load_pretrain_config(cfg)
+        stage.custom_hooks = [dict(type='StopHook', at=at)]
+        stage.default_hooks.checkpoint.update(interval=2, save_best=None)
+        return torch.load(stages.pretrain(stage))['state_dict']
+
+    whole = weights('whole', 99)
+    with pytest.raises(KeyboardInterrupt):
+        weights('parts', 3)
+    assert list((tmp_path / 'parts').rglob('iter_2.pth'))
+    assert not list((tmp_path / 'parts').rglob('source_only.pth'))
+    assert_equal(whole, weights('parts', 99, resume=True))
