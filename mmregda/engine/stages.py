@@ -127,7 +127,9 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
     runner = build_runner(cfg)
     parts = [*_psi(cfg), 'head']
     require_same_weights(unwrap(runner.model), weights, parts, checkpoint)
-    return runner.val()
+    metrics = runner.val()
+    stop_workers(runner)
+    return metrics
 
 
 def run(cfg: Config) -> Runner:
@@ -138,7 +140,17 @@ def run(cfg: Config) -> Runner:
         cfg.setdefault('model_wrapper_cfg', cpu)
     runner = build_runner(cfg)
     runner.train()
+    stop_workers(runner)
     return runner
+
+
+def stop_workers(runner: Runner) -> None:
+    """Drop the loops of a runner that is done, and their data workers.
+
+    Left to the garbage collector, the queues through which workers are told to
+    stop may go first, and PyTorch then waits five seconds for each.
+    """
+    runner._train_loop = runner._val_loop = None
 
 
 def build_runner(cfg: Config) -> Runner:
