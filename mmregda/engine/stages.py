@@ -145,12 +145,16 @@ def run(cfg: Config) -> Runner:
 
 
 def stop_workers(runner: Runner) -> None:
-    """Drop the loops of a runner that is done, and their data workers.
+    """Drop the dataloaders of a runner that is done, and with them their workers.
 
     Left to the garbage collector, the queues through which workers are told to
     stop may go first, and PyTorch then waits five seconds for each.
     """
-    runner._train_loop = runner._val_loop = None
+    for loop in (runner._train_loop, runner._val_loop):
+        for part in getattr(loop, 'loops', dict(all=loop)).values():
+            for name in ('dataloader', 'dataloader_iterator'):
+                if hasattr(part, name):
+                    setattr(part, name, None)
 
 
 def build_runner(cfg: Config) -> Runner:
