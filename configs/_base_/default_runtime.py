@@ -10,7 +10,7 @@ default_hooks = dict(
     # The labels of the target are not ours to look at: the best checkpoint is
     # the best on the source.
     checkpoint=dict(
-        type='CheckpointHook',
+        type='AtomicCheckpointHook',
         by_epoch=False,
         interval=500,
         max_keep_ckpts=2,

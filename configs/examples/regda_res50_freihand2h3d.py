@@ -30,5 +30,6 @@ train_cfg = dict(
 optim_wrapper = dict(constructor='PlayerOptimWrapperConstructor')
 param_scheduler = [dict(type='InverseDecayLR', by_epoch=False)]
 model_wrapper_cfg = dict(type='PlayerDistributedDataParallel')
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))
+checkpoints = dict(type='AtomicCheckpointHook', by_epoch=False, interval=500)
+default_hooks = dict(checkpoint=checkpoints)
 log_processor = dict(by_epoch=False)

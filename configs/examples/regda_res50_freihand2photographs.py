@@ -46,6 +46,8 @@ train_cfg = dict(
 optim_wrapper = dict(constructor='PlayerOptimWrapperConstructor')
 param_scheduler = [dict(type='InverseDecayLR', by_epoch=False)]
 model_wrapper_cfg = dict(type='PlayerDistributedDataParallel')
-checkpoints = dict(by_epoch=False, interval=500, save_best='source/AUC')
+checkpoints = dict(
+    type='AtomicCheckpointHook', by_epoch=False, interval=500, save_best='source/AUC'
+)
 default_hooks = dict(checkpoint=checkpoints)
 log_processor = dict(by_epoch=False)

@@ -3,6 +3,7 @@
 from mmregda.engine.distributed import PlayerDistributedDataParallel
 from mmregda.engine.draws import NumberedSampler, SeededDataset
 from mmregda.engine.hooks import (
+    AtomicCheckpointHook,
     ChannelsLastHook,
     DisparityStatisticsHook,
     DomainVisualizationHook,
@@ -20,6 +21,7 @@ from mmregda.engine.schedulers import InverseDecayLR
 from mmregda.engine.stages import evaluate, pretrain, train
 
 __all__ = [
+    'AtomicCheckpointHook',
     'ChannelsLastHook',
     'DisparityStatisticsHook',
     'DomainAdaptTrainLoop',

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from mmregda.datasets import UnlabeledDataset
 from mmregda.engine.draws import build_numbered_dataloader, seed_generators
+from mmregda.engine.finite import require_finite
 from mmregda.errors import InputError, reading
 
 
@@ -89,10 +90,23 @@ class SeededTrainLoop(IterBasedTrainLoop):
         self.dataloader_iterator = _LazyIterator(self.dataloader)
 
     def run_iter(self, data_batch: Any) -> None:
-        """Train for one iteration."""
+        """Train for one iteration.
+
+        Raises:
+            InputError: If a loss is not finite; before any hook sees it, and so
+                before anything is saved.
+        """
+        runner = self.runner
         # Other seeds than those of its samples, which have two numbers.
-        seed_generators(self.runner.seed, get_rank(), self._iter)
-        super().run_iter(data_batch)
+        seed_generators(runner.seed, get_rank(), self._iter)
+        hook_args = dict(batch_idx=self._iter, data_batch=data_batch)
+        runner.call_hook('before_train_iter', **hook_args)
+        outputs = runner.model.train_step(
+            data_batch, optim_wrapper=runner.optim_wrapper
+        )
+        require_finite(self._iter + 1, unwrap(runner.model), outputs, data_batch)
+        runner.call_hook('after_train_iter', **hook_args, outputs=outputs)
+        self._iter += 1
 
 
 @LOOPS.register_module()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import pickle
 from typing import Any, Dict, List, Sequence
 
 import torch
@@ -13,14 +13,18 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import RUNNERS, init_default_scope
-from mmengine.runner import Runner, find_latest_checkpoint
-from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.runner import Runner
 from mmpose.registry import DATASETS, MODELS
 from torch import nn
 
+from mmregda.engine.checkpoints import (
+    latest_checkpoint,
+    read_checkpoint,
+    resume_from_latest,
+)
 from mmregda.engine.loops import require_domains, require_fitting_head, unwrap
 from mmregda.errors import InputError, reading
-from mmregda.files import whole_file
+from mmregda.files import room_to_write, whole_file
 
 
 def train(cfg: Config) -> Dict[str, float]:
@@ -52,7 +56,7 @@ def train(cfg: Config) -> Dict[str, float]:
             together. What can be known of the adaptation is said before the
             pretraining starts.
     """
-    if cfg.get('resume') and find_latest_checkpoint(cfg.work_dir):
+    if cfg.get('resume') and (cfg.get('load_from') or latest_checkpoint(cfg.work_dir)):
         # It goes on from its own checkpoint and needs no other.
         for part in _psi(cfg):
             cfg.model[part].init_cfg = None
@@ -139,7 +143,9 @@ def run(cfg: Config) -> Runner:
         cpu = dict(type='MMDistributedDataParallel', device_ids=None)
         cfg.setdefault('model_wrapper_cfg', cpu)
     runner = build_runner(cfg)
-    runner.train()
+    resume_from_latest(runner)
+    with room_to_write(cfg.work_dir):
+        runner.train()
     stop_workers(runner)
     return runner
 
@@ -223,16 +229,8 @@ def load_weights(checkpoint: str) -> Dict[str, torch.Tensor]:
         InputError: If the file does not exist, is damaged, or holds what is
             not loaded from a data file.
     """
-    if '://' not in checkpoint and not os.path.isfile(checkpoint):
-        raise InputError(f'checkpoint "{checkpoint}" does not exist')
-    try:
-        content = CheckpointLoader.load_checkpoint(checkpoint, 'cpu', logger='silent')
-    # What PyTorch raises on a file that is cut short, is none, or has code.
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise InputError(
-            f'checkpoint "{checkpoint}" can not be loaded: {error}'
-        ) from error
-    weights = content.get('state_dict', content) if isinstance(content, dict) else None
+    content = read_checkpoint(checkpoint)
+    weights = content.get('state_dict', content)
     if not isinstance(weights, dict):
         raise InputError(f'checkpoint "{checkpoint}" holds no state_dict')
     return weights
@@ -302,5 +300,8 @@ def _psi(cfg: Config) -> List[str]:
 
 def _keep_weights(checkpoint: str, path: str) -> None:
     """Write a checkpoint's weights as a file that is whole or not there."""
-    with whole_file(path) as partial:
-        torch.save(dict(state_dict=load_weights(checkpoint), meta={}), partial)
+    buffer = io.BytesIO()
+    # PyTorch has an error of its own for a full disk; Python's says which it is.
+    torch.save(dict(state_dict=load_weights(checkpoint), meta={}), buffer)
+    with whole_file(path) as partial, open(partial, 'wb') as file:
+        file.write(buffer.getbuffer())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ContextManager, Dict, List, Optional
+from typing import ContextManager, Dict, List, Optional, Tuple
 
 import torch
 from mmengine.optim import OptimWrapperDict
@@ -12,6 +12,7 @@ from mmpose.utils.typing import SampleList
 from torch import Tensor, nn
 
 from mmregda.errors import InputError
+from mmregda.models.adaptations import journal
 
 
 @MODELS.register_module()
@@ -81,7 +82,25 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
             else None
             for domain in ('source', 'target')
         )
-        return self.adaptation.step(self, source, target, optim_wrapper)
+        batches = dict(source=source, target=target)
+        self.journal = journal.Journal(
+            {domain: batch['inputs'] for domain, batch in batches.items() if batch}
+        )
+        with journal.kept(self.journal):
+            return self.adaptation.step(self, source, target, optim_wrapper)
+
+    def extract_feat(self, inputs: Tensor) -> Tuple[Tensor, ...]:
+        """Features psi of images.
+
+        Args:
+            inputs (Tensor): (B, 3, H, W).
+
+        Returns:
+            tuple[Tensor]: Feature maps, each (B, C, h, w).
+        """
+        if journal.current():
+            journal.current().passed(inputs)
+        return super().extract_feat(inputs)
 
     def autocast(self, optim_wrapper: OptimWrapperDict) -> ContextManager:
         """The precision that the optimisers ask for, for a forward pass.

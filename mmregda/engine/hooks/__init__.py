@@ -1,12 +1,14 @@
 """Hooks."""
 
 from mmregda.engine.hooks.channels_last_hook import ChannelsLastHook
+from mmregda.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from mmregda.engine.hooks.job_progress_hook import JobProgressHook
 from mmregda.engine.hooks.progress_hook import ProgressBarHook
 from mmregda.engine.hooks.statistics_hook import DisparityStatisticsHook
 from mmregda.engine.hooks.visualization_hook import DomainVisualizationHook
 
 __all__ = [
+    'AtomicCheckpointHook',
     'ChannelsLastHook',
     'DisparityStatisticsHook',
     'DomainVisualizationHook',

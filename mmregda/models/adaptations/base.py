@@ -11,6 +11,8 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmregda.models.adaptations import journal
+
 
 class BaseAdaptation(BaseModule):
     """A method that adapts a keypoint model to an unlabelled domain.
@@ -63,7 +65,8 @@ class BaseAdaptation(BaseModule):
             optim_wrapper (OptimWrapperDict): One optimiser for each player.
 
         Returns:
-            dict[str, Tensor]: Scalars to log, detached.
+            dict[str, Tensor]: Scalars to log, detached, in the order in which
+            they are minimised.
         """
 
 
@@ -75,6 +78,8 @@ def minimize(
     Other players' parameters must not require gradients (see
     :func:`frozen`) or not be part of the graph.
     """
+    if journal.current():
+        journal.current().minimized(loss, players)
     wrappers: List[OptimWrapper] = [optim_wrapper[player] for player in players]
     wrappers[0].backward(loss)
     for wrapper in wrappers:

@@ -1,0 +1,191 @@
+"""Checkpoints that are written whole."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from glob import escape, glob
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+import torch
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, get_file_backend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmpose.registry import HOOKS
+
+from mmregda.engine.checkpoints import resume_from_latest
+from mmregda.engine.loops import unwrap
+from mmregda.errors import InputError
+from mmregda.files import whole_file
+
+
+class WholeFileBackend(LocalBackend):
+    """The local disk, on which a file is whole or as it was before.
+
+    Attributes:
+        outdated (list[str]): What was removed. It is there until its owner
+            has written what takes its place.
+    """
+
+    def __init__(self) -> None:
+        self.outdated: List[str] = []
+
+    def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
+        """Write bytes; arguments as in :class:`LocalBackend`."""
+        with whole_file(filepath) as partial:
+            super().put(obj, partial)
+
+    def remove(self, filepath: Union[str, Path]) -> None:
+        """Note a file as outdated."""
+        self.outdated.append(os.fspath(filepath))
+
+
+register_backend('whole_file', WholeFileBackend, force=True)
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """MMEngine's ``CheckpointHook``, whose files survive being interrupted.
+
+    Arguments are those of :class:`mmengine.hooks.CheckpointHook`. Other than
+    there, on a local disk,
+
+    - a checkpoint appears under its name when it is complete, and
+      ``last_checkpoint`` names it after that;
+    - older checkpoints, and the best before, are removed after that, so there
+      has to be room for one more than are kept;
+    - a checkpoint that is due when a validation is due is written after it and
+      holds its results: a training that is resumed never misses one;
+    - weights that are not finite are not written;
+    - a resumed training begins with the newest checkpoint that can be read.
+    """
+
+    _due: Optional[Tuple[int, dict]] = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Find the checkpoint to resume from, if none is named."""
+        resume_from_latest(runner)
+
+    def before_train(self, runner: Runner) -> None:
+        """Remove what a training that was killed could not."""
+        place = self.out_dir or runner.work_dir
+        remote = self.backend_args or self.file_client_args
+        if not remote and type(get_file_backend(place)) is LocalBackend:
+            self.backend_args = dict(backend='whole_file')
+        super().before_train(runner)
+        hub = runner.message_hub
+        # MMEngine forgets it, and then does not save what it would have saved.
+        self.last_ckpt = hub.get_info('last_ckpt')
+        if isinstance(self.file_backend, WholeFileBackend):
+            partial = glob(os.path.join(escape(self.out_dir), '*.pth.partial'))
+            left = hub.get_info('outdated_ckpts') or ()
+            self.file_backend.outdated += [*partial, *map(str, left)]
+            self._remove_outdated()
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Save what is due still: the validation was called off."""
+        self._save_due(runner)
+
+    def after_val_epoch(
+        self, runner: Runner, metrics: Optional[Dict[str, float]] = None
+    ) -> None:
+        """Save the best checkpoint, and the one that is due."""
+        super().after_val_epoch(runner, metrics or {})
+        self._save_due(runner)
+        self._remove_outdated()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse weights that are not finite.
+
+        Raises:
+            InputError: With the name of the first of them.
+        """
+        parameters = {name for name, _ in unwrap(runner.model).named_parameters()}
+        for name, tensor in checkpoint['state_dict'].items():
+            # A mask that is minus infinity is a buffer in its right.
+            spoiled = torch.isnan(tensor) | (torch.isinf(tensor) & (name in parameters))
+            if spoiled.any():
+                raise InputError(
+                    f'after {checkpoint["meta"]["iter"]} iterations "{name}" is not '
+                    f'finite. It is not saved; the checkpoint before, '
+                    f'{self.last_ckpt}, is as it was. The learning rate may be too '
+                    'high.'
+                )
+
+    def _save_checkpoint(self, runner: Runner) -> None:
+        if _validation_follows(runner, self.by_epoch):
+            # What MMEngine's own saves it with.
+            if self.by_epoch:
+                step = runner.epoch + 1
+                self._due = step, dict(epoch=step, iter=runner.iter)
+            else:
+                step = runner.iter + 1
+                self._due = step, dict(epoch=runner.epoch, iter=step)
+        else:
+            super()._save_checkpoint(runner)
+
+    def _save_due(self, runner: Runner) -> None:
+        if self._due is not None:
+            self._save_checkpoint_with_step(runner, *self._due)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        # In an order in which nothing is lost wherever it is interrupted.
+        self._due = None
+        hub = runner.message_hub
+        path = self._path_of(step)
+        outdated = []
+        if self.max_keep_ckpts > 0 and step not in self.keep_ckpt_ids:
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                outdated.append(self._path_of(self.keep_ckpt_ids[0]))
+            self.keep_ckpt_ids.append(step)
+            hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+        hub.update_info('last_ckpt', path)
+        # Should it not come to their removal, resuming makes up for it.
+        left = [*getattr(self.file_backend, 'outdated', ()), *outdated]
+        hub.update_info('outdated_ckpts', [os.path.basename(p) for p in left])
+        runner.save_checkpoint(
+            self.out_dir,
+            self.filename_tmpl.format(step),
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        self.last_ckpt = path
+        if is_main_process():
+            note = os.path.join(runner.work_dir, 'last_checkpoint')
+            with whole_file(note) as partial, open(partial, 'w') as file:
+                file.write(path)
+            for old in filter(self.file_backend.isfile, outdated):
+                self.file_backend.remove(old)
+            self._remove_outdated()
+
+    def _path_of(self, step: int) -> str:
+        name = self.filename_tmpl.format(step)
+        return self.file_backend.join_path(self.out_dir, name)
+
+    def _remove_outdated(self) -> None:
+        """Remove what :class:`WholeFileBackend` has noted, in this folder only."""
+        outdated = getattr(self.file_backend, 'outdated', [])
+        while outdated:
+            name = os.path.basename(outdated.pop())
+            if is_main_process() and name.endswith(('.pth', '.partial')):
+                with suppress(FileNotFoundError):
+                    os.remove(os.path.join(self.out_dir, name))
+
+
+def _validation_follows(runner: Runner, by_epoch: bool) -> bool:
+    """Whether the train loop validates after this iteration (or epoch)."""
+    loop = runner.train_loop
+    if runner.val_loop is None or by_epoch != isinstance(loop, EpochBasedTrainLoop):
+        return False
+    done = (runner.epoch if by_epoch else runner.iter) + 1
+    end = loop.max_epochs if by_epoch else loop.max_iters
+    return done >= loop.val_begin and (done % loop.val_interval == 0 or done == end)

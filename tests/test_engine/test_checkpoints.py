@@ -1,0 +1,325 @@
+"""Checkpoints: whole or not there, whenever writing is interrupted."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from mmpose.registry import HOOKS, METRICS, MODELS
+from torch import nn
+
+from mmregda import InputError
+from mmregda.engine.checkpoints import latest_checkpoint, read_checkpoint
+
+INTERVAL, END = 2, 5
+SCORES = {2: 0.5, 4: 0.9, 5: 0.1}  # by validation
+
+
+@MODELS.register_module()
+class Counter(BaseModel):
+    """A model whose state says how it has been trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.register_buffer('mask', torch.tensor([0.0, -torch.inf]))
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        if mode == 'loss':
+            return dict(loss=(self.weight**2 * inputs[0].sum()).sum())
+        return [self.weight]
+
+
+@METRICS.register_module()
+class Scripted(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        from mmengine.logging import MessageHub
+
+        step = MessageHub.get_current_instance().get_info('iter') + 1
+        return dict(score=SCORES[step])
+
+
+def config(work_dir, hooks=(), resume=False, keep=2, **checkpoint):
+    loader = dict(
+        batch_size=1,
+        num_workers=0,
+        dataset=[dict(inputs=torch.tensor([float(i)])) for i in range(5)],
+        sampler=dict(type='DefaultSampler', shuffle=False),
+    )
+    return dict(
+        model=dict(type='Counter'),
+        work_dir=str(work_dir),
+        train_dataloader=dict(loader),
+        val_dataloader=dict(loader),
+        val_evaluator=dict(type='Scripted'),
+        train_cfg=dict(by_epoch=False, max_iters=END, val_interval=INTERVAL),
+        val_cfg=dict(),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
+        default_hooks=dict(
+            checkpoint=dict(
+                type='AtomicCheckpointHook',
+                **dict(
+                    dict(
+                        by_epoch=False,
+                        interval=INTERVAL,
+                        max_keep_ckpts=keep,
+                        save_best='score',
+                        rule='greater',
+                    ),
+                    **checkpoint,
+                ),
+            )
+        ),
+        custom_hooks=list(hooks),
+        resume=resume,
+        default_scope='mmpose',
+        log_level='ERROR',
+        experiment_name=f'{work_dir.name}_{resume}_{os.getpid()}',
+    )
+
+
+def train(work_dir, **kwargs):
+    Runner(**config(work_dir, **kwargs)).train()
+
+
+def files(work_dir):
+    names = {path.name for path in work_dir.iterdir() if path.is_file()}
+    return {name for name in names if not name.endswith('.py')}
+
+
+def comparable(path):
+    """A checkpoint without what the clock says."""
+    content = read_checkpoint(str(path))
+    hub = content['message_hub']
+    scalars = {
+        name: buffer.data[0].tolist()
+        for name, buffer in hub['log_scalars'].items()
+        if 'time' not in name
+    }
+    info = {k: v for k, v in hub['runtime_info'].items() if 'ckpt' in k or 'best' in k}
+    info = {
+        k: os.path.basename(v) if isinstance(v, str) else v for k, v in info.items()
+    }
+    states = {k: v.tolist() for k, v in content['state_dict'].items()}
+    return states, str(content.get('optimizer')), scalars, info
+
+
+def in_a_process(task):
+    """Run a task in a fork; by which signal it ended, 0 if by none."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            task()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+def kill_before_operation(work_dir, number):
+    """Die before the n-th operation on a checkpoint's file or on the note."""
+    seen = 0
+
+    def audit(event, arguments):
+        nonlocal seen
+        if event not in ('open', 'os.rename', 'os.remove', 'os.truncate'):
+            return
+        if event == 'open' and not set('wax+') & set(str(arguments[1])):
+            return
+        path = str(arguments[0])
+        if os.path.dirname(path) != str(work_dir) or path.endswith('.py'):
+            return
+        seen += 1
+        if seen == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(audit)
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_killed_before_any_of_its_file_operations_a_run_ends_the_same(tmp_path):
+    whole = tmp_path / 'whole'
+    assert in_a_process(lambda: train(whole, keep=1)) == 0
+    assert files(whole) == {'iter_5.pth', 'best_score_iter_4.pth', 'last_checkpoint'}
+    names = ('iter_5.pth', 'best_score_iter_4.pth')
+    expected = [comparable(whole / name) for name in names]
+
+    number, killed = 0, signal.SIGKILL
+    while killed:
+        number += 1
+        parts = tmp_path / f'parts_{number}'
+
+        def until_killed(parts=parts, number=number):
+            kill_before_operation(parts, number)
+            train(parts, keep=1)
+
+        killed = in_a_process(until_killed)
+        note = parts / 'last_checkpoint'
+        if note.exists():
+            named = note.read_text()
+            assert 'optimizer' in read_checkpoint(named)
+            # The best so far is there besides.
+            assert list(parts.glob('best_score_iter_*.pth'))
+        assert in_a_process(lambda parts=parts: train(parts, resume=True, keep=1)) == 0
+        assert [comparable(parts / name) for name in names] == expected, number
+        assert files(parts) == files(whole), number
+    # Six checkpoints and three notes, each written, flushed and renamed, ...
+    assert number > 27
+
+
+@HOOKS.register_module()
+class ActHook(Hook):
+    """Does something to a run when so many iterations are done."""
+
+    def __init__(self, at, act):
+        self.at, self.act = at, act
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.at:
+            self.act(runner)
+
+
+def interrupt(runner):
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """A run that has ended after five iterations, with checkpoints of 2 and 4."""
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, hooks=[ActHook(4 + 1, interrupt)])
+    assert latest_checkpoint(str(tmp_path)) == str(tmp_path / 'iter_4.pth')
+    return tmp_path
+
+
+def tear(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    place = content.index(torch.tensor([0.0, -torch.inf]).numpy().tobytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [tear, flip, lambda path: path.write_bytes(b''), os.remove],
+    ids=['torn', 'a bit flipped', 'empty', 'missing'],
+)
+def test_unreadable_checkpoint_gives_way_to_the_one_before(interrupted, damage):
+    damage(interrupted / 'iter_4.pth')
+    started = []
+    hook = ActHook(3, lambda runner: started.append(runner.iter))
+    train(interrupted, hooks=[hook], resume=True)
+    assert started == [2]  # It has begun after two iterations.
+    assert 'optimizer' in read_checkpoint(str(interrupted / 'iter_5.pth'))
+
+
+def test_torn_note_does_not_lose_the_checkpoints(interrupted):
+    (interrupted / 'last_checkpoint').write_text('')
+    found = latest_checkpoint(str(interrupted))
+    assert found == str(interrupted / 'iter_4.pth')
+
+
+def test_best_checkpoint_is_not_resumed_from(interrupted):
+    # It is the newest that can be read, and has no state of an optimiser.
+    os.utime(interrupted / 'best_score_iter_2.pth', (2**31, 2**31))
+    tear(interrupted / 'iter_4.pth')
+    found = latest_checkpoint(str(interrupted))
+    assert found == str(interrupted / 'iter_2.pth')
+
+
+def test_folder_that_was_moved_is_resumed_from_itself(interrupted, tmp_path_factory):
+    moved = tmp_path_factory.mktemp('moved') / 'run'
+    shutil.move(str(interrupted), moved)
+    assert latest_checkpoint(str(moved)) == str(moved / 'iter_4.pth')
+
+
+def test_where_none_can_be_read_all_are_named(interrupted):
+    for name in ('iter_2.pth', 'iter_4.pth'):
+        tear(interrupted / name)
+    with pytest.raises(InputError, match='(?s)no checkpoint.*iter_4.*iter_2.*anew'):
+        train(interrupted, resume=True)
+
+
+def test_without_a_note_there_is_nothing_to_resume(tmp_path):
+    assert latest_checkpoint(str(tmp_path)) is None
+
+
+def mount_tmpfs(folder, size):
+    command = ['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', str(folder)]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def test_full_disk_leaves_the_earlier_checkpoint(tmp_path):
+    work_dir = tmp_path / 'small'
+    work_dir.mkdir()
+    mounted = mount_tmpfs(work_dir, '1m')
+
+    def fill(runner):
+        if mounted:
+            with open(work_dir / 'rest', 'wb') as file:
+                file.write(bytes(os.statvfs(work_dir).f_bavail * 4096 - 4096))
+        elif os.path.exists('/dev/full'):
+            (work_dir / 'iter_4.pth.partial').symlink_to('/dev/full')
+        else:
+            pytest.skip('needs root or /dev/full')
+
+    try:
+        message = 'iter_4.pth" can not be written: No space left on device'
+        with pytest.raises(InputError, match=message):
+            train(work_dir, hooks=[ActHook(4, fill)], save_best=None)
+        assert not list(work_dir.glob('*.partial'))
+        found = latest_checkpoint(str(work_dir))
+        assert found == str(work_dir / 'iter_2.pth')
+        if mounted:
+            (work_dir / 'rest').unlink()
+        train(work_dir, resume=True, save_best=None)
+        assert 'optimizer' in read_checkpoint(str(work_dir / 'iter_5.pth'))
+    finally:
+        if mounted:
+            subprocess.run(['umount', '-l', str(work_dir)], check=True)
+
+
+@pytest.mark.parametrize('value', [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
+    def spoil(runner):
+        runner.model.weight.data[1] = value
+
+    # As a gradient would that is not finite where the loss is.
+    hook = ActHook(4, spoil)
+    with pytest.raises(InputError, match='"weight" is not finite.*iter_2.pth'):
+        train(tmp_path, hooks=[hook], save_best=None)
+    assert files(tmp_path) == {'iter_2.pth', 'last_checkpoint'}
+
+
+def test_only_files_of_this_folder_are_removed_as_outdated(interrupted):
+    # A checkpoint is data and may say anything.
+    outside = interrupted.parent / 'thesis.pth'
+    outside.write_text('precious')
+    inside = interrupted / 'notes.txt'
+    inside.write_text('precious')
+    path = interrupted / 'iter_4.pth'
+    checkpoint = read_checkpoint(str(path))
+    info = checkpoint['message_hub']['runtime_info']
+    info['outdated_ckpts'] = ['../thesis.pth', str(outside), 'notes.txt', 'old.pth']
+    torch.save(checkpoint, path)
+    (interrupted / 'old.pth').touch()
+    train(interrupted, resume=True)
+    assert outside.exists() and inside.exists()
+    assert not (interrupted / 'old.pth').exists()

@@ -1,0 +1,42 @@
+"""Files are whole or as they were."""
+
+import errno
+import os
+
+import pytest
+
+from mmregda import InputError
+from mmregda.files import room_to_write, whole_file
+
+
+def test_writing_that_fails_leaves_the_file_as_it_was_and_nothing_beside(tmp_path):
+    path = tmp_path / 'a.txt'
+    path.write_text('before')
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as partial:
+        with open(partial, 'w') as file:
+            file.write('half')
+        raise KeyboardInterrupt
+    assert path.read_text() == 'before' and os.listdir(tmp_path) == ['a.txt']
+    with whole_file(path) as partial, open(partial, 'w') as file:
+        file.write('after')
+    assert path.read_text() == 'after' and os.listdir(tmp_path) == ['a.txt']
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
+def test_full_disk_is_one_message_that_names_the_file(tmp_path):
+    path = tmp_path / 'a.txt'
+    path.write_text('before')
+    (tmp_path / 'a.txt.partial').symlink_to('/dev/full')
+
+    def write():
+        with whole_file(path) as partial, open(partial, 'w') as file:
+            file.write('x' * 100_000)
+
+    with pytest.raises(InputError, match='a.txt" can not be written: No space left'):
+        write()
+    assert path.read_text() == 'before' and os.listdir(tmp_path) == ['a.txt']
+
+
+def test_other_errors_are_not_taken_for_a_full_disk(tmp_path):
+    with pytest.raises(PermissionError), room_to_write(tmp_path):
+        raise PermissionError(errno.EACCES, 'no')
