@@ -177,7 +177,7 @@ def test_killed_before_any_of_its_file_operations_a_run_ends_the_same(tmp_path):
         assert [comparable(parts / name) for name in names] == expected, number
         assert files(parts) == files(whole), number
     # Six checkpoints and three notes, each written, flushed and renamed, ...
-    assert number > 27
+    assert number > 25
 
 
 @HOOKS.register_module()
@@ -238,7 +238,7 @@ def test_torn_note_does_not_lose_the_checkpoints(interrupted):
 
 def test_best_checkpoint_is_not_resumed_from(interrupted):
     # It is the newest that can be read, and has no state of an optimiser.
-    os.utime(interrupted / 'best_score_iter_2.pth', (2**31, 2**31))
+    os.utime(interrupted / 'best_score_iter_4.pth', (2**31, 2**31))
     tear(interrupted / 'iter_4.pth')
     found = latest_checkpoint(str(interrupted))
     assert found == str(interrupted / 'iter_2.pth')
