@@ -40,7 +40,7 @@ def require_finite(
     if not losses:
         return
     device = next(model.parameters()).device
-    losses = [torch.as_tensor(loss, device=device).float() for loss in losses]
+    losses = [torch.as_tensor(x, device=device).detach().float() for x in losses]
     finite = torch.stack(losses).isfinite().all()
     everywhere = finite.int()
     all_reduce(everywhere, 'min')
@@ -55,7 +55,7 @@ def require_finite(
 def _diagnosis(
     minimizations: Sequence, log_vars: Dict[str, Tensor], data_batch: Any
 ) -> str:
-    values = {name: float(value) for name, value in log_vars.items()}
+    values = {n: float(torch.as_tensor(v).detach()) for n, v in log_vars.items()}
     # The sum of all, as MMPose's models log it, comes first and says least.
     names = sorted(values, key='loss'.__eq__)
     spoiled = [f'{n} is {values[n]}' for n in names if not _is_finite(values[n])]

@@ -3,11 +3,13 @@
 import copy
 import pickle
 import random
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_config, write_pretrain_config
+from conftest import ROOT, tiny_config, write_pretrain_config
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -184,6 +186,46 @@ def test_interrupted_training_ends_bit_for_bit_as_a_whole_one(
     for name, (steps, values) in logged[0].items():
         if name.startswith(('loss', 'target/', 'source/')):
             assert logged[1][name] == (steps, values), name
+
+
+METHODS = sorted(p.stem for p in (ROOT / 'configs/_base_/adaptations').glob('*.py'))
+
+
+@pytest.mark.parametrize('name', METHODS)
+def test_every_method_resumes_with_all_of_its_state(hand_pair, tmp_path, name):
+    def config(folder, **changes):
+        fragment = Config.fromfile(str(ROOT / f'configs/_base_/adaptations/{name}.py'))
+        cfg = tiny_config(hand_pair, tmp_path / folder, **changes)
+        for key in ('optim_wrapper', 'param_scheduler'):
+            cfg[key] = fragment[key]
+        cfg.model.adaptation = fragment.adaptation
+        if name == 'source_only':
+            cfg.train_dataloader.target = None
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        cfg.default_hooks.logger.interval = 1
+        cfg.custom_hooks = [dict(type='StopHook', at=99)]
+        return cfg
+
+    stages.train(config('whole'))
+    (tmp_path / 'parts').mkdir()
+    start = shutil.copy(tmp_path / 'whole/iter_2.pth', tmp_path / 'parts')
+    (tmp_path / 'parts/last_checkpoint').write_text(start)
+    stages.train(config('parts', resume=True))
+    whole, parts = (
+        CheckpointLoader.load_checkpoint(str(path), 'cpu', logger='silent')
+        for path in (tmp_path / 'whole/iter_4.pth', tmp_path / 'parts/iter_4.pth')
+    )
+    for key in ('state_dict', 'optimizer', 'param_schedulers'):
+        assert_equal(whole[key], parts[key], key)
+    assert not torch.equal(
+        whole['state_dict']['head.final_layer.weight'],
+        torch.load(start)['state_dict']['head.final_layer.weight'],
+    )
+    logged = [load_scalars(str(tmp_path / folder)) for folder in ('whole', 'parts')]
+    for scalar, (steps, values) in logged[0].items():
+        if 'time' not in scalar and scalar not in ('iter', 'memory'):
+            assert logged[1][scalar] == (steps[2:], values[2:]), scalar
+            assert steps == [1, 2, 3, 4]
 
 
 def test_interrupted_pretraining_ends_bit_for_bit_as_a_whole_one(hand_pair, tmp_path):
