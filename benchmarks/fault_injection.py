@@ -105,9 +105,9 @@ class FaultHook(Hook):
         adapts = 'adaptation' in runner.cfg.model
         self._stage = 'adapt' if adapts else 'pretrain'
         self._fault = os.environ.get('FAULT', '')
+        self._log('begin', runner.iter)
         if self._fault == 'pretrained, not yet adapting' and adapts:
             die()
-        self._log('begin', runner.iter)
         _armed = self._fault in AT_CHANGE_OF_STAGE
         if self._fault and self._stage == os.environ['FAULT_STAGE']:
             FAULTS[self._fault]()
