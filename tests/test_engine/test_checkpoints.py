@@ -323,7 +323,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
     assert files(tmp_path) == {'iter_2.pth', 'last_checkpoint'}
 
 
-def test_only_files_of_this_folder_are_removed_as_outdated(interrupted):
+def test_what_a_kill_has_left_is_removed_and_nothing_else(interrupted):
     # A checkpoint is data and may say anything.
     outside = interrupted.parent / 'thesis.pth'
     outside.write_text('precious')
@@ -334,7 +334,9 @@ def test_only_files_of_this_folder_are_removed_as_outdated(interrupted):
     info = checkpoint['message_hub']['runtime_info']
     info['outdated_ckpts'] = ['../thesis.pth', str(outside), 'notes.txt', 'old.pth']
     torch.save(checkpoint, path)
-    (interrupted / 'old.pth').touch()
+    left = [interrupted / name for name in ('old.pth', 'iter_99.pth.partial')]
+    for path in left:
+        path.touch()
     train(interrupted, resume=True)
     assert outside.exists() and inside.exists()
-    assert not (interrupted / 'old.pth').exists()
+    assert not any(path.exists() for path in left)
