@@ -340,3 +340,16 @@ def test_what_a_kill_has_left_is_removed_and_nothing_else(interrupted):
     train(interrupted, resume=True)
     assert outside.exists() and inside.exists()
     assert not any(path.exists() for path in left)
+
+
+def test_run_that_is_resumed_from_elsewhere_removes_no_files_here(
+    interrupted, tmp_path_factory
+):
+    path = interrupted / 'iter_4.pth'
+    checkpoint = read_checkpoint(str(path))
+    checkpoint['message_hub']['runtime_info']['outdated_ckpts'] = ['other.pth']
+    torch.save(checkpoint, path)
+    here = tmp_path_factory.mktemp('here')
+    (here / 'other.pth').touch()
+    Runner(**config(here, resume=True), load_from=str(path)).train()
+    assert (here / 'iter_5.pth').exists() and (here / 'other.pth').exists()

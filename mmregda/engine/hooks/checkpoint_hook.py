@@ -80,8 +80,11 @@ class AtomicCheckpointHook(CheckpointHook):
         self.last_ckpt = hub.get_info('last_ckpt')
         if isinstance(self.file_backend, WholeFileBackend):
             partial = glob(os.path.join(escape(self.out_dir), '*.pth.partial'))
-            left = hub.get_info('outdated_ckpts') or ()
-            self.file_backend.outdated += [*partial, *map(str, left)]
+            self.file_backend.outdated += partial
+            # Resumed from elsewhere, the names are those of another run's files.
+            if os.path.dirname(self.last_ckpt or '') == self.out_dir:
+                left = hub.get_info('outdated_ckpts') or ()
+                self.file_backend.outdated += map(str, left)
             self._remove_outdated()
 
     def before_train_iter(
@@ -106,7 +109,7 @@ class AtomicCheckpointHook(CheckpointHook):
         """
         parameters = {name for name, _ in unwrap(runner.model).named_parameters()}
         for name, tensor in checkpoint['state_dict'].items():
-            # A mask that is minus infinity is a buffer in its right.
+            # A mask that is minus infinity is a buffer, and in its right.
             spoiled = torch.isnan(tensor) | (torch.isinf(tensor) & (name in parameters))
             if spoiled.any():
                 raise InputError(
