@@ -20,7 +20,7 @@ from mmregda import InputError
 from mmregda.engine.checkpoints import latest_checkpoint, read_checkpoint
 
 INTERVAL, END = 2, 5
-SCORES = {2: 0.5, 4: 0.9, 5: 0.1}  # by validation
+SCORES = {1: 0.1, 2: 0.5, 3: 0.7, 4: 0.9, 5: 0.1}  # by iteration
 
 
 @MODELS.register_module()
@@ -50,7 +50,9 @@ class Scripted(BaseMetric):
         return dict(score=SCORES[step])
 
 
-def config(work_dir, hooks=(), resume=False, keep=2, **checkpoint):
+def config(
+    work_dir, hooks=(), resume=False, keep=2, val_interval=INTERVAL, **checkpoint
+):
     loader = dict(
         batch_size=1,
         num_workers=0,
@@ -63,7 +65,7 @@ def config(work_dir, hooks=(), resume=False, keep=2, **checkpoint):
         train_dataloader=dict(loader),
         val_dataloader=dict(loader),
         val_evaluator=dict(type='Scripted'),
-        train_cfg=dict(by_epoch=False, max_iters=END, val_interval=INTERVAL),
+        train_cfg=dict(by_epoch=False, max_iters=END, val_interval=val_interval),
         val_cfg=dict(),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
         default_hooks=dict(
@@ -353,3 +355,18 @@ def test_run_that_is_resumed_from_elsewhere_removes_no_files_here(
     (here / 'other.pth').touch()
     Runner(**config(here, resume=True), load_from=str(path)).train()
     assert (here / 'iter_5.pth').exists() and (here / 'other.pth').exists()
+
+
+def test_checkpoint_of_a_new_best_is_saved_after_resuming_as_before(tmp_path):
+    # The third iteration has no checkpoint due; it gets one for its score.
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    train(whole, keep=3, val_interval=1)
+    assert files(whole) == {
+        *('iter_3.pth', 'iter_4.pth', 'iter_5.pth', 'best_score_iter_4.pth'),
+        'last_checkpoint',
+    }
+    with pytest.raises(KeyboardInterrupt):
+        train(parts, keep=3, val_interval=1, hooks=[ActHook(3, interrupt)])
+    train(parts, keep=3, val_interval=1, resume=True)
+    assert files(parts) == files(whole)
+    assert comparable(parts / 'iter_5.pth') == comparable(whole / 'iter_5.pth')
