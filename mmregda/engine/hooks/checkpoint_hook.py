@@ -112,11 +112,11 @@ class AtomicCheckpointHook(CheckpointHook):
             # A mask that is minus infinity is a buffer, and in its right.
             spoiled = torch.isnan(tensor) | (torch.isinf(tensor) & (name in parameters))
             if spoiled.any():
+                before = f'as it was: {self.last_ckpt}' if self.last_ckpt else 'none'
                 raise InputError(
                     f'after {checkpoint["meta"]["iter"]} iterations "{name}" is not '
-                    f'finite. It is not saved; the checkpoint before, '
-                    f'{self.last_ckpt}, is as it was. The learning rate may be too '
-                    'high.'
+                    f'finite and not saved. The last checkpoint is {before}. The '
+                    'learning rate may be too high.'
                 )
 
     def _save_checkpoint(self, runner: Runner) -> None:
