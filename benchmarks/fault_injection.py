@@ -14,9 +14,9 @@ from typing import Any, Callable
 
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
+from torch.optim import SGD
 from yapf.yapflib import yapf_api
 
 from mmregda.engine import stages
@@ -44,14 +44,14 @@ def before(owner: Any, name: str, happens: Callable, act: Callable) -> None:
 
 
 def in_a_step() -> None:
-    """Before the last player's step, when others have made theirs."""
+    """Before the second step: of a method, when one player has made its own."""
     seen = []
 
-    def is_second(wrapper: OptimWrapper, *_: Any) -> bool:
-        seen.append(wrapper)
+    def is_second(optimizer: SGD, *_: Any) -> bool:
+        seen.append(optimizer)
         return len(seen) > 1
 
-    before(OptimWrapper, 'step', is_second, lambda *_: die())
+    before(SGD, 'step', is_second, lambda *_: die())
 
 
 def at_half_a_checkpoint() -> None:

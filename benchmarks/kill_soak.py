@@ -92,6 +92,11 @@ class Run:
         lines = self.log.read_text().splitlines()
         return [(e, s, int(i)) for e, s, i in (line.split() for line in lines)]
 
+    def wait_for_events(self, process: subprocess.Popen, told: int = 0) -> None:
+        """Wait until a training has told more than so many events, or has ended."""
+        while len(self.events()) <= told and process.poll() is None:
+            time.sleep(0.1)
+
     def where(self) -> Tuple[str, int]:
         """The stage, and the iterations of it that were done."""
         events = self.events() or [('begin', 'pretrain', 0)]
@@ -124,13 +129,16 @@ def gone(group: int, seconds: float = 60) -> bool:
     return not processes_of(group)
 
 
-def disturb(run: Run, faults: List[str], start: float, draw: random.Random) -> Dict:
+def disturb(
+    run: Run, faults: List[str], start: float, pace: float, draw: random.Random
+) -> Dict:
     """Kill and resume a run once for each fault, then let it end.
 
     Args:
         run (Run): The run.
         faults (list[str]): Names, in the order in which they strike.
         start (float): Seconds until the undisturbed run has begun to train.
+        pace (float): Seconds of its iterations.
         draw (random.Random): Decides on moments.
 
     Returns:
@@ -146,8 +154,13 @@ def disturb(run: Run, faults: List[str], start: float, draw: random.Random) -> D
         by_clock = fault == BY_CLOCK
         process = run.start('' if by_clock else fault, stage, at)
         if by_clock:
+            # One in four while it starts, the others while it trains.
+            seconds = draw.uniform(0, start)
+            if draw.random() > 0.25:
+                run.wait_for_events(process, told)
+                seconds = draw.uniform(0, 2 * INTERVAL * pace)
             try:
-                process.wait(draw.uniform(0, 2 * start))
+                process.wait(seconds)
             except subprocess.TimeoutExpired:
                 os.kill(process.pid, signal.SIGKILL)
         code = process.wait()
@@ -237,12 +250,12 @@ def soak(adaptation: str, kills: int, seed: int, folder: Path) -> Tuple[List, Li
     whole, parts = (Run(folder / name, config) for name in ('whole', 'parts'))
     began = time.monotonic()
     process = whole.start()
-    while not whole.events() and process.poll() is None:
-        time.sleep(0.1)
+    whole.wait_for_events(process)
     start = time.monotonic() - began
     if process.wait() != 0:
         sys.exit(f'the undisturbed run has failed:\n{whole.printed.read_text()}')
-    result = disturb(parts, faults, start, draw)
+    pace = (time.monotonic() - began - start) / sum(lengths)
+    result = disturb(parts, faults, start, pace, draw)
     problems = result['problems']
     if not problems:
         problems += [f'differs: {where}' for where in compare(whole, parts)]
