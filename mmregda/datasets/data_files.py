@@ -37,7 +37,7 @@ def read_data_file(path: str, what: str = 'annotation file') -> bytes:
             problem = f'it has {status.st_size} bytes, and {LARGEST} are the most'
         else:
             with open(path, 'rb') as file:
-                return file.read(LARGEST)
+                return file.read(status.st_size)
     except FileNotFoundError:
         raise InputError(f'{what} "{path}" does not exist') from None
     except (OSError, ValueError, MemoryError) as error:

@@ -170,10 +170,12 @@ def _opened(file: BinaryIO) -> Image.Image:
     Raises:
         DecompressionBombError: If it is too large to be decoded.
     """
+    Image.init()  # Pillow looks for further formats only if it may take all.
+    formats = [name for name in _PILLOW_FORMATS if name in Image.OPEN]
     with warnings.catch_warnings():
         # Pillow warns at half of the size that it refuses.
         warnings.simplefilter('ignore')
-        return Image.open(file, formats=_PILLOW_FORMATS)
+        return Image.open(file, formats=formats)
 
 
 def _require_bounded(content: bytes) -> None:
@@ -183,7 +185,7 @@ def _require_bounded(content: bytes) -> None:
         width, height = struct.unpack_from('>II', content, 16)
         if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:
             raise Image.DecompressionBombError(f'{width} x {height} pixels')
-    elif not _is_avif(content) or '.avif' in Image.registered_extensions():
+    elif not _is_avif(content) or 'AVIF' in Image.OPEN:
         _opened(io.BytesIO(content)).close()
 
 
