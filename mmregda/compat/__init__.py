@@ -276,7 +276,10 @@ def declare_torchvision_operators() -> Optional[str]:
         return None
     import torch
 
-    library = find_extension('torchvision', '_C')
+    # Its name since torchvision 0.29 is the second.
+    library = find_extension('torchvision', '_C') or find_extension(
+        'torchvision', '_C_stable'
+    )
     try:
         # What torchvision will do; once loaded, loading again does nothing.
         if library is not None:
