@@ -14,6 +14,7 @@ programs started, files written and connections opened. Findings are kept in
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import json
 import multiprocessing
@@ -136,6 +137,7 @@ def readers() -> Dict[str, Reader]:
     """Every reader of data from elsewhere, with a valid file of each kind."""
     rng = np.random.default_rng(0)
     hand = np.column_stack([rng.uniform(50, 200, (42, 2)), np.ones(42)])
+    hand[21:, :2] += 400  # The other hand is elsewhere.
     rhd = {0: dict(uv_vis=hand, xyz=rng.random((42, 3)), K=np.eye(3))}
     h3d = [
         dict(name=f'part1/{i}.png', keypoint2d=hand[:21, :2].tolist(), without_object=1)
@@ -152,7 +154,9 @@ def readers() -> Dict[str, Reader]:
     human = {
         f'annotations/Human36M_subject{n}_{name}.json': _json(content)
         for n in Human36MDataset.SUBJECTS['all']
-        for name, content in dict(data=frames, camera=cameras, joint_3d=joints_3d).items()
+        for name, content in dict(
+            data=frames, camera=cameras, joint_3d=joints_3d
+        ).items()
     }
     freihand = {
         'training_K.json': _json([np.eye(3).tolist()] * 3),
@@ -168,7 +172,9 @@ def readers() -> Dict[str, Reader]:
     anno = 'training/anno_training.pickle'
     logs = b''.join(_json(dict(step=i, loss=0.5)) + b'\n' for i in range(3))
     found = {
-        f'RHD, protocol {p}': Reader(anno, pickle.dumps(rhd, p), _dataset(RHDDataset), {})
+        f'RHD, protocol {p}': Reader(
+            anno, pickle.dumps(rhd, p), _dataset(RHDDataset), {}
+        )
         for p in (0, 2, 5)
     }
     for name in human:
@@ -189,7 +195,9 @@ def readers() -> Dict[str, Reader]:
                 _dataset(SURREALDataset),
                 dict.fromkeys(('val/run0.json', 'test/run0.json'), _json(surreal)),
             ),
-            'LSP, version 5': Reader('joints.mat', _mat(joints), _dataset(LSPDataset), {}),
+            'LSP, version 5': Reader(
+                'joints.mat', _mat(joints), _dataset(LSPDataset), {}
+            ),
             'LSP, compressed': Reader(
                 'joints.mat',
                 _mat(joints, do_compression=True),
@@ -217,7 +225,10 @@ def readers() -> Dict[str, Reader]:
                 images,
             ),
             'checkpoint': Reader(
-                'weights.pth', _checkpoint(), lambda _, path: load_weights(str(path)), {}
+                'weights.pth',
+                _checkpoint(),
+                lambda _, path: load_weights(str(path)),
+                {},
             ),
             'result of a training': Reader(
                 'result.json',
@@ -234,11 +245,19 @@ def readers() -> Dict[str, Reader]:
         }
     )
     kinds = dict(
-        JPEG={}, PNG={}, WEBP={}, GIF={}, BMP={}, TIFF=dict(compression='tiff_lzw'), PPM={}
+        JPEG={},
+        PNG={},
+        WEBP={},
+        GIF={},
+        BMP={},
+        TIFF=dict(compression='tiff_lzw'),
+        PPM={},
     )
     for kind, options in kinds.items():
         found[f'image, {kind}'] = Reader('a.bin', _encoded(kind, **options), _image, {})
-    found['image, JPEG, CMYK'] = Reader('a.bin', _encoded('JPEG', mode='CMYK'), _image, {})
+    found['image, JPEG, CMYK'] = Reader(
+        'a.bin', _encoded('JPEG', mode='CMYK'), _image, {}
+    )
     return found
 
 
@@ -394,6 +413,7 @@ def _child(name: str, seed: int, seconds: float, most: int, pipe: Any) -> None:
         for other, content in {**reader.others, reader.path: b''}.items():
             (root / other).parent.mkdir(parents=True, exist_ok=True)
             (root / other).write_bytes(content)
+        gc.freeze()  # MMEngine collects what is left over from every dataset.
         valid = outcome(reader, root, reader.content)
         with open('/proc/self/statm') as file:
             size = int(file.read().split()[0]) * resource.getpagesize()

@@ -228,7 +228,10 @@ def load_weights(checkpoint: str) -> Dict[str, torch.Tensor]:
     try:
         content = CheckpointLoader.load_checkpoint(checkpoint, 'cpu', logger='silent')
     # What PyTorch raises on a file that is cut short, is none, or has code.
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except (
+        *(RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError),
+        *(LookupError, TypeError, AttributeError, AssertionError, MemoryError),
+    ) as error:
         raise InputError(
             f'checkpoint "{checkpoint}" can not be loaded: {error}'
         ) from error

@@ -79,7 +79,7 @@ def _float(value: Union[int, float]) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def _was_resumed(scalars_path: str) -> bool:
