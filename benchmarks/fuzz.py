@@ -170,16 +170,17 @@ def readers() -> Dict[str, Reader]:
     joints = np.concatenate([rng.uniform(2, 40, (2, 14, 9)), np.zeros((1, 14, 9))])
     joints_v4 = _mat(joints[0], format='4')
     anno = 'training/anno_training.pickle'
+    rhd_test = {'evaluation/anno_evaluation.pickle': pickle.dumps(rhd)}
     logs = b''.join(_json(dict(step=i, loss=0.5)) + b'\n' for i in range(3))
     found = {
         f'RHD, protocol {p}': Reader(
-            anno, pickle.dumps(rhd, p), _dataset(RHDDataset), {}
+            anno, pickle.dumps(rhd, p), _dataset(RHDDataset), rhd_test
         )
         for p in (0, 2, 5)
     }
     for name in human:
         if 'subject1_' in name:
-            found[f'Human3.6M, {name[32:]}'] = Reader(
+            found[f'Human3.6M, {name.rpartition("subject1_")[2]}'] = Reader(
                 name, human[name], _dataset(Human36MDataset), human
             )
     for name in freihand:
