@@ -16,8 +16,14 @@ class InputError(RuntimeError):
 
 
 def message_of(error: InputError) -> str:
-    """The message, without the traceback that a data worker puts before it."""
-    return str(error).rsplit('InputError: ', 1)[-1].strip()
+    """The message, to be printed.
+
+    It comes without the traceback that a data worker puts before it, and
+    without control characters: names in data files end in messages, and a
+    terminal obeys what it is told.
+    """
+    text = str(error).rsplit('InputError: ', 1)[-1].strip()
+    return ''.join(c if c.isprintable() or c == '\n' else repr(c)[1:-1] for c in text)
 
 
 @contextmanager

@@ -72,8 +72,19 @@ REQUIRED = {
     'six': 'pip install six',
 }
 
-# Older than this nobody has tried: the plugin uses what came with these.
-MINIMUM = {'torch': '2.0', 'mmpose': '1.1'}
+# The only place that says which versions will do: from the first one on, and
+# before the second. Older than these nobody has tried, and a new first number
+# is how these packages say that what was there is gone. docs/installation.md
+# says which were tested.
+SUPPORTED = {
+    'torch': ('2.0', None),
+    'torchvision': ('0.15', None),
+    'numpy': ('1.22', '3'),
+    'mmengine': ('0.7.1', '1'),
+    'mmcv': ('2.0', '3'),
+    'mmdet': ('3.0', '4'),
+    'mmpose': ('1.1', '2'),
+}
 
 
 class Problem(NamedTuple):
@@ -139,17 +150,7 @@ def find_problems() -> List[Problem]:
                 'pip install pycocotools',
             )
         )
-    for name, minimum in MINIMUM.items():
-        _, version = find_distribution(name)
-        if version is not None and parse(version) < parse(minimum):
-            problems.append(
-                Problem(
-                    f'{name} {version} is older than {minimum}',
-                    'pip install -U torch torchvision'
-                    if name == 'torch'
-                    else 'pip install -U --no-deps mmpose',
-                )
-            )
+    problems += _out_of_bounds()
     mmcv, mmcv_version = find_distribution('mmcv')
     mmdet, mmdet_version = find_distribution('mmdet')
     if mmdet == 'mmdet' and mmcv_version and parse(mmcv_version) >= (2, 2):
@@ -175,6 +176,38 @@ def find_problems() -> List[Problem]:
 # mmdet 3.3 refuses mmcv 2.2 and later; this continuation of it does not.
 # MMPose uses two helpers of it, none of which needs the rest it declares.
 ONEDL_MMDET = 'pip install --no-deps onedl-mmdetection'
+
+
+def _out_of_bounds() -> List[Problem]:
+    problems = []
+    for name, (first, end) in SUPPORTED.items():
+        distribution, version = find_distribution(name)
+        found = parse(version or '')
+        if not any(found):  # 'unknown' or '0.0.0': a build from somebody's tree.
+            continue
+        # mmcv-full is what there was before 2.0.
+        package = 'mmcv-lite' if distribution == 'mmcv-full' else distribution
+        wanted = f'{package}>={first}' + (f',<{end}' if end else '')
+        command = f'pip install {"--no-deps " * (name == "mmpose")}"{wanted}"'
+        if name.startswith('torch'):
+            command = 'pip install -U torch torchvision'
+        if _is_before(found, parse(first)):
+            what = f'{distribution} {version} is older than {first}'
+        elif end and not _is_before(found, parse(end)):
+            what = f'{distribution} {version} is too new: mmregda is written for <{end}'
+        else:
+            continue
+        problems.append(Problem(what, command))
+    return problems
+
+
+def _is_before(version: Tuple[int, ...], other: Tuple[int, ...]) -> bool:
+    length = max(len(version), len(other))  # 2 is not before 2.0.
+    return _padded(version, length) < _padded(other, length)
+
+
+def _padded(version: Tuple[int, ...], length: int) -> Tuple[int, ...]:
+    return version + (0,) * (length - len(version))
 
 
 def _command_for(name: str) -> str:
@@ -243,7 +276,10 @@ def declare_torchvision_operators() -> Optional[str]:
         return None
     import torch
 
-    library = find_extension('torchvision', '_C')
+    # Its name since torchvision 0.29 is the second.
+    library = find_extension('torchvision', '_C') or find_extension(
+        'torchvision', '_C_stable'
+    )
     try:
         # What torchvision will do; once loaded, loading again does nothing.
         if library is not None:

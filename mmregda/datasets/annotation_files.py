@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
+import io
 import json
+import struct
+import zlib
 from contextlib import contextmanager
 from typing import Any, Iterator
 
 import numpy as np
 import scipy.io
 
+from mmregda.datasets.data_files import read_data_file
 from mmregda.errors import InputError
 
+LARGEST_MAT = 2**28
+"""int: A MATLAB file that unpacks to more bytes is not read. LSP's has 672,000."""
 
-def load_json(path: str) -> Any:
+_MAT_HEADER, _MAT_COMPRESSED = 128, 15
+_MAT_NUMBERS = frozenset(
+    ('double', 'single', 'logical')
+    + tuple(f'{sign}int{bits}' for sign in ('', 'u') for bits in (8, 16, 32, 64))
+)
+
+
+def load_json(path: str, what: str = 'annotation file') -> Any:
     """Load a JSON file.
 
     Args:
-        path (str): The file.
+        path (str): The file, in UTF-8, with a byte order mark or without.
+        what (str): What it is, for messages.
 
     Returns:
         Any: What the file holds. Python's reader admits ``NaN`` and
         ``Infinity``, so numbers need a look of their own (see
-        :func:`~mmregda.datasets.published.finite_array`).
+        :func:`~mmregda.datasets.published.finite_array`). Of a key that is
+        there twice the last counts.
 
     Raises:
         InputError: If the file is missing, is cut short or is not JSON.
     """
+    content = read_data_file(path, what)
     try:
-        with open(path, encoding='utf-8') as file:
-            return json.load(file)
-    except FileNotFoundError:
-        raise InputError(f'annotation file "{path}" does not exist') from None
-    except OSError as error:
+        return json.loads(content.decode('utf-8-sig'))
+    except (ValueError, RecursionError, MemoryError) as error:
         raise InputError(
-            f'annotation file "{path}" can not be read: {error.strerror}'
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f'annotation file "{path}" is not valid JSON ({error}). Check that '
-            'its download is complete.'
+            f'{what} "{path}" is not valid JSON ({error or type(error).__name__}). '
+            'Check that its download is complete.'
         ) from error
 
 
 def load_mat(path: str, variable: str) -> np.ndarray:
-    """Load one variable of a MATLAB file (version 7 or older).
+    """Load one numeric variable of a MATLAB file (version 7 or older).
 
     Args:
         path (str): The file.
@@ -53,14 +62,19 @@ def load_mat(path: str, variable: str) -> np.ndarray:
         np.ndarray: Its value.
 
     Raises:
-        InputError: If the file is missing, cut short, no such file, or has no
-            such variable.
+        InputError: If the file is missing, cut short, no such file, unpacks to
+            more than :data:`LARGEST_MAT` bytes, or has no such variable of
+            numbers.
     """
+    content = read_data_file(path)
     try:
-        with open(path, 'rb') as file:
-            content = scipy.io.loadmat(file, variable_names=[variable])
-    except FileNotFoundError:
-        raise InputError(f'annotation file "{path}" does not exist') from None
+        # From memory: there a claim of absurd length ends where the data does.
+        file = io.BytesIO(_unpacked(content))
+        kinds = {name: kind for name, _, kind in scipy.io.whosmat(file)}
+        kind = kinds.get(variable)
+        if kind in _MAT_NUMBERS:
+            file.seek(0)
+            return scipy.io.loadmat(file, variable_names=[variable])[variable]
     except Exception as error:
         # A damaged file can raise nearly anything: the reader trusts the
         # lengths that the file states.
@@ -69,12 +83,35 @@ def load_mat(path: str, variable: str) -> np.ndarray:
             f'{str(error) or type(error).__name__}. Check that its download is '
             'complete.'
         ) from error
-    if variable not in content:
-        raise InputError(
-            f'annotation file "{path}" has no variable "{variable}". Check that it '
-            'is the published file.'
-        )
-    return content[variable]
+    # Cells hold cells, which the reader follows down until the stack is full.
+    problem = f'is no array of numbers ({kind})' if kind else 'is not there'
+    raise InputError(
+        f'annotation file "{path}" has no variable "{variable}" to read: it '
+        f'{problem}. Check that it is the published file.'
+    )
+
+
+def _unpacked(content: bytes) -> bytes:
+    """A MATLAB file with its variables as they are, none compressed."""
+    if 0 in content[:4]:  # Version 4, which has no compression.
+        return content
+    integers = struct.Struct(('<' if content[126:128] == b'IM' else '>') + 'II')
+    parts, place, room = [content[:_MAT_HEADER]], _MAT_HEADER, LARGEST_MAT
+    while place + integers.size <= len(content):
+        kind, size = integers.unpack_from(content, place)
+        end = place + integers.size + size
+        if kind == _MAT_COMPRESSED:
+            part = zlib.decompressobj().decompress(
+                content[place + integers.size : end], room + 1
+            )
+        else:
+            part = content[place:end]
+        room -= len(part)
+        if room < 0:
+            raise ValueError(f'it unpacks to more than {LARGEST_MAT} bytes')
+        parts.append(part)
+        place = end
+    return b''.join([*parts, content[place:]])
 
 
 @contextmanager
@@ -98,6 +135,7 @@ def expecting(path: str, expected: str) -> Iterator[None]:
         ValueError,
         OverflowError,
         RecursionError,
+        MemoryError,
     ) as error:
         raise InputError(
             f'annotation file "{path}" is not as published: expected {expected} '

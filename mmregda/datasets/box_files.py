@@ -8,6 +8,7 @@ import math
 import os
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from mmregda.datasets.data_files import read_data_file
 from mmregda.errors import InputError
 
 EXPECTED = """\
@@ -83,18 +84,10 @@ def read_boxes(path: str, images_json: Optional[str] = None) -> List[Box]:
 
 
 def _read_text(path: str) -> str:
+    content = read_data_file(path, 'boxes file')
     try:
         # Excel begins a CSV with a byte order mark.
-        with open(path, encoding='utf-8-sig', newline='') as file:
-            return file.read()
-    except FileNotFoundError:
-        raise InputError(
-            f'boxes file "{os.path.abspath(path)}" does not exist'
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f'boxes file "{path}" can not be read: {error.strerror}'
-        ) from error
+        return content.decode('utf-8-sig')
     except UnicodeDecodeError as error:
         raise InputError(
             f'boxes file "{path}" is no text in UTF-8 (of Excel\'s, save it as "CSV '
@@ -105,10 +98,10 @@ def _read_text(path: str) -> str:
 def _parse(text: str, path: str) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise InputError(
-            f'boxes file "{path}" is not valid JSON ({error}). Check that it is '
-            'complete.'
+            f'boxes file "{path}" is not valid JSON '
+            f'({error or type(error).__name__}). Check that it is complete.'
         ) from error
 
 

@@ -14,6 +14,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS
 
+from mmregda.datasets.data_files import read_data_file
 from mmregda.datasets.image_loading import decode_image
 from mmregda.datasets.published import PublishedDataset
 from mmregda.datasets.synthetic.parallel import parallel_map
@@ -270,10 +271,9 @@ def _inspect_image(path: str) -> _Image:
     if not os.path.exists(path):
         return _Image(None, b'', (MISSING, 'there is no such file'))
     try:
-        with open(path, 'rb') as file:
-            content = file.read()
-    except OSError as error:
-        return _Image(None, b'', (DAMAGED, f'can not be read: {error.strerror}'))
+        content = read_data_file(path, 'image')
+    except InputError as error:
+        return _Image(None, b'', (DAMAGED, str(error)))
     if not content:
         return _Image(None, b'', (ZERO_SIZE, 'the file has no bytes'))
     digest = hashlib.blake2b(content, digest_size=16).digest()

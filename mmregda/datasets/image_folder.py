@@ -55,6 +55,9 @@ class ImageFolder:
     def find(self, name: str, named_by: str) -> str:
         """The image that a file calls by a name.
 
+        A link may lead anywhere, another file may not: what it calls an
+        image lies below the root by its name.
+
         Args:
             name (str): A path relative to the root, an absolute path, or the
                 bare name of an image in any folder.
@@ -64,14 +67,23 @@ class ImageFolder:
             str: The path as in :attr:`paths`, or '' if there is no such image.
 
         Raises:
-            InputError: If a bare name fits several images.
+            InputError: If a bare name fits several images, or a path leads out
+                of the root.
         """
-        path = os.path.normpath(name).replace(os.sep, '/')
+        path = os.path.normpath(name)
+        if os.path.isabs(path):
+            roots = os.path.abspath(self.root), os.path.realpath(self.root)
+            # Of two names of the root, the one that the path begins with.
+            path = min((os.path.relpath(path, root) for root in roots), key=_is_outside)
+        path = path.replace(os.sep, '/')
         if path in self._known:
             return path
-        # Of another extension, or elsewhere.
+        if _is_outside(path):
+            raise InputError(
+                f'{named_by}: "{name}" lies outside of "{os.path.abspath(self.root)}"'
+            )
         if os.path.isfile(self.full_path(path)):
-            return path
+            return path  # Of another extension.
         if '\\' in name:  # Written on Windows.
             return self.find(name.replace('\\', '/'), named_by)
         if '/' in path:
@@ -109,6 +121,10 @@ class ImageFolder:
             else:
                 extension = os.path.splitext(entry.name)[1].lower()
                 self.others[extension or 'without extension'] += 1
+
+
+def _is_outside(path: str) -> bool:
+    return path.replace(os.sep, '/').split('/')[0] == os.pardir
 
 
 def _listed(paths: Sequence[str]) -> str:

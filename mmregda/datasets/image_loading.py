@@ -5,6 +5,10 @@ channels, drops alpha, turns CMYK into BGR, keeps the upper 8 of 16 bits, takes
 the first frame of an animation, and turns JPEG, PNG and TIFF upright by their
 EXIF orientation. Pillow, by way of MMCV, does what is left: formats that the
 OpenCV at hand does not know, and WebP and AVIF, which OpenCV does not turn.
+
+An image's size is looked at before any decoder makes room for it: a file of a
+few bytes may claim to be of any size. :data:`PIL.Image.MAX_IMAGE_PIXELS` says
+how large an image may be, which is twice that number of pixels (179 million).
 """
 
 from __future__ import annotations
@@ -12,7 +16,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from typing import Optional, Tuple
+import struct
+import warnings
+import zlib
+from typing import BinaryIO, Optional, Tuple
 
 import cv2
 import mmcv
@@ -20,6 +27,7 @@ import numpy as np
 from mmengine import fileio
 from PIL import Image
 
+from mmregda.datasets.data_files import read_data_file
 from mmregda.errors import InputError
 
 IMAGE_EXTENSIONS = (
@@ -36,6 +44,18 @@ _TAIL_BYTES = 1024
 _WIDE_MODES = ('I', 'F')
 _EXIF_ORIENTATION = 0x0112
 _WEBP_HAS_EXIF = 0x08
+# What Pillow may take a file for. It knows others that are programs (EPS, for
+# which it starts Ghostscript), containers or of no use here.
+_PILLOW_FORMATS = (
+    *('JPEG', 'MPO', 'PNG', 'WEBP', 'GIF', 'BMP', 'DIB', 'TIFF', 'AVIF', 'JPEG2000'),
+    *('PPM', 'TGA'),
+)
+# A damaged header leads Pillow's readers to nearly anything, beside OSError.
+_PILLOW_ERRORS = (
+    *(OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError),
+    *(AttributeError, EOFError, RuntimeError, NotImplementedError, MemoryError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
 
 
 def read_image(
@@ -58,12 +78,15 @@ def read_image(
     Raises:
         InputError: If the file is missing, cut short or no image.
     """
-    try:
-        content = fileio.get(path, backend_args=backend_args)
-    except FileNotFoundError:
-        raise InputError(f'image "{path}" does not exist') from None
-    except OSError as error:
-        raise InputError(f'image "{path}" can not be read: {error.strerror}') from error
+    if backend_args is None and '://' not in path:
+        content = read_data_file(path, 'image')
+    else:
+        try:
+            content = fileio.get(path, backend_args=backend_args)
+        except FileNotFoundError:
+            raise InputError(f'image "{path}" does not exist') from None
+        except OSError as error:
+            raise InputError(f'image "{path}" can not be read: {error}') from error
     return decode_image(content, path, color_type, backend)
 
 
@@ -85,16 +108,20 @@ def decode_image(
         np.ndarray: (h, w, 3) uint8 BGR, upright.
 
     Raises:
-        InputError: If the content is cut short or no image.
+        InputError: If the content is cut short, no image or too large.
     """
+    try:
+        _require_bounded(content)
+    except _PILLOW_ERRORS as error:
+        raise _undecodable(content, path, error) from error
     if _is_cut_short(content):
         raise InputError(
             f'image "{path}" is cut short ({len(content)} bytes). Fetch it again.'
         )
     img = None
     if not (color_type == 'color' and _is_turned_by_pillow_alone(content)):
-        # An error comes of an empty file, or of an image of absurd size.
-        with contextlib.suppress(cv2.error):
+        # An error comes of an empty file.
+        with contextlib.suppress(cv2.error, MemoryError):
             img = mmcv.imfrombytes(content, flag=color_type, backend=backend)
     if img is None:
         img = _decode_with_pillow(content, path, color_type)
@@ -114,6 +141,8 @@ def check_image(path: str) -> Tuple[int, int]:
         InputError: As :func:`read_image`.
     """
     try:
+        if not os.path.isfile(path):  # A pipe would wait for a writer.
+            raise OSError
         with open(path, 'rb') as file:
             head = file.read(len(_PNG_START))
             file.seek(-min(_TAIL_BYTES, os.fstat(file.fileno()).st_size), os.SEEK_END)
@@ -123,16 +152,45 @@ def check_image(path: str) -> Tuple[int, int]:
             )
             if whole:
                 file.seek(0)
-                with Image.open(file) as img:
+                with _opened(file) as img:
                     width, height = img.size
                     # A PNG's own method would decode it.
                     exif = Image.Image.getexif(img)
                     turned = exif.get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
                 return (width, height) if turned else (height, width)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except _PILLOW_ERRORS:
         pass  # The reader has the message, or another decoder.
     height, width = read_image(path).shape[:2]
     return height, width
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    """An image whose header alone has been read.
+
+    Raises:
+        DecompressionBombError: If it is too large to be decoded.
+    """
+    Image.init()  # Pillow looks for further formats only if it may take all.
+    formats = [name for name in _PILLOW_FORMATS if name in Image.OPEN]
+    with warnings.catch_warnings():
+        # Pillow warns at half of the size that it refuses.
+        warnings.simplefilter('ignore')
+        return Image.open(file, formats=formats)
+
+
+def _require_bounded(content: bytes) -> None:
+    """Raise one of Pillow's errors for an image that is none or too large."""
+    if content.startswith(_PNG_START):
+        # Always in one place, and looked at in no time.
+        width, height = struct.unpack_from('>II', content, 16)
+        if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:
+            raise Image.DecompressionBombError(f'{width} x {height} pixels')
+    elif not _is_avif(content) or 'AVIF' in Image.OPEN:
+        _opened(io.BytesIO(content)).close()
+
+
+def _is_avif(content: bytes) -> bool:
+    return content[4:8] == b'ftyp' and b'avif' in content[8:40]
 
 
 def _is_cut_short(content: bytes) -> bool:
@@ -146,8 +204,8 @@ def _is_cut_short(content: bytes) -> bool:
         # Telephones append whole films. A decoder that complains can tell, and
         # is slower.
         try:
-            Image.open(io.BytesIO(content)).load()
-        except OSError:
+            _opened(io.BytesIO(content)).load()
+        except _PILLOW_ERRORS:
             return True
     return False
 
@@ -156,22 +214,31 @@ def _is_turned_by_pillow_alone(content: bytes) -> bool:
     """Whether OpenCV would leave the image as the camera was held."""
     if content.startswith(b'RIFF') and content[8:16] == b'WEBPVP8X':
         return len(content) > 20 and bool(content[20] & _WEBP_HAS_EXIF)
-    return content[4:8] == b'ftyp' and b'avif' in content[8:40]
+    return _is_avif(content)
 
 
 def _decode_with_pillow(content: bytes, path: str, color_type: str) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(content)) as img:
+        with _opened(io.BytesIO(content)) as img:
             mode = img.mode
         if mode not in _WIDE_MODES:
             img = mmcv.imfrombytes(content, flag=color_type, backend='pillow')
             return np.ascontiguousarray(img)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(
-            f'image "{path}" can not be decoded ({len(content)} bytes). '
-            'Fetch it again, or save it as JPEG or PNG.'
-        ) from error
+    except _PILLOW_ERRORS as error:
+        raise _undecodable(content, path, error) from error
     raise InputError(
         f'image "{path}" can not be decoded: it has 32 bits a channel. Save it '
         'with 8 or 16.'
+    )
+
+
+def _undecodable(content: bytes, path: str, error: BaseException) -> InputError:
+    if isinstance(error, Image.DecompressionBombError):
+        return InputError(
+            f'image "{path}" is too large to be decoded: {error} '
+            f'(PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS}). Make it smaller.'
+        )
+    return InputError(
+        f'image "{path}" can not be decoded ({len(content)} bytes). '
+        'Fetch it again, or save it as JPEG or PNG.'
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import pickle
-from typing import Any, Optional, Sequence
+from typing import Any, List, Optional, Sequence
 
 import numpy as np
 
+from mmregda.datasets.data_files import read_data_file
 from mmregda.errors import InputError
 
 
@@ -18,11 +20,13 @@ class _Dtype:
     """
 
     def __init__(self, code: str) -> None:
+        if not isinstance(code, str):
+            raise pickle.UnpicklingError('it names a type by something else than text')
         self.plain = np.dtype(code)
         if self.plain.kind not in 'biufcSU':
             raise pickle.UnpicklingError(f'it holds an array of type "{code}"')
 
-    def __setstate__(self, state: tuple) -> None:
+    def build(self, state: tuple) -> None:
         _, byte_order, subarray, names, fields = state[:5]
         if not subarray is names is fields is None:
             raise pickle.UnpicklingError('it holds a structured array')
@@ -30,26 +34,37 @@ class _Dtype:
 
 
 class _Array(np.ndarray):
-    """An array whose state is validated before numpy sees it."""
+    """An array without content, which follows."""
 
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, dtype, is_fortran, data = state
-        array = _array_of(data, dtype, shape, 'F' if is_fortran else 'C')
-        super().__setstate__(array.__reduce__()[2])
+    def fill(self, array: np.ndarray) -> None:
+        self.__setstate__(array.__reduce__()[2])
 
 
-def _array_of(data: Any, dtype: _Dtype, shape: Sequence[int], order: str) -> np.ndarray:
-    if isinstance(data, str):  # The bytes of Python 2.
-        data = data.encode('latin1')
-    return np.frombuffer(data, dtype.plain).reshape(shape, order=order)
+def _refuse(_: pickle._Unpickler) -> None:
+    raise pickle.UnpicklingError(
+        'it is made of more than numpy arrays, numbers, strings, lists, tuples and '
+        'dictionaries'
+    )
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class _ArrayUnpickler(pickle._Unpickler):
     """An unpickler that builds numpy arrays and plain containers.
 
-    A pickle calls what it refers to by name. These methods are all that can
-    be called; bound, they also have no attribute that a pickle could set.
+    A pickle is a program for a small machine. This one has no instruction but
+    those that put plain data together, and calls nothing but the methods
+    below. It is the machine written in Python: that of C makes room for as
+    many values as an instruction of five bytes says that there will be.
+
+    Args:
+        content (bytes): The pickle.
     """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content), encoding='latin1')
+        # An array is in its file byte by byte. One that refers to another's
+        # bytes would take memory and no room in the file. (Twice: the bytes of
+        # old protocols are text first.)
+        self._room = 2 * len(content)
 
     def find_class(self, module: str, name: str) -> Any:
         # numpy 2 renamed numpy.core to numpy._core.
@@ -80,7 +95,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         return _Array(0)  # Its state follows.
 
     def _scalar(self, dtype: _Dtype, data: Any) -> np.generic:
-        return _array_of(data, dtype, (), 'C')[()]
+        return self._array_of(data, dtype, (), 'C')[()]
 
     def _frombuffer(
         self,
@@ -91,14 +106,92 @@ class _ArrayUnpickler(pickle.Unpickler):
         axis_order: Optional[Sequence[int]] = None,
     ) -> np.ndarray:
         if axis_order is not None:
-            return _array_of(data, dtype, shape, 'C').transpose(axis_order)
-        return _array_of(data, dtype, shape, order)
+            return self._array_of(data, dtype, shape, 'C').transpose(axis_order)
+        return self._array_of(data, dtype, shape, order)
 
     def _encode(self, text: str, _: str) -> bytes:
+        self._take(len(text))
         return text.encode('latin1')
 
     def _no_bytes(self) -> bytes:
         return b''
+
+    def _array_of(
+        self, data: Any, dtype: _Dtype, shape: Sequence[int], order: str
+    ) -> np.ndarray:
+        if isinstance(data, str):  # The bytes of Python 2.
+            data = data.encode('latin1')
+        # No other buffer: an array's would move when the array is filled anew.
+        if not isinstance(data, (bytes, bytearray)):
+            raise pickle.UnpicklingError('it holds an array without bytes')
+        self._take(len(data))
+        return np.frombuffer(data, dtype.plain).reshape(shape, order=order)
+
+    def _take(self, num_bytes: int) -> None:
+        self._room -= num_bytes
+        if self._room < 0:
+            raise pickle.UnpicklingError('it asks for more memory than it has bytes')
+
+    # --- instructions that differ from the standard ones
+
+    def _build(self) -> None:
+        state = self.stack.pop()
+        built = self.stack[-1]
+        if isinstance(built, _Dtype):
+            built.build(state)
+        elif isinstance(built, _Array):
+            _, shape, dtype, is_fortran, data = state
+            order = 'F' if is_fortran else 'C'
+            built.fill(self._array_of(data, dtype, shape, order))
+        else:
+            _refuse(self)
+
+    def _bytearray8(self) -> None:
+        # The standard one makes room before it reads.
+        (length,) = np.frombuffer(self.read(8), '<u8').tolist()
+        self.append(bytearray(self.read(length)))
+
+    def _dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._set(items)
+
+    def _setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set([key, value])
+
+    def _setitems(self) -> None:
+        self._set(self.pop_mark())
+
+    def _set(self, items: List[Any]) -> None:
+        target = self.stack[-1]
+        if type(target) is not dict:
+            _refuse(self)
+        for key, value in zip(items[::2], items[1::2]):
+            # The hash of a tuple of tuples of one tuple takes for ever.
+            if isinstance(key, tuple):
+                raise pickle.UnpicklingError('it has a key that is a tuple')
+            target[key] = value
+
+    dispatch = dict.fromkeys(pickle._Unpickler.dispatch, _refuse)
+    dispatch.update(
+        (getattr(pickle, name)[0], pickle._Unpickler.dispatch[getattr(pickle, name)[0]])
+        for name in (
+            *('PROTO', 'FRAME', 'STOP', 'MARK', 'POP', 'POP_MARK', 'DUP', 'REDUCE'),
+            *('NONE', 'NEWTRUE', 'NEWFALSE', 'INT', 'BININT', 'BININT1', 'BININT2'),
+            *('LONG', 'LONG1', 'LONG4', 'FLOAT', 'BINFLOAT', 'STRING', 'BINSTRING'),
+            *('SHORT_BINSTRING', 'BINBYTES', 'SHORT_BINBYTES', 'BINBYTES8', 'UNICODE'),
+            *('BINUNICODE', 'SHORT_BINUNICODE', 'BINUNICODE8', 'EMPTY_TUPLE', 'TUPLE'),
+            *('TUPLE1', 'TUPLE2', 'TUPLE3', 'EMPTY_LIST', 'LIST', 'APPEND', 'APPENDS'),
+            *('EMPTY_DICT', 'PUT', 'BINPUT', 'LONG_BINPUT', 'MEMOIZE', 'GET', 'BINGET'),
+            *('LONG_BINGET', 'GLOBAL', 'STACK_GLOBAL'),
+        )
+    )
+    dispatch[pickle.BUILD[0]] = _build
+    dispatch[pickle.BYTEARRAY8[0]] = _bytearray8
+    dispatch[pickle.DICT[0]] = _dict
+    dispatch[pickle.SETITEM[0]] = _setitem
+    dispatch[pickle.SETITEMS[0]] = _setitems
 
 
 def load_array_pickle(path: str) -> Any:
@@ -107,23 +200,24 @@ def load_array_pickle(path: str) -> Any:
     A pickle is a program: the standard loader runs whatever the file says.
     This one admits no reference but those to numpy's own constructors of
     arrays, and validates what it hands to numpy, so a file from elsewhere can
-    only be data.
+    only be data. It takes memory in proportion to the file, whatever the file
+    says of itself.
 
     Args:
         path (str): The pickle file.
 
     Returns:
-        Any: What the file holds.
+        Any: What the file holds. A list or tuple may hold another many times
+        over, so that a file of a few bytes is endless to whoever walks through
+        it; look at types before content.
 
     Raises:
         InputError: If the file is missing, is cut short, is no pickle, refers
             to anything but numpy arrays or asks for more memory than there is.
     """
+    content = read_data_file(path)
     try:
-        with open(path, 'rb') as file:
-            return _ArrayUnpickler(file, encoding='latin1').load()
-    except FileNotFoundError:
-        raise InputError(f'annotation file "{path}" does not exist') from None
+        return _ArrayUnpickler(content).load()
     except Exception as error:
         # A damaged pickle can raise nearly anything: EOFError, KeyError,
         # MemoryError, ValueError from numpy, ... The cause is the file in

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Union
 
 import numpy as np
@@ -91,6 +90,7 @@ class PublishedDataset(BaseCocoStyleDataset):
         listing = _DirectoryListing(root)
         data_list = []
         for sample in self.load_samples(root):
+            listing.require_inside(sample['img_path'])
             if self.require_images:
                 listing.require_image(sample['img_path'])
             if not self.labeled:
@@ -139,15 +139,18 @@ class _DirectoryListing:
         self._root = root
         self._names: Dict[str, Set[str]] = {}
 
+    def require_inside(self, path: str) -> None:
+        """Raise :class:`InputError` if ``path`` leads out of the root."""
+        # A link may lead anywhere, an annotation may not.
+        if os.path.isabs(path) or os.pardir in path.replace(os.sep, '/').split('/'):
+            raise InputError(
+                f'image "{path}" is annotated but lies outside of "{self._root}"'
+            )
+
     def require_image(self, path: str) -> None:
-        """Raise :class:`InputError` if ``path`` is not there, below the root."""
+        """Raise :class:`InputError` if ``path`` is not there."""
         folder, name = os.path.split(path)
         if folder not in self._names:
-            # A link may lead anywhere, an annotation may not.
-            if os.path.isabs(path) or os.pardir in Path(folder).parts:
-                raise InputError(
-                    f'image "{path}" is annotated but lies outside of "{self._root}"'
-                )
             full_folder = os.path.join(self._root, folder)
             self._names[folder] = set(names_in(full_folder))
         if name not in self._names[folder]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from typing import Iterable
+from typing import Any, Iterable
 
 import numpy as np
 from mmpose.registry import DATASETS
@@ -18,6 +18,7 @@ from mmregda.errors import InputError
 # ours runs from root to tip.
 _ROOT_TO_TIP = np.array([0] + [tip - i for tip in (4, 8, 12, 16, 20) for i in range(4)])
 _IMAGE_SIDE = 320
+_MOST_IMAGES = 10**5  # Their names have five digits.
 
 
 @DATASETS.register_module()
@@ -108,13 +109,25 @@ def _read_annotation(path: str) -> dict:
     uv_vis = {}
     for index, image in annotation.items():
         try:
-            uv_vis[operator.index(index)] = finite_array(image['uv_vis'], (42, 3))
+            number, values = operator.index(index), image['uv_vis']
+            if not 0 <= number < _MOST_IMAGES:
+                raise ValueError('no image has this number')
+            # A list in a pickle may hold another many times over.
+            if not isinstance(values, np.ndarray):
+                raise TypeError(f'a {type(values).__name__}, no array')
+            uv_vis[number] = finite_array(values, (42, 3))
         except (TypeError, KeyError, IndexError, ValueError) as error:
             raise InputError(
-                f'annotation file "{path}": entry {index!r} is no number of an '
+                f'annotation file "{path}": entry {_shown(index)} is no number of an '
                 f'image with "uv_vis" ({error}); {expected}'
             ) from error
     return uv_vis
+
+
+def _shown(index: Any) -> str:
+    # A number of 5,000 digits has no text.
+    is_short = not isinstance(index, int) or index.bit_length() < 64
+    return repr(index)[:100] if is_short else 'of a huge number'
 
 
 def _covered_fraction(box: np.ndarray, other: np.ndarray) -> float:

@@ -14,6 +14,8 @@ from typing import Callable, Dict, List, Optional, Sequence
 import torch
 from mmengine.config import Config
 
+from mmregda.datasets.annotation_files import load_json
+from mmregda.errors import InputError
 from mmregda.files import whole_file
 
 _RESULT, _PROGRESS = 'result.json', 'progress'
@@ -71,7 +73,11 @@ class Job:
         """Take the result, if it is there."""
         path = self.folder / _RESULT
         if path.is_file():
-            self.result = json.loads(path.read_text(encoding='utf-8'))
+            self.result = load_json(str(path), 'result')
+            if not isinstance(self.result, dict):
+                raise InputError(
+                    f'result "{path}" is no JSON object. Remove it to train again.'
+                )
             self.status = 'done'
         return self.status == 'done'
 

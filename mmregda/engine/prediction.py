@@ -240,8 +240,6 @@ def _category(metainfo: dict) -> Dict[str, Any]:
 
 def _image(result: PoseDataSample, root: str) -> Dict[str, Any]:
     path = os.path.relpath(result.img_path, root).replace(os.sep, '/')
-    if path.startswith('../'):  # A boxes file may name images elsewhere.
-        path = os.path.abspath(result.img_path)
     height, width = result.ori_shape
     return dict(id=result.img_id, file_name=path, width=width, height=height)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from glob import escape, glob
-from typing import Dict, List, Tuple
+from typing import Dict, List, Tuple, Union
 
+from mmregda.datasets.data_files import read_data_file
 from mmregda.errors import InputError
 
 Scalars = Dict[str, Tuple[List[int], List[float]]]
@@ -52,15 +54,14 @@ def load_scalars(work_dir: str) -> Scalars:
 
 def _read(path: str) -> Scalars:
     scalars: Scalars = {}
-    with open(path, encoding='utf-8') as file:
-        lines = file.read().split('\n')
+    lines = read_data_file(path, 'log').decode('utf-8', 'replace').split('\n')
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             record = dict(json.loads(line))
             step = record.pop('step', None)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             if number == len(lines):  # A run was stopped while it wrote.
                 break
             raise InputError(
@@ -70,8 +71,15 @@ def _read(path: str) -> Scalars:
             if isinstance(step, int) and isinstance(value, (int, float)):
                 steps, values = scalars.setdefault(name, ([], []))
                 steps.append(step)
-                values.append(float(value))
+                values.append(_float(value))
     return scalars
+
+
+def _float(value: Union[int, float]) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _was_resumed(scalars_path: str) -> bool:

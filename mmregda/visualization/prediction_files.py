@@ -73,9 +73,7 @@ def draw_predictions(
     visualizer.set_dataset_meta(metainfo)
     paths = []
     for image in images:
-        # An image elsewhere has an absolute path.
-        name = os.path.splitdrive(image['file_name'])[1].lstrip('/\\')
-        paths.append(os.path.join(folder, f'{name}.jpg'))
+        paths.append(os.path.join(folder, f'{image["file_name"]}.jpg'))
         pixels = read_image(os.path.join(root, image['file_name']))
         drawn = _drawn(visualizer, pixels, by_image[image['id']])
         _write_jpeg(paths[-1], drawn)

@@ -375,7 +375,6 @@ def test_a_pickle_cut_short_anywhere_is_refused(refused, protocol):
         b'\x80\x04\x8d' + struct.pack('<Q', 2**40) + b'few bytes.',
         b'\x80\x04\x95' + struct.pack('<Q', 2**40) + b'few bytes.',
         b'\x80\x02\x8b' + struct.pack('<i', 2**31 - 1) + b'few bytes.',
-        b'\x80\x02K\x01r' + struct.pack('<I', 2**31) + b'.',
         b'\x80\x02cnumpy\nndarray\nJ\x00\x00\x00\x7f\x85R.',
         array_pickle(shape=(2**28,)),
         array_pickle(code='S2147483647'),

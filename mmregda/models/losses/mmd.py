@@ -19,8 +19,10 @@ class MultiKernelMMDLoss(nn.Module):
         k(x, y) = \sum_u \exp\left(-\frac{\|x - y\|^2}{2 u \sigma^2}\right)
 
     in the unbiased estimate, over pairs of different vectors within a sample;
-    it can be a little below 0. :math:`\sigma^2` is the mean squared distance
-    over all pairs of both samples, as of this batch and without a gradient.
+    it can be a little below 0. A sample of one vector has no such pair: the
+    vector is then paired with itself. :math:`\sigma^2` is the mean squared
+    distance over all pairs of both samples, as of this batch and without a
+    gradient; where all vectors are alike the loss is 0 and so is its gradient.
 
     Source: Gretton et al., JMLR 2012, equation (3); the kernels are those of
     deep adaptation networks (Long et al., ICML 2015).
@@ -40,8 +42,8 @@ class MultiKernelMMDLoss(nn.Module):
         """Compute the loss.
 
         Args:
-            source (Tensor): (n, C), n at least 2.
-            target (Tensor): (m, C), m at least 2.
+            source (Tensor): (n, C).
+            target (Tensor): (m, C).
 
         Returns:
             Tensor: A scalar.
@@ -53,12 +55,20 @@ class MultiKernelMMDLoss(nn.Module):
         squared = (vectors.unsqueeze(1) - vectors.unsqueeze(0)).square().sum(dim=-1)
         total = n + m
         variance = squared.detach().sum() / (total * (total - 1))
-        # All vectors alike: every kernel is 1, whatever its width.
-        variance = variance.clamp(min=torch.finfo(variance.dtype).tiny)
+        # All vectors alike: every kernel is 1, whatever its width. (Of a smaller
+        # number the quotients would overflow, and their gradients be no number.)
+        variance = variance.clamp(min=torch.finfo(variance.dtype).eps ** 2)
         kernel = sum(torch.exp(-squared / (2 * u * variance)) for u in self.bandwidths)
-        off_diagonal = kernel - torch.diag(kernel.diagonal())
         return (
-            off_diagonal[:n, :n].sum() / (n * (n - 1))
-            + off_diagonal[n:, n:].sum() / (m * (m - 1))
+            _mean_of_pairs(kernel[:n, :n])
+            + _mean_of_pairs(kernel[n:, n:])
             - 2 * kernel[:n, n:].mean()
         )
+
+
+def _mean_of_pairs(kernel: Tensor) -> Tensor:
+    """Mean of a kernel matrix (n, n) without its diagonal, if there is more."""
+    n = len(kernel)
+    if n == 1:
+        return kernel.mean()
+    return (kernel - torch.diag(kernel.diagonal())).sum() / (n * (n - 1))
