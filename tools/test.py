@@ -28,6 +28,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--work-dir', help='where the log goes')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='of several processes that share the samples, as in tools/train.py',
+    )
     return parser.parse_args()
 
 
@@ -68,9 +74,12 @@ def main() -> None:
         cfg.merge_from_dict(args.cfg_options or {})
         name = os.path.splitext(os.path.basename(args.config))[0]
         cfg.work_dir = args.work_dir or f'work_dirs/{name}/test'
+        cfg.launcher = args.launcher
         if args.domain != 'both':
             keep_domain(cfg, args.domain)
-        print_table(evaluate(cfg, args.checkpoint))
+        metrics = evaluate(cfg, args.checkpoint)
+        if os.environ.get('RANK', '0') == '0':
+            print_table(metrics)
     except InputError as error:
         sys.exit(f'error: {message_of(error)}')
 

@@ -20,7 +20,6 @@ from mmengine.config import Config, DictAction
 
 from mmregda import InputError, compat
 from mmregda.engine import train
-from mmregda.engine.distributed import init_processes_without_gpu
 from mmregda.errors import message_of
 
 
@@ -107,8 +106,6 @@ def main() -> None:
     try:
         if args.device == 'cuda':
             require_cuda()
-        if args.launcher == 'pytorch':
-            init_processes_without_gpu()
         train(load_config(args))
     except InputError as error:
         sys.exit(f'error: {message_of(error)}')

@@ -25,7 +25,8 @@ env_cfg = dict(
     cudnn_benchmark=True,
     # OpenCV and every worker would otherwise start a thread for each core.
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
+    # For so many seconds a process waits for the others before it gives them up.
+    dist_cfg=dict(backend='nccl', timeout=600),
 )
 
 visualizer = dict(

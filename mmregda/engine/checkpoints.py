@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner, find_latest_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmregda.engine.distributed import agreed
 from mmregda.errors import InputError
 
 # What a training is resumed from, beside the schedulers, which it may not have.
@@ -114,4 +115,4 @@ def resume_from_latest(runner: Runner) -> None:
     not. If the config names another, it stays with that.
     """
     if runner._resume and runner._load_from is None:
-        runner._load_from = latest_checkpoint(runner.work_dir)
+        runner._load_from = agreed(latest_checkpoint(runner.work_dir))

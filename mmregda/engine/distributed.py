@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List
+import os
+import subprocess
+import traceback
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Callable, Dict, Iterator, List
 
 import torch
 import torch.distributed as dist
+from mmengine.dist import broadcast_object_list, init_dist, is_distributed
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODEL_WRAPPERS
+from mmengine.utils.dl_utils import set_multi_processing
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+from mmregda.errors import InputError
+
+# Where each launcher tells a process which one it is.
+_VARIABLES = dict(
+    pytorch=dict(RANK='RANK', LOCAL_RANK='LOCAL_RANK', WORLD_SIZE='WORLD_SIZE'),
+    slurm=dict(
+        RANK='SLURM_PROCID', LOCAL_RANK='SLURM_LOCALID', WORLD_SIZE='SLURM_NTASKS'
+    ),
+    mpi=dict(
+        RANK='OMPI_COMM_WORLD_RANK',
+        LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK',
+        WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
+    ),
+)
 
 
 @MODEL_WRAPPERS.register_module()
@@ -23,12 +45,27 @@ class PlayerDistributedDataParallel(nn.Module):
     in one message, and the buffers are those of the first process after every
     iteration. So all processes hold the same parameters and buffers then.
 
+    Every process has as large a batch as the others, so the mean over the
+    processes is the gradient of the mean over their batches together. That is
+    what one process with all of them would step by, if batch normalisation is
+    frozen or synchronised and the loss is a mean over samples (which that of
+    :class:`~mmregda.models.adaptations.DAN` is not).
+
     Args:
         module (nn.Module): The model, on its device.
+
+    Raises:
+        InputError: If batch normalisation is to be synchronised on CPUs.
     """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
+        synchronized = any(isinstance(m, nn.SyncBatchNorm) for m in module.modules())
+        if synchronized and not next(module.parameters()).is_cuda:
+            raise InputError(
+                'PyTorch synchronises batch normalisation on GPUs alone. Leave out '
+                'sync_bn, and norm_cfg=dict(type="SyncBN"), to train on CPUs.'
+            )
         self.module = module
         self._averaging = False
         _broadcast([*module.parameters(), *module.buffers()])
@@ -48,7 +85,7 @@ class PlayerDistributedDataParallel(nn.Module):
                 wrapper.step = _averaging_first(wrapper)
             self._averaging = True
         log_vars = self.module.train_step(data, optim_wrapper)
-        _broadcast(list(self.module.buffers()))
+        share_buffers(self.module)
         return log_vars
 
     def val_step(self, data: dict) -> list:
@@ -60,14 +97,113 @@ class PlayerDistributedDataParallel(nn.Module):
         return self.module.test_step(data)
 
 
-def init_processes_without_gpu() -> None:
-    """Join the processes of ``torchrun`` over gloo.
+@contextmanager
+def joined_processes(launcher: str, env_cfg: dict) -> Iterator[None]:
+    """Within, the processes of a launcher are one group.
 
-    MMEngine's launcher gives each process a GPU; on a machine without one it
-    must find the processes joined already.
+    They talk over the backend that the config names, on a machine without a
+    GPU over gloo. A process that finds them joined already leaves them so.
+
+    Args:
+        launcher (str): ``pytorch`` (torchrun), ``slurm``, ``mpi``, or ``none``
+            for one process.
+        env_cfg (dict): As in MMEngine's configs. ``dist_cfg.timeout`` is for
+            how many seconds a process waits for the others.
+
+    Raises:
+        InputError: If the launcher has not started this process, if it has no
+            GPU where others have, or if another process is lost.
     """
-    if not torch.cuda.is_available() and not dist.is_initialized():
-        dist.init_process_group('gloo')
+    joining = launcher != 'none' and not is_distributed()
+    try:
+        if joining:
+            _join(launcher, env_cfg)
+        yield
+    except RuntimeError as error:
+        if not _is_lost_connection(error):
+            raise
+        rank, world_size = (os.environ.get(k, '?') for k in ('RANK', 'WORLD_SIZE'))
+        raise InputError(
+            f'process {rank} of {world_size} does not reach the others '
+            f'({str(error).split(". ")[0]}). If one has ended, it or what has '
+            'started it says why, above or in an output of its own. Go on from the '
+            'last checkpoint with --resume; the number of processes may change.'
+        ) from error
+    # Not after an error: others might never come to take leave.
+    if joining:
+        dist.destroy_process_group()
+
+
+def agreed(value: Any) -> Any:
+    """The first process's answer, in all of them.
+
+    What each sees of the file system at one moment may differ.
+    """
+    answer = [value]
+    broadcast_object_list(answer)
+    return answer[0]
+
+
+def share_buffers(model: nn.Module) -> None:
+    """Give every process the buffers of the first."""
+    if is_distributed():
+        _broadcast(list(model.buffers()))
+
+
+def _join(launcher: str, env_cfg: dict) -> None:
+    for name, variable in _VARIABLES[launcher].items():
+        if variable not in os.environ:
+            raise InputError(
+                f'--launcher {launcher}: {variable} is not set. Start with '
+                'tools/dist_train.sh (torchrun), tools/slurm_train.sh (srun) or '
+                'mpirun, or without --launcher for one process.'
+            )
+        os.environ[name] = os.environ[variable]
+    if 'MASTER_ADDR' not in os.environ:
+        os.environ['MASTER_ADDR'] = _first_node()
+    os.environ.setdefault('MASTER_PORT', '29500')
+    # As MMEngine does at first; otherwise it warns about what comes next.
+    set_multi_processing(**(env_cfg.get('mp_cfg') or {}), distributed=True)
+    dist_cfg = dict(env_cfg.get('dist_cfg') or {})
+    if torch.cuda.is_available():
+        local_rank, num_gpus = int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
+        if local_rank >= num_gpus:
+            raise InputError(
+                f'there are more processes on this machine than its {num_gpus} GPUs'
+            )
+        init_dist('pytorch', **dist_cfg)
+    else:
+        # MMEngine's launcher gives each process a GPU.
+        timeout = dist_cfg.get('timeout')
+        options = {} if timeout is None else dict(timeout=timedelta(seconds=timeout))
+        dist.init_process_group('gloo', **options)
+
+
+def _first_node() -> str:
+    """The first node of a job of Slurm, where the processes meet."""
+    nodes = os.environ.get('SLURM_NODELIST', '')
+    command = ['scontrol', 'show', 'hostnames', nodes]
+    try:
+        return subprocess.check_output(command, text=True).split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        raise InputError(
+            'MASTER_ADDR is not set, and scontrol does not tell the first of '
+            f'SLURM_NODELIST="{nodes}". Set it to the host of the first process.'
+        ) from error
+
+
+def _is_lost_connection(error: RuntimeError) -> bool:
+    """Whether a message to other processes has failed.
+
+    Backends raise no class of their own in all releases. What counts is who
+    raised it, or, in the backward pass of ``DistributedDataParallel``, which
+    is nobody in Python, what it says.
+    """
+    if isinstance(error, InputError):
+        return False
+    raiser = traceback.extract_tb(error.__traceback__)[-1].filename
+    by_name = raiser.startswith(os.path.dirname(dist.__file__))
+    return by_name or any(backend in str(error) for backend in ('gloo', 'NCCL'))
 
 
 def _averaging_first(wrapper: OptimWrapper) -> Callable:
@@ -82,7 +218,11 @@ def _averaging_first(wrapper: OptimWrapper) -> Callable:
 
 
 def average_gradients(parameters: List[nn.Parameter]) -> None:
-    """Replace gradients by their mean over the processes."""
+    """Replace gradients by their mean over the processes.
+
+    Parameters without a gradient are left out, which must be the same ones in
+    every process.
+    """
     gradients = [p.grad for p in parameters if p.grad is not None]
     for tensors in _by_type(gradients):
         flat = _flatten_dense_tensors(tensors)

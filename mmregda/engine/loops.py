@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmregda.datasets import UnlabeledDataset
+from mmregda.engine.distributed import share_buffers
 from mmregda.engine.draws import build_numbered_dataloader, seed_generators
 from mmregda.engine.finite import require_finite
 from mmregda.errors import InputError, reading
@@ -162,7 +163,8 @@ class DomainValLoop(BaseLoop):
     """Validation on each domain in turn.
 
     Metrics are prefixed with the domain: ``source/PCK/Avg``,
-    ``target/PCK/Avg``.
+    ``target/PCK/Avg``. Several processes share the samples and validate the
+    model that is saved, with the running statistics of the first process.
 
     Args:
         runner (Runner): The runner.
@@ -219,6 +221,7 @@ class DomainValLoop(BaseLoop):
         """
         self.runner.call_hook('before_val')
         self.runner.call_hook('before_val_epoch')
+        share_buffers(self.runner.model)
         self.runner.model.eval()
         metrics: Dict[str, float] = {}
         for domain, loop in self.loops.items():

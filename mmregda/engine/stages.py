@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Sequence
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, is_main_process
+from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.logging import print_log
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import RUNNERS, init_default_scope
@@ -22,6 +22,7 @@ from mmregda.engine.checkpoints import (
     read_checkpoint,
     resume_from_latest,
 )
+from mmregda.engine.distributed import agreed, joined_processes
 from mmregda.engine.loops import require_domains, require_fitting_head, unwrap
 from mmregda.errors import InputError, reading
 from mmregda.files import room_to_write, whole_file
@@ -42,7 +43,9 @@ def train(cfg: Config) -> Dict[str, float]:
       default a sibling of ``cfg.work_dir`` with the pretraining's name;
     - ``options``: a dict of overrides for the pretraining's config, optional.
 
-    With ``cfg.resume`` an interrupted pretraining goes on where it was.
+    With ``cfg.resume`` an interrupted pretraining goes on where it was. With
+    ``cfg.launcher`` this is one process of several, see
+    :func:`~mmregda.engine.distributed.joined_processes`.
 
     Args:
         cfg (Config): The config, with ``work_dir`` set.
@@ -53,10 +56,19 @@ def train(cfg: Config) -> Dict[str, float]:
 
     Raises:
         InputError: If what the config asks for is missing or does not fit
-            together. What can be known of the adaptation is said before the
-            pretraining starts.
+            together, or if another process is lost. What can be known of the
+            adaptation is said before the pretraining starts.
     """
-    if cfg.get('resume') and (cfg.get('load_from') or latest_checkpoint(cfg.work_dir)):
+    with joined_processes(cfg.get('launcher', 'none'), cfg.get('env_cfg') or {}):
+        find_start(cfg)
+        return metrics_of(run(cfg))
+
+
+def find_start(cfg: Config) -> None:
+    """Put the weights that training starts from into a config, made if need be."""
+    if cfg.get('resume') and (
+        cfg.get('load_from') or agreed(latest_checkpoint(cfg.work_dir))
+    ):
         # It goes on from its own checkpoint and needs no other.
         for part in _psi(cfg):
             cfg.model[part].init_cfg = None
@@ -73,7 +85,6 @@ def train(cfg: Config) -> Dict[str, float]:
             cfg.model[part].init_cfg = dict(
                 type='Pretrained', checkpoint=checkpoint, prefix=f'{part}.'
             )
-    return metrics_of(run(cfg))
 
 
 def pretrain(cfg: Config) -> str:
@@ -83,7 +94,8 @@ def pretrain(cfg: Config) -> str:
     ``cfg.work_dir`` that is named by a fingerprint of the config's model,
     source data, schedule and seed. So every method finds the same weights, and
     after a change of the config none finds those of before. (What the data
-    files hold is not part of it.)
+    files hold is not part of it.) Of batches it is the size of all processes'
+    together, so that other processes can go on where these were.
 
     Args:
         cfg (Config): The config of the pretraining, with ``work_dir`` set.
@@ -93,7 +105,7 @@ def pretrain(cfg: Config) -> str:
     """
     cfg.work_dir = os.path.join(cfg.work_dir, _fingerprint(cfg))
     path = os.path.join(cfg.work_dir, 'source_only.pth')
-    if not os.path.isfile(path):
+    if not agreed(os.path.isfile(path)):
         print_log(f'Pretraining on the source; keeping {path}', logger='current')
         runner = run(cfg)
         if is_main_process():
@@ -107,7 +119,8 @@ def pretrain(cfg: Config) -> str:
 def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
     """The metrics of a checkpoint on a config's validation sets.
 
-    No training data is read and no optimiser is built.
+    No training data is read and no optimiser is built. With ``cfg.launcher``
+    this is one process of several, which share the samples.
 
     Args:
         cfg (Config): The config of the model, changed in place.
@@ -128,11 +141,12 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
         cfg.model[part].init_cfg = None
     cfg.load_from = checkpoint
     cfg.resume = False
-    runner = build_runner(cfg)
-    parts = [*_psi(cfg), 'head']
-    require_same_weights(unwrap(runner.model), weights, parts, checkpoint)
-    metrics = runner.val()
-    stop_workers(runner)
+    with joined_processes(cfg.get('launcher', 'none'), cfg.get('env_cfg') or {}):
+        runner = build_runner(cfg)
+        parts = [*_psi(cfg), 'head']
+        require_same_weights(unwrap(runner.model), weights, parts, checkpoint)
+        metrics = runner.val()
+        stop_workers(runner)
     return metrics
 
 
@@ -277,10 +291,19 @@ def _fingerprint(cfg: Config) -> str:
         'randomness',
     )
     relevant = {key: cfg.get(key) for key in keys}
-    # What the best checkpoint is chosen by, and what a batch is multiplied by.
+    relevant['train_dataloader'] = _of_all_processes(relevant['train_dataloader'])
+    # What the best checkpoint is chosen by.
     relevant['selection'] = (cfg.get('val_dataloader') or {}).get('source')
-    relevant['processes'] = os.environ.get('WORLD_SIZE', '1')
     return hashlib.sha256(repr(_plain(relevant)).encode()).hexdigest()[:8]
+
+
+def _of_all_processes(loaders: Any) -> Any:
+    """The config of one dataloader, or of several, with whole batch sizes."""
+    if not isinstance(loaders, dict):
+        return loaders
+    if 'batch_size' in loaders:
+        return {**loaders, 'batch_size': loaders['batch_size'] * get_world_size()}
+    return {domain: _of_all_processes(loader) for domain, loader in loaders.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -21,6 +21,9 @@ class AdaBN(BaseAdaptation):
     batches through the network move the running statistics as well: how much
     of their gain is due to that alone shows beside this one.
 
+    Of several processes the first one's running statistics count, unless
+    batch normalisation is synchronised.
+
     Args:
         head (dict, optional): Not used; no head is added.
 

@@ -22,6 +22,12 @@ class DAN(BaseAdaptation):
         \min_{\psi, f} L_{sup}(f) + \lambda\,
         \mathrm{MMD}^2(\psi(x_s), \psi(x_t))
 
+    Of several processes each compares its own batches, of which each domain
+    needs two images at least, and the mean of their discrepancies is
+    minimised. Unlike a mean over samples this is not the discrepancy of all
+    batches together: its bandwidth is of a smaller sample, and its variance
+    larger.
+
     Args:
         head (dict, optional): Not used; no head is added.
         trade_off (float): :math:`\lambda`. Defaults to 1.

@@ -1,0 +1,272 @@
+"""Training in several processes is the training of one.
+
+The processes are real ones that talk over gloo. What they compute is held
+against one process that has all their batches at once.
+"""
+
+import copy
+
+import pytest
+import torch
+import torch.distributed as dist
+from conftest import random_batch, tiny_model_config
+from mmpose.registry import MODELS
+from processes import results
+from torch import nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmregda import InputError
+from mmregda.engine import PlayerDistributedDataParallel, PlayerOptimWrapperConstructor
+from mmregda.engine.distributed import average_gradients, joined_processes
+
+K, ITERATIONS = 5, 2
+# Of all processes together; with four of them DAN has two of each domain.
+SOURCE, TARGET = 8, 12
+DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+METHODS = [
+    *('RegDA', 'DisparityDiscrepancy', 'GroundFalseMinimax', 'MCD'),
+    *('DANN', 'DAN', 'AdaBN', 'SourceOnly'),
+]
+NORMS = ('plain', 'frozen', 'synchronised')
+# With four processes some of these will do.
+CASES = {
+    2: [(method, norm) for method in METHODS for norm in ('plain', 'frozen')]
+    + [(method, 'synchronised') for method in ('RegDA', 'DANN', 'AdaBN')],
+    4: [('RegDA', norm) for norm in NORMS] + [('MCD', 'frozen'), ('DAN', 'frozen')],
+}
+
+
+class GlooSyncBatchNorm(_BatchNorm):
+    """Synchronised batch normalisation on CPUs, where PyTorch has none."""
+
+    def _check_input_dim(self, x):
+        pass
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        dims = [d for d in range(x.dim()) if d != 1]
+        sums = torch.stack((x.sum(dims), x.square().sum(dims)))
+        count = dist.get_world_size() * x.numel() / x.shape[1]
+        mean, square = all_reduce(sums) / count
+        var = square - mean.square()
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * count / (count - 1), self.momentum)
+            self.num_batches_tracked += 1
+        shape = [-1 if d == 1 else 1 for d in range(x.dim())]
+        scale = self.weight / (var + self.eps).sqrt()
+        return (x - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)
+
+
+def synchronize(model):
+    if DEVICE == 'cuda':
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for parent in list(model.modules()):
+        for name, norm in list(parent.named_children()):
+            if isinstance(norm, _BatchNorm):
+                ours = GlooSyncBatchNorm(norm.num_features, norm.eps, norm.momentum)
+                ours.load_state_dict(norm.state_dict())
+                setattr(parent, name, ours)
+    return model
+
+
+def build_model(method, seed):
+    torch.manual_seed(seed)
+    cfg = tiny_model_config(num_keypoints=K, type=method)
+    cfg['backbone'].update(
+        num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,)
+    )
+    cfg['neck'].update(in_channels=16, out_channels=(16,))
+    if method == 'MCD':
+        cfg['adaptation'].update(num_steps=2)
+    elif method not in ('DAN', 'AdaBN', 'SourceOnly'):
+        # From the first iteration on, and another one in each.
+        cfg['adaptation'].update(warm_start=dict(lo=0.5, hi=1.0, num_iters=2))
+    model = MODELS.build(cfg)
+    for module in model.modules():
+        if getattr(module, 'final_layer', None) is not None:
+            # Maps that are not flat, of which the maximum is clear.
+            nn.init.normal_(module.final_layer.weight, std=0.3)
+    return model.to(DEVICE).train()
+
+
+def freeze_norms(model):
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
+
+
+def batches(iteration, needs_target, part=slice(None)):
+    """The iteration's batches of all processes, or a part of them."""
+    domains = dict(source=(SOURCE, 2 * iteration, True))
+    if needs_target:
+        domains['target'] = (TARGET, 2 * iteration + 1, False)
+    whole = {
+        domain: random_batch(size, K, seed, labeled)
+        for domain, (size, seed, labeled) in domains.items()
+    }
+    return {d: {k: v[part] for k, v in batch.items()} for d, batch in whole.items()}
+
+
+def train(model, parts, norm, wrap=lambda model: model):
+    """Steps (player, gradient) and the state after each iteration."""
+    if norm == 'frozen':
+        freeze_norms(model)
+    wrapped = wrap(model)
+    optimizer = dict(type='SGD', lr=0.02, momentum=0.9)
+    optim_wrapper = PlayerOptimWrapperConstructor(
+        {player: dict(optimizer=optimizer) for player in model.players()}
+    )(model)
+    steps, states = [], []
+
+    def recording(player, wrapper, step):
+        def recorded_step(**kwargs):
+            parameters = wrapper.optimizer.param_groups[0]['params']
+            grads = [p.grad.flatten() for p in parameters if p.grad is not None]
+            steps.append((player, torch.cat(grads).cpu()))
+            step(**kwargs)
+
+        return recorded_step
+
+    for player, wrapper in optim_wrapper.items():
+        wrapper.step = recording(player, wrapper, wrapper.step)
+    for part in parts:
+        losses = wrapped.train_step(part, optim_wrapper)
+        state = {k: v.cpu() for k, v in copy.deepcopy(model.state_dict()).items()}
+        states.append(state)
+    return dict(steps=steps, states=states, loss=float(losses['loss_sup']))
+
+
+def train_all():
+    """All methods and norms, in one process of several."""
+    torch.backends.cudnn.allow_tf32 = False
+    found = {}
+    with joined_processes('pytorch', dict(dist_cfg=dict(backend='gloo', timeout=60))):
+        rank, world_size = dist.get_rank(), dist.get_world_size()
+        for method, norm in CASES[world_size]:
+            # Each process its own weights: those of the first are to hold.
+            model = build_model(method, seed=rank)
+            if norm == 'synchronised':
+                synchronize(model)
+            needs_target = model.adaptation.needs_target
+            part = slice(rank, None, world_size)
+            parts = [batches(i, needs_target, part) for i in range(ITERATIONS)]
+            wrap = PlayerDistributedDataParallel
+            found[method, norm] = train(model, parts, norm, wrap)
+    return found
+
+
+@pytest.fixture(scope='module')
+def trained():
+    """What each process found, by the number of processes."""
+    return {size: results(train_all, size) for size in CASES}
+
+
+def cases(only):
+    """(number of processes, method, norm), as far as ``only`` says."""
+    found = [(size, *case) for size in CASES for case in CASES[size] if only(*case)]
+    return pytest.mark.parametrize('size, method, norm', found)
+
+
+def train_alone(method, norm, part=slice(None), iterations=ITERATIONS):
+    model = build_model(method, seed=0)
+    needs_target = model.adaptation.needs_target
+    return train(
+        model, [batches(i, needs_target, part) for i in range(iterations)], norm
+    )
+
+
+def assert_close(found, expected, what, tolerance=1e-4):
+    distance = (found.double() - expected.double()).norm()
+    assert distance <= tolerance * expected.double().norm() + 1e-9, what
+
+
+@cases(lambda method, norm: True)
+def test_processes_hold_the_same_after_every_iteration(trained, size, method, norm):
+    first, *others = (found[method, norm] for found in trained[size])
+    start = build_model(method, seed=0).state_dict()
+    for other in others:
+        assert other['loss'] != first['loss'], 'they have seen the same batch'
+        for ours, theirs in zip(first['states'], other['states']):
+            for name, tensor in ours.items():
+                assert torch.equal(tensor, theirs[name]), name
+    for name in ('backbone.conv1.weight', 'head.final_layer.weight'):
+        assert not torch.equal(first['states'][-1][name], start[name].cpu()), name
+
+
+@cases(lambda method, norm: norm != 'plain' and method != 'DAN')
+def test_each_step_is_that_of_one_process_with_all_batches(trained, size, method, norm):
+    alone = train_alone(method, 'frozen' if norm == 'frozen' else 'plain')
+    found = trained[size][0][method, norm]
+    assert [p for p, _ in found['steps']] == [p for p, _ in alone['steps']]
+    pairs = list(zip(found['steps'], alone['steps']))
+    for number, ((player, ours), (_, theirs)) in enumerate(pairs):
+        assert theirs.abs().max() > 0
+        # Later, the kinks of the network multiply what sums were rounded by.
+        tolerance = 1e-4 if number < len(pairs) / ITERATIONS else 1e-2
+        assert_close(ours, theirs, f'{player}, step {number}', tolerance)
+    # The running statistics of source and target came one after the other, as
+    # they do in one process, and never from both at once.
+    for ours, theirs in zip(found['states'], alone['states']):
+        for name, tensor in theirs.items():
+            assert_close(ours[name], tensor, name, 1e-3)
+
+
+@pytest.mark.parametrize('size', CASES)
+def test_dan_steps_by_the_mean_over_the_processes_own_batches(trained, size):
+    found = trained[size][0]['DAN', 'frozen']['steps']
+    parts = [slice(rank, None, size) for rank in range(size)]
+    alone = [train_alone('DAN', 'frozen', part, iterations=1) for part in parts]
+    whole = train_alone('DAN', 'frozen', iterations=1)['steps']
+    for number, (player, gradient) in enumerate(found[: len(whole)]):
+        mean = sum(run['steps'][number][1] for run in alone) / len(alone)
+        assert_close(gradient, mean, player)
+    # A discrepancy of distributions is no mean over samples.
+    psi, of_whole = found[0][1], whole[0][1]
+    assert (psi - of_whole).norm() > 1e-2 * of_whole.norm()
+
+
+def test_running_statistics_are_of_the_first_processs_batches(trained):
+    part = slice(0, None, 2)
+    alone = train_alone('SourceOnly', 'plain', part, iterations=1)['states'][0]
+    for found in trained[2]:
+        state = found['SourceOnly', 'plain']['states'][0]
+        for name, tensor in alone.items():
+            if 'running' in name:
+                assert torch.equal(state[name], tensor), name
+
+
+@pytest.mark.skipif(DEVICE == 'cuda', reason='it works there')
+def test_batch_normalisation_is_not_synchronised_on_cpus():
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(build_model('RegDA', seed=0))
+    with pytest.raises(InputError, match='on GPUs alone. Leave out sync_bn'):
+        PlayerDistributedDataParallel(model)
+
+
+def average_by_layout():
+    """Gradients of several types and layouts; one parameter has none."""
+    with joined_processes('pytorch', {}):
+        factor = 1.0 + dist.get_rank()
+        values = torch.arange(24.0).view(1, 2, 3, 4)
+        grads = [
+            factor * values,
+            (factor * values).to(memory_format=torch.channels_last),
+            factor * values.double(),
+            (factor * values).bfloat16(),
+        ]
+        parameters = [nn.Parameter(torch.zeros_like(grad)) for grad in grads]
+        for parameter, grad in zip(parameters, grads):
+            parameter.grad = grad
+        average_gradients([*parameters, nn.Parameter(torch.zeros(3))])
+        return [parameter.grad for parameter in parameters]
+
+
+def test_gradients_of_all_types_and_layouts_are_averaged():
+    values = 2.5 * torch.arange(24.0).view(1, 2, 3, 4)
+    for grads in results(average_by_layout, 4):
+        for grad in grads:
+            torch.testing.assert_close(grad.float(), values)
+        assert grads[1].is_contiguous(memory_format=torch.channels_last)
+        assert [g.dtype for g in grads[2:]] == [torch.float64, torch.bfloat16]
