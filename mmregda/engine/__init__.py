@@ -1,9 +1,11 @@
 """Training: loops over two domains, hooks, optimisers, stages."""
 
+from mmregda.engine.amp_optim_wrapper import AmpOptimWrapper
 from mmregda.engine.distributed import PlayerDistributedDataParallel
 from mmregda.engine.draws import NumberedSampler, SeededDataset
 from mmregda.engine.hooks import (
     ChannelsLastHook,
+    CompileHook,
     DisparityStatisticsHook,
     DomainVisualizationHook,
     ProgressBarHook,
@@ -20,7 +22,9 @@ from mmregda.engine.schedulers import InverseDecayLR
 from mmregda.engine.stages import evaluate, pretrain, train
 
 __all__ = [
+    'AmpOptimWrapper',
     'ChannelsLastHook',
+    'CompileHook',
     'DisparityStatisticsHook',
     'DomainAdaptTrainLoop',
     'DomainValLoop',
