@@ -41,6 +41,23 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='start from these source-only weights in place of pretraining',
     )
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='bfloat16',
+        choices=('bfloat16', 'float16'),
+        help='train in mixed precision, the pretraining too (default: bfloat16)',
+    )
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='compile the feature extractor: minutes at first, faster afterwards',
+    )
+    parser.add_argument(
+        '--channels-last',
+        action='store_true',
+        help='keep channels innermost in memory: faster convolutions on most devices',
+    )
     parser.add_argument('--seed', type=int, help='overrides randomness.seed')
     parser.add_argument(
         '--device',
@@ -83,11 +100,25 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.resume = args.resume or cfg.get('resume', False)
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
+    if args.amp:
+        use_mixed_precision(cfg, args.amp)
+    cfg.compile = args.compile or cfg.get('compile', False)
+    cfg.channels_last = args.channels_last or cfg.get('channels_last', False)
     if args.pretrained:
         cfg.pretrain = dict(checkpoint=args.pretrained)
     if args.select_by_target_labels:
         cfg.default_hooks.checkpoint.save_best = 'target/PCK/Avg'
     return cfg
+
+
+def use_mixed_precision(cfg: Config, dtype: str) -> None:
+    options = {
+        'optim_wrapper.type': 'AmpOptimWrapper',
+        'optim_wrapper.dtype': dtype,
+    }
+    cfg.merge_from_dict(options)
+    if cfg.get('pretrain'):
+        cfg.pretrain.options = {**(cfg.pretrain.get('options') or {}), **options}
 
 
 def require_cuda() -> None:

@@ -1,10 +1,12 @@
 """Training: loops over two domains, hooks, optimisers, stages."""
 
+from mmregda.engine.amp_optim_wrapper import AmpOptimWrapper
 from mmregda.engine.distributed import PlayerDistributedDataParallel
 from mmregda.engine.draws import NumberedSampler, SeededDataset
 from mmregda.engine.hooks import (
     AtomicCheckpointHook,
     ChannelsLastHook,
+    CompileHook,
     DisparityStatisticsHook,
     DomainVisualizationHook,
     ProgressBarHook,
@@ -22,7 +24,9 @@ from mmregda.engine.stages import evaluate, pretrain, train
 
 __all__ = [
     'AtomicCheckpointHook',
+    'AmpOptimWrapper',
     'ChannelsLastHook',
+    'CompileHook',
     'DisparityStatisticsHook',
     'DomainAdaptTrainLoop',
     'DomainValLoop',

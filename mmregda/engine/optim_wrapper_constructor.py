@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Dict, List, Optional
 
 from mmengine.model import is_model_wrapper
 from mmengine.optim import (
-    AmpOptimWrapper,
     DefaultOptimWrapperConstructor,
     OptimWrapper,
     OptimWrapperDict,
@@ -14,7 +14,10 @@ from mmengine.optim import (
 from mmpose.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
+from mmregda.engine.amp_optim_wrapper import AmpOptimWrapper
 from mmregda.errors import InputError
+
+SHARED = ('type', 'dtype', 'loss_scale', 'clip_grad')
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -32,6 +35,11 @@ class PlayerOptimWrapperConstructor:
             feature_extractor=dict(optimizer=dict(type='SGD', lr=0.01)),
             head=dict(optimizer=dict(type='SGD', lr=0.1)),
             adversary=dict(optimizer=dict(type='SGD', lr=0.1)))
+
+    ``type``, ``dtype``, ``loss_scale`` and ``clip_grad`` beside the entries are
+    those of each entry that has none of its own. With
+    ``type='AmpOptimWrapper'`` the players share one loss scale. Clipping is
+    by player: of its own gradients, whose norm is logged by its name.
 
     An ``optim_wrapper`` with one ``optimizer`` in place of entries, as any
     config of MMPose has it, gives each player an optimiser of that kind.
@@ -68,8 +76,8 @@ class PlayerOptimWrapperConstructor:
                 )
             configs = {player: configs for player in players}
         else:
-            # MMEngine sets a default type on the outside.
-            configs.pop('type', None)
+            shared = {key: configs.pop(key) for key in SHARED if key in configs}
+            configs = {player: {**shared, **cfg} for player, cfg in configs.items()}
         if set(players) != set(configs):
             raise InputError(
                 f'optim_wrapper has entries for {sorted(configs)}, but the players of '
@@ -79,14 +87,18 @@ class PlayerOptimWrapperConstructor:
         names = {id(module): name for name, module in model.named_modules()}
         wrappers = {}
         for player, modules in players.items():
-            cfg = dict(configs[player])
+            # MMEngine takes keys out of it, and parts may be other players' too.
+            cfg = copy.deepcopy(dict(configs[player]))
             paramwise_cfg = cfg.pop('paramwise_cfg', self.paramwise_cfg)
             cfg.setdefault('type', 'OptimWrapper')
             constructor = DefaultOptimWrapperConstructor(cfg, paramwise_cfg)
             # The modules keep the names they have in the model; a dot is not
             # allowed in the name of a child.
             named = {names[id(m)].replace('.', '_'): m for m in modules}
-            wrappers[player] = constructor(nn.ModuleDict(named))
+            wrapper = constructor(nn.ModuleDict(named))
+            if wrapper.clip_grad_kwargs:
+                wrapper.grad_name = f'{player}.{wrapper.grad_name}'
+            wrappers[player] = wrapper
         _share_scale(wrappers)
         return OptimWrapperDict(**wrappers)
 
@@ -106,23 +118,20 @@ def _require_each_parameter_once(
 
 
 def _share_scale(wrappers: Dict[str, OptimWrapper]) -> None:
-    """Players share backward passes, so they must scale the loss alike.
-
-    Private members of MMEngine's wrappers: it has no public way to ask.
-    """
+    """Players share backward passes, so they must scale the loss alike."""
     for player, wrapper in wrappers.items():
         if wrapper._accumulative_counts != 1:
             raise InputError(
-                f'optim_wrapper.{player}: accumulative_counts must be 1: an '
-                'iteration of several players is not a sum of smaller ones'
+                f'optim_wrapper.{player}: accumulative_counts must be 1: what the '
+                'players minimise depends on what the others have learnt in the same '
+                'iteration. model.micro_batches passes a batch in parts.'
             )
     amp = [w for w in wrappers.values() if isinstance(w, AmpOptimWrapper)]
-    kinds = {(w._scale_update_param, w.cast_dtype) for w in amp}
-    fixed = all(scale is not None for scale, _ in kinds)
-    if amp and (len(amp) < len(wrappers) or len(kinds) != 1 or not fixed):
+    kinds = {(w.cast_dtype, str(w.loss_scaler.state_dict())) for w in amp}
+    if amp and (len(amp) < len(wrappers) or len(kinds) != 1):
         raise InputError(
             'mixed precision: every player needs type="AmpOptimWrapper", the same '
-            'dtype and the same fixed loss_scale (1.0 for dtype="bfloat16")'
+            'dtype and the same loss_scale'
         )
     for wrapper in amp:
         wrapper.loss_scaler = amp[0].loss_scaler

@@ -27,6 +27,8 @@ from mmregda.engine.loops import require_domains, require_fitting_head, unwrap
 from mmregda.errors import InputError, reading
 from mmregda.files import room_to_write, whole_file
 
+SPEED = ('compile', 'channels_last')
+
 
 def train(cfg: Config) -> Dict[str, float]:
     """Train as a config says, its pretraining first.
@@ -178,7 +180,22 @@ def stop_workers(runner: Runner) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the runner that a config asks for."""
+    """Build the runner that a config asks for.
+
+    Two keys of the config make training faster and change nothing else:
+    ``compile``, True or a dict of options (see
+    :class:`~mmregda.engine.hooks.CompileHook`), and ``channels_last``, True
+    (see :class:`~mmregda.engine.hooks.ChannelsLastHook`).
+    """
+    compiling, channels_last = (cfg.pop(key, None) for key in SPEED)
+    hooks = []
+    if channels_last:
+        hooks.append(dict(type='ChannelsLastHook'))
+    if compiling:
+        # Left there, MMEngine would compile the optimisers with the model.
+        options = {} if compiling is True else compiling
+        hooks.append(dict(type='CompileHook', **options))
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), *hooks]
     # The visualizer is a singleton by its name; each stage has its own.
     if cfg.get('visualizer'):
         cfg.visualizer.pop('name', None)
@@ -230,7 +247,7 @@ def load_pretrain_config(cfg: Config) -> Config:
     name = os.path.splitext(os.path.basename(path))[0]
     siblings = os.path.dirname(os.path.normpath(cfg.work_dir))
     stage.work_dir = cfg.pretrain.get('work_dir') or os.path.join(siblings, name)
-    for key in ('launcher', 'randomness', 'env_cfg', 'resume'):
+    for key in ('launcher', 'randomness', 'env_cfg', 'resume', *SPEED):
         if key in cfg:
             stage[key] = cfg[key]
     return stage

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import partial
 from typing import ContextManager, Dict, List, Optional, Tuple
 
 import torch
@@ -10,9 +12,12 @@ from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.registry import MODELS
 from mmpose.utils.typing import SampleList
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mmregda.errors import InputError
 from mmregda.models.adaptations import journal
+from mmregda.models.adaptations.base import counted
+from mmregda.models.precision import keep_precision
 
 
 @MODELS.register_module()
@@ -31,6 +36,12 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
             the head's config besides.
         backbone (dict): As in ``TopdownPoseEstimator``, and so are all other
             arguments.
+        micro_batches (int): In how many parts a training batch goes through
+            the feature extractor, for less memory: activations of one part
+            are held at a time, and computed again for the gradient. Losses
+            are those of the whole batch, so n parts of b images are a batch
+            of n b exactly, but for batch normalisation, which sees the parts.
+            Defaults to 1.
     """
 
     def __init__(
@@ -39,10 +50,17 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
         backbone: dict,
         neck: Optional[dict] = None,
         head: Optional[dict] = None,
+        micro_batches: int = 1,
         **kwargs,
     ) -> None:
         super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
         self.adaptation = MODELS.build(adaptation, default_args=dict(head=head))
+        self.micro_batches = micro_batches
+        for regressor in (self.head, self.adaptation.adversarial_regressor):
+            # Pseudo labels are the argmax of what it computes.
+            layer = getattr(regressor, 'final_layer', None)
+            if isinstance(layer, nn.Conv2d):
+                keep_precision(layer)
 
     def players(self) -> Dict[str, List[nn.Module]]:
         """The modules that each optimiser steps.
@@ -55,6 +73,31 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
         return dict(
             feature_extractor=psi, head=[self.head], **self.adaptation.players()
         )
+
+    def extract_feat(self, inputs: Tensor) -> Tuple[Tensor, ...]:
+        """Compute psi of images, in training by ``micro_batches``.
+
+        Args:
+            inputs (Tensor): (B, 3, H, W).
+
+        Returns:
+            tuple[Tensor]: Feature maps, each (B, C, h, w).
+        """
+        if journal.current():
+            journal.current().passed(inputs)
+        psi = super().extract_feat
+        if not self.training or self.micro_batches == 1:
+            return psi(inputs)
+        if torch.is_grad_enabled():
+            psi = partial(
+                checkpoint, psi, use_reentrant=False, context_fn=self._recomputing
+            )
+        parts = [psi(part) for part in inputs.chunk(self.micro_batches)]
+        return tuple(torch.cat(maps) for maps in zip(*parts))
+
+    def _recomputing(self) -> Tuple[ContextManager, ContextManager]:
+        # Batch normalisation has counted the images the first time.
+        return nullcontext(), counted(0, *self.players()['feature_extractor'])
 
     def train_step(
         self, data: Dict[str, dict], optim_wrapper: OptimWrapperDict
@@ -88,19 +131,6 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
         )
         with journal.kept(self.journal):
             return self.adaptation.step(self, source, target, optim_wrapper)
-
-    def extract_feat(self, inputs: Tensor) -> Tuple[Tensor, ...]:
-        """Features psi of images.
-
-        Args:
-            inputs (Tensor): (B, 3, H, W).
-
-        Returns:
-            tuple[Tensor]: Feature maps, each (B, C, h, w).
-        """
-        if journal.current():
-            journal.current().passed(inputs)
-        return super().extract_feat(inputs)
 
     def autocast(self, optim_wrapper: OptimWrapperDict) -> ContextManager:
         """The precision that the optimisers ask for, for a forward pass.

@@ -2,6 +2,7 @@
 
 from mmregda.engine.hooks.channels_last_hook import ChannelsLastHook
 from mmregda.engine.hooks.checkpoint_hook import AtomicCheckpointHook
+from mmregda.engine.hooks.compile_hook import CompileHook
 from mmregda.engine.hooks.job_progress_hook import JobProgressHook
 from mmregda.engine.hooks.progress_hook import ProgressBarHook
 from mmregda.engine.hooks.statistics_hook import DisparityStatisticsHook
@@ -10,6 +11,7 @@ from mmregda.engine.hooks.visualization_hook import DomainVisualizationHook
 __all__ = [
     'AtomicCheckpointHook',
     'ChannelsLastHook',
+    'CompileHook',
     'DisparityStatisticsHook',
     'DomainVisualizationHook',
     'JobProgressHook',

@@ -81,9 +81,10 @@ class DANN(BaseAdaptation):
             domains = torch.zeros_like(logits)
             domains[: len(source['inputs'])] = 1
             # Each domain weighs the same, whatever the sizes of the batches.
+            sizes = [len(batch['inputs']) for batch in (source, target)]
             loss_domain = 0.5 * sum(
-                F.binary_cross_entropy_with_logits(logits[part], domains[part])
-                for part in (domains == 1, domains == 0)
+                F.binary_cross_entropy_with_logits(*part)
+                for part in zip(logits.split(sizes), domains.split(sizes))
             )
         minimize(
             loss_sup + self.trade_off * loss_domain,

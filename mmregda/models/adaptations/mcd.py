@@ -79,9 +79,9 @@ class MCD(BaseAdaptation):
 
         # B. The heads keep the source and move apart on the target. psi does
         # not move, so the first pass of C can do with the same features.
+        with model.autocast(optim_wrapper), torch.no_grad():
+            feats = psi(source['inputs'])
         with model.autocast(optim_wrapper):
-            with torch.no_grad():
-                feats = psi(source['inputs'])
             with counted(2, *model.players()['feature_extractor']):
                 target_feats = psi(target['inputs'])
             detached_feats = tuple(feat.detach() for feat in target_feats)

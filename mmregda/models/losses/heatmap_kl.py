@@ -61,9 +61,11 @@ class KeypointKLLoss(nn.Module):
         log_p = F.log_softmax(output.flatten(2).float(), dim=-1)
         target = target.flatten(2).float() + self.epsilon
         total = target.sum(dim=-1, keepdim=True)
-        target = target / total.clamp(min=torch.finfo(target.dtype).tiny)
-        # xlogy is 0 where the target is 0.
-        divergence = (torch.xlogy(target, target) - target * log_p).sum(dim=-1)
+        target /= total.clamp(min=torch.finfo(target.dtype).tiny)
+        # xlogy is 0 where the target is 0. In place: these are the largest
+        # tensors after the features.
+        terms = torch.xlogy(target, target).addcmul_(target, log_p, value=-1)
+        divergence = terms.sum(dim=-1)
         if target_weights is not None:
             weights = target_weights.to(divergence)
             # Not a product alone: 0 times infinity is no number.

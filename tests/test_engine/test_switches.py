@@ -1,0 +1,340 @@
+"""Each switch with each adaptation: it trains as without."""
+
+import copy
+import importlib.util
+import sys
+from functools import lru_cache
+
+import pytest
+import torch
+from conftest import (
+    ROOT,
+    random_batch,
+    tiny_config,
+    tiny_model_config,
+    write_pretrain_config,
+)
+from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
+from mmpose.registry import MODELS
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmregda.engine import CompileHook, PlayerOptimWrapperConstructor
+from mmregda.engine import train as train_config
+from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
+from mmregda.engine.hooks.compile_hook import compile_for_training
+
+K = 5
+METHODS = [
+    'AdaBN',
+    'DAN',
+    'DANN',
+    'DisparityDiscrepancy',
+    'GroundFalseMinimax',
+    'MCD',
+    'RegDA',
+    'SourceOnly',
+]
+
+
+@MODELS.register_module()
+class ThreeLayers(nn.Module):
+    """A backbone that is compiled in no time: 64 pixels to 4."""
+
+    def __init__(self):
+        super().__init__()
+        widths, layers = (3, 8, 16, 32), []
+        for width, wider in zip(widths, widths[1:]):
+            layers += [
+                nn.Conv2d(width, wider, 3, stride=4 if width == 3 else 2, padding=1),
+                nn.BatchNorm2d(wider),
+                nn.ReLU(inplace=True),
+            ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return (self.layers(x),)
+
+
+def build_model(method, **settings):
+    torch.manual_seed(0)
+    cfg = tiny_model_config(num_keypoints=K, type=method)
+    cfg.update(backbone=dict(type='ThreeLayers'), **settings)
+    cfg['neck'].update(in_channels=32, out_channels=(16, 16))
+    model = MODELS.build(cfg)
+    for module in model.modules():
+        # Drawn as in the paper, all maps are flat and training hardly moves.
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.kaiming_normal_(module.weight)
+    if hasattr(model.adaptation, 'warm_start'):
+        model.adaptation.warm_start.iteration.fill_(1000)
+    return model.train()
+
+
+def batches(i, size=4):
+    return dict(source=random_batch(size, K, 2 * i), target=random_batch(3, K, 99 - i))
+
+
+def train(model, num_iters=3, **settings):
+    """Train; the losses of each iteration, and how far each weight moved."""
+    wrappers = PlayerOptimWrapperConstructor(
+        dict(optimizer=dict(type='SGD', lr=0.02, momentum=0.9), **settings)
+    )(model)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    losses = [model.train_step(batches(i), wrappers) for i in range(num_iters)]
+    moves = {name: p.detach() - before[name] for name, p in model.named_parameters()}
+    return losses, moves
+
+
+@lru_cache(maxsize=None)
+def plain(method):
+    """What happens without a switch, and the model after it."""
+    model = build_model(method)
+    return (*train(model), model)
+
+
+def assert_alike(model, losses, moves, method, tolerance, noise):
+    """Losses agree to a tolerance, movements to a noise relative to their size."""
+    expected_losses, expected_moves, other = plain(method)
+    for found, expected in zip(losses, expected_losses):
+        assert set(found) == set(expected)
+        for name in found:
+            if name.startswith('loss'):
+                assert found[name].item() == pytest.approx(
+                    expected[name].item(), rel=tolerance, abs=tolerance
+                )
+    for player, modules in other.players().items():
+        owned = {id(p) for module in modules for p in module.parameters()}
+        names = [name for name, p in other.named_parameters() if id(p) in owned]
+        found, expected = (
+            torch.cat([movement[name].flatten() for name in names])
+            for movement in (moves, expected_moves)
+        )
+        assert expected.norm() > 1e-2, 'nothing was trained, so nothing was compared'
+        assert (found - expected).norm() < noise * expected.norm(), player
+    for (name, found), expected in zip(model.named_buffers(), other.buffers()):
+        if name.endswith(('running_mean', 'running_var')):
+            torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_bfloat16_trains_as_float32(method):
+    model = build_model(method)
+    losses, moves = train(model, type='AmpOptimWrapper', dtype='bfloat16')
+    assert_alike(model, losses, moves, method, tolerance=0.05, noise=0.3)
+
+
+@pytest.mark.skipif(not SCALES_ON_CPU, reason='gradients are scaled on GPUs only')
+@pytest.mark.parametrize('method', METHODS)
+def test_float16_trains_as_float32(method):
+    model = build_model(method)
+    # A scale that fits from the start: no step is skipped.
+    amp = dict(type='AmpOptimWrapper', dtype='float16', loss_scale=256.0)
+    losses, moves = train(model, **amp)
+    assert_alike(model, losses, moves, method, tolerance=0.01, noise=0.2)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_channels_last_trains_as_channels_first(method):
+    model = build_model(method).to(memory_format=torch.channels_last)
+    orders = set()
+    model.neck.register_forward_hook(
+        lambda _, __, maps: orders.add(maps[0].stride(1) == 1)
+    )
+    losses, moves = train(model)
+    assert orders == {True}
+    assert_alike(model, losses, moves, method, tolerance=1e-4, noise=1e-3)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_compiled_features_train_as_plain_ones_and_are_compiled_once(method):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    model = build_model(method)
+    names = list(model.state_dict())
+    for part in model.players()['feature_extractor']:
+        compile_for_training(part, backend=backend, fullgraph=True)
+    losses, moves = train(model)
+    assert list(model.state_dict()) == names
+    assert_alike(model, losses, moves, method, tolerance=1e-4, noise=1e-3)
+    count = len(graphs)
+    # One for each way in which batch normalisation counts, with and without
+    # gradients, sizes of batches; and none for those that come again.
+    assert 2 <= count <= 8
+    train(model)
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        model.eval().extract_feat(torch.rand(5, 3, 64, 64))
+    assert len(graphs) == count
+    model.backbone.layers[0].weight.data.zero_()
+    image = torch.rand(4, 3, 64, 64)
+    features = [m.train().backbone(image)[0] for m in (model, copied)]
+    assert not torch.allclose(*features), 'a copy computes with the original weights'
+
+
+def test_backend_with_gradients_of_its_own_trains_a_resnet_as_plain():
+    torch._dynamo.reset()
+    moves = []
+    for backend in ('aot_eager', None):
+        torch.manual_seed(0)
+        model = MODELS.build(tiny_model_config(num_keypoints=K)).train()
+        if backend is not None:
+            compile_for_training(model.backbone, backend=backend)
+        _, movement = train(model, num_iters=2)
+        moves.append(torch.cat([m.flatten() for m in movement.values()]))
+    torch.testing.assert_close(*moves, rtol=1e-3, atol=1e-5)
+
+
+# --- a batch in parts -------------------------------------------------------
+
+
+def freeze_norms(model):
+    for part in model.players()['feature_extractor']:
+        for module in part.modules():
+            if isinstance(module, _BatchNorm):
+                module.train = lambda mode=True: None
+                module.training = False
+
+
+@pytest.mark.parametrize('micro_batches', [2, 3])
+@pytest.mark.parametrize('method', METHODS)
+def test_parts_of_a_batch_are_the_batch(method, micro_batches):
+    moves = []
+    for count in (1, micro_batches):
+        model = build_model(method, micro_batches=count)
+        freeze_norms(model)
+        sizes = []
+        model.backbone.register_forward_hook(
+            lambda _, images, __, sizes=sizes: sizes.append(len(images[0]))
+        )
+        losses, movement = train(model, num_iters=2)
+        moves.append(torch.cat([m.flatten() for m in movement.values()]))
+        assert max(sizes) == -(-4 // count)
+    assert moves[0].norm() > 0.01
+    torch.testing.assert_close(*moves, rtol=1e-4, atol=1e-6)
+
+
+def test_batch_normalization_counts_each_part_as_often_as_the_batch():
+    model = build_model('RegDA', micro_batches=2)
+    still = PlayerOptimWrapperConstructor(dict(optimizer=dict(type='SGD', lr=0.0)))
+    model.train_step(batches(0), still(model))
+    conv, norm = model.backbone.layers[:2]
+    expected = torch.zeros(8)
+    # psi passes the source once and, as the algorithm is written, the target
+    # twice; what is computed again for a gradient is not another time.
+    for domain, times in (('source', 1), ('target', 2)):
+        data = model.data_preprocessor(batches(0)[domain], training=True)
+        for part in data['inputs'].chunk(2):
+            mean = conv(part).mean((0, 2, 3)).detach()
+            for _ in range(times):
+                expected = 0.9 * expected + 0.1 * mean
+    torch.testing.assert_close(norm.running_mean, expected)
+
+
+def test_images_alone_are_held_for_a_batch_in_parts():
+    images = torch.rand(8, 3, 64, 64)
+    held = {}
+    for count in (1, 4):
+        model = build_model('SourceOnly', micro_batches=count)
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, sizes=sizes: sizes.append(tensor.numel()) or tensor,
+            lambda tensor: tensor,
+        ):
+            model.extract_feat(images)
+        held[count] = sum(sizes)
+    assert held[1] > 2 * images.numel()
+    assert held[4] <= images.numel()
+
+
+# --- from the config and the command line -----------------------------------
+
+
+HOOKS = {'ChannelsLastHook', 'CompileHook'}
+
+
+@pytest.fixture
+def config_file(hand_pair, tmp_path):
+    """Two stages of two iterations, in a file."""
+    cfg = tiny_config(hand_pair, tmp_path / 'run', max_iters=2)
+    cfg.custom_hooks = []
+    write_pretrain_config(cfg, tmp_path / 'pretrain.py')
+    cfg.pretrain = dict(config=str(tmp_path / 'pretrain.py'))
+    cfg.dump(str(tmp_path / 'adapt.py'))
+    return tmp_path / 'adapt.py'
+
+
+def load_tool():
+    spec = importlib.util.spec_from_file_location('train', ROOT / 'tools/train.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_switches_of_the_command_reach_both_stages(config_file, monkeypatch):
+    seen = []
+
+    def note(hook, runner):
+        model, wrapper = runner.model, runner.optim_wrapper
+        part = 'head' if hasattr(model, 'adaptation') else None
+        seen.append(
+            dict(
+                amp=(wrapper[part] if part else wrapper).cast_dtype,
+                ordered=model.backbone.conv1.weight.stride(1) == 1,
+                hooks={type(hook).__name__ for hook in runner.hooks} & HOOKS,
+            )
+        )
+
+    monkeypatch.setattr(CompileHook, 'before_train', note)
+    arguments = [str(config_file), '--amp', '--compile', '--channels-last']
+    arguments += ['--work-dir', str(config_file.parent / 'run')]
+    monkeypatch.setattr(sys, 'argv', ['train.py', *arguments])
+    # What the tool sets in its process is taken back.
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    load_tool().main()
+    stage = dict(amp=torch.bfloat16, ordered=True, hooks=HOOKS)
+    assert seen == [stage, stage]
+    (dumped,) = config_file.parent.glob('run/*/vis_data/config.py')
+    settings = Config.fromfile(dumped).optim_wrapper
+    assert (settings.type, settings.dtype) == ('AmpOptimWrapper', 'bfloat16')
+
+
+@pytest.mark.skipif(not SCALES_ON_CPU, reason='gradients are scaled on GPUs only')
+def test_resumed_training_with_every_switch_is_the_uninterrupted_one(
+    hand_pair, tmp_path
+):
+    ends = []
+    for name, stops in (('whole', [4]), ('resumed', [2, 4])):
+        for stop in stops:
+            torch._dynamo.reset()
+            cfg = tiny_config(hand_pair, tmp_path / name, max_iters=4)
+            cfg.custom_hooks = []
+            cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+            cfg.default_hooks.checkpoint.save_best = None
+            cfg.train_cfg.max_iters = stop
+            cfg.optim_wrapper.type = 'AmpOptimWrapper'
+            cfg.optim_wrapper.dtype = 'float16'
+            cfg.optim_wrapper.loss_scale = dict(init_scale=64.0, growth_interval=5)
+            cfg.optim_wrapper.clip_grad = dict(max_norm=10.0)
+            cfg.compile, cfg.channels_last = dict(backend='eager'), True
+            cfg.model.micro_batches = 2
+            cfg.resume = stop == 4 and len(stops) > 1
+            train_config(cfg)
+        path = tmp_path / name / 'iter_4.pth'
+        ends.append(CheckpointLoader.load_checkpoint(str(path), 'cpu'))
+    whole, resumed = ends
+    for key, value in whole['state_dict'].items():
+        assert torch.equal(value, resumed['state_dict'][key]), key
+    scales = [end['optimizer']['head']['loss_scaler'] for end in ends]
+    # Twelve backward passes: two times five without overflow, and two.
+    assert scales[0] == scales[1]
+    assert (scales[0]['scale'], scales[0]['_growth_tracker']) == (256.0, 2)
+    fresh = MODELS.build(tiny_model_config())
+    assert list(whole['state_dict']) == list(fresh.state_dict())
