@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from mmpose.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from mmregda.engine.batches import PackingCollate
 from mmregda.errors import InputError
 
 
@@ -120,6 +121,10 @@ def build_numbered_dataloader(runner: Runner, cfg: dict, seed: int) -> DataLoade
     Returns:
         DataLoader: It has no end.
     """
+    if torch.cuda.is_available():
+        # One copy of a whole batch, from where the GPU fetches it by itself.
+        collate = dict(type='default_collate')
+        cfg = {'pin_memory': True, 'collate_fn': collate, **cfg}
     loader = runner.build_dataloader(
         dict(
             cfg,
@@ -128,6 +133,8 @@ def build_numbered_dataloader(runner: Runner, cfg: dict, seed: int) -> DataLoade
         ),
         seed=seed,
     )
+    if loader.num_workers:
+        loader.collate_fn = PackingCollate(loader.collate_fn)
     # Its workers' own seeds must not take a number from the training's stream.
     loader.generator = torch.Generator().manual_seed(seed)
     return loader

@@ -196,6 +196,9 @@ def build_runner(cfg: Config) -> Runner:
         options = {} if compiling is True else compiling
         hooks.append(dict(type='CompileHook', **options))
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), *hooks]
+    # MMEngine would lay the config out anew, at a second or two each, for the log,
+    # for each copy that it writes and for every checkpoint.
+    object.__setattr__(cfg, '_format_python_code', False)
     # The visualizer is a singleton by its name; each stage has its own.
     if cfg.get('visualizer'):
         cfg.visualizer.pop('name', None)
