@@ -30,8 +30,7 @@ def work(folder: Path) -> None:
             checkpoint in it is gone on from.
     """
     began = time.perf_counter()
-    # It is there, laid out, already; MMEngine would do that several times more.
-    cfg = Config.fromfile(str(folder / 'config.py'), format_python_code=False)
+    cfg = Config.fromfile(str(folder / 'config.py'))
     cfg.work_dir = str(folder)
     last = find_latest_checkpoint(cfg.work_dir)
     cfg.resume = bool(last)
