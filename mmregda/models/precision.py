@@ -25,5 +25,7 @@ def keep_precision(layer: nn.Module) -> None:
 
 
 def _forward_uncast(layer: nn.Module, x: Tensor) -> Tensor:
+    if x.device.type == 'meta':  # which knows no autocast
+        return type(layer).forward(layer, x)
     with torch.autocast(x.device.type, enabled=False):
         return type(layer).forward(layer, x.to(layer.weight.dtype))
