@@ -102,8 +102,8 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.amp:
         use_mixed_precision(cfg, args.amp)
-    cfg.compile = args.compile or cfg.get('compile', False)
-    cfg.channels_last = args.channels_last or cfg.get('channels_last', False)
+    cfg.compile = cfg.get('compile') or args.compile
+    cfg.channels_last = cfg.get('channels_last') or args.channels_last
     if args.pretrained:
         cfg.pretrain = dict(checkpoint=args.pretrained)
     if args.select_by_target_labels:

@@ -81,7 +81,8 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         **kwargs: As in :class:`mmengine.optim.OptimWrapper`.
 
     Raises:
-        InputError: If the device can not do with this type.
+        InputError: If the device can not do with this type, or an argument is
+            none of the above.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         self.device_type = self._parameters[0].device.type
         if dtype is None:
             dtype = 'bfloat16' if self.device_type == 'cpu' else 'float16'
-        self.cast_dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        self.cast_dtype = getattr(torch, str(dtype), dtype)
         _require_support(self.cast_dtype, self.device_type)
         if loss_scale is None and self.cast_dtype == torch.float16:
             loss_scale = 'dynamic'
@@ -104,6 +105,11 @@ class AmpOptimWrapper(_AmpOptimWrapper):
             options.update(init_scale=float(loss_scale), fixed=True)
         elif isinstance(loss_scale, dict):
             options.update(loss_scale)
+        elif loss_scale not in (None, 'dynamic'):
+            raise InputError(
+                'mixed precision: loss_scale must be "dynamic", a number or a dict, '
+                f'not {loss_scale!r}'
+            )
         if SCALES_ON_CPU:
             options.update(device=self.device_type)
         self.loss_scaler = SharedGradScaler(**options)

@@ -41,7 +41,7 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
             are held at a time, and computed again for the gradient. Losses
             are those of the whole batch, so n parts of b images are a batch
             of n b exactly, but for batch normalisation, which sees the parts.
-            Defaults to 1.
+            Defaults to 1; more need PyTorch 2.1.
     """
 
     def __init__(

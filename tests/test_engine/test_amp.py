@@ -244,11 +244,17 @@ def test_players_that_scale_apart_are_refused(entry):
         PlayerOptimWrapperConstructor(config)(Game())
 
 
-@pytest.mark.parametrize('dtype', ['float64', 'float8_e5m2', torch.float32])
+@pytest.mark.parametrize('dtype', ['float64', 'bf16', torch.float32])
 def test_type_that_is_none_of_the_two_is_refused(dtype):
     parameters = [nn.Parameter(torch.zeros(1))]
     with pytest.raises(InputError, match='bfloat16'):
         AmpOptimWrapper(dtype=dtype, optimizer=torch.optim.SGD(parameters, 0.1))
+
+
+def test_loss_scale_that_is_none_is_refused():
+    parameters = [nn.Parameter(torch.zeros(1))]
+    with pytest.raises(InputError, match="'512'"):
+        AmpOptimWrapper('512', optimizer=torch.optim.SGD(parameters, 0.1))
 
 
 def test_device_without_the_type_is_named(monkeypatch):

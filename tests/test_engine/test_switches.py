@@ -15,6 +15,7 @@ from conftest import (
     write_pretrain_config,
 )
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import CheckpointLoader
 from mmpose.registry import MODELS
 from torch import nn
@@ -133,6 +134,24 @@ def test_float16_trains_as_float32(method):
     amp = dict(type='AmpOptimWrapper', dtype='float16', loss_scale=256.0)
     losses, moves = train(model, **amp)
     assert_alike(model, losses, moves, method, tolerance=0.01, noise=0.2)
+
+
+def test_last_layer_of_both_heads_keeps_float32_under_autocast():
+    model = copy.deepcopy(build_model('RegDA'))
+    images = torch.rand(2, 3, 64, 64)
+    for head in (model.head, model.adaptation.adversary):
+        inputs = []
+        layer = head.final_layer
+        layer.register_forward_pre_hook(lambda _, xs, i=inputs: i.append(xs[0]))
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            logits = head(model.extract_feat(images))
+        assert inputs[0].dtype == torch.bfloat16 and logits.dtype == torch.float32
+        expected = (
+            inputs[0].float().flatten(2).transpose(1, 2) @ layer.weight[..., 0, 0].T
+        )
+        torch.testing.assert_close(
+            logits.flatten(2), expected.transpose(1, 2) + layer.bias[:, None]
+        )
 
 
 @pytest.mark.parametrize('method', METHODS)
@@ -306,33 +325,40 @@ def test_switches_of_the_command_reach_both_stages(config_file, monkeypatch):
     assert (settings.type, settings.dtype) == ('AmpOptimWrapper', 'bfloat16')
 
 
+class _Interrupt(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == 2:
+            raise KeyboardInterrupt
+
+
 @pytest.mark.skipif(not SCALES_ON_CPU, reason='gradients are scaled on GPUs only')
 def test_resumed_training_with_every_switch_is_the_uninterrupted_one(
     hand_pair, tmp_path
 ):
-    ends = []
-    for name, stops in (('whole', [4]), ('resumed', [2, 4])):
-        for stop in stops:
-            torch._dynamo.reset()
-            cfg = tiny_config(hand_pair, tmp_path / name, max_iters=4)
-            cfg.custom_hooks = []
-            cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-            cfg.default_hooks.checkpoint.save_best = None
-            cfg.train_cfg.max_iters = stop
-            cfg.optim_wrapper.type = 'AmpOptimWrapper'
-            cfg.optim_wrapper.dtype = 'float16'
-            cfg.optim_wrapper.loss_scale = dict(init_scale=64.0, growth_interval=5)
-            cfg.optim_wrapper.clip_grad = dict(max_norm=10.0)
-            cfg.compile, cfg.channels_last = dict(backend='eager'), True
-            cfg.model.micro_batches = 2
-            cfg.resume = stop == 4 and len(stops) > 1
-            train_config(cfg)
-        path = tmp_path / name / 'iter_4.pth'
-        ends.append(CheckpointLoader.load_checkpoint(str(path), 'cpu'))
-    whole, resumed = ends
+    def run(name, hooks=(), resume=False):
+        torch._dynamo.reset()
+        cfg = tiny_config(hand_pair, tmp_path / name, resume=resume)
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        cfg.default_hooks.checkpoint.save_best = None
+        cfg.custom_hooks = list(hooks)
+        cfg.optim_wrapper.update(
+            type='AmpOptimWrapper',
+            dtype='float16',
+            loss_scale=dict(init_scale=64.0, growth_interval=5),
+            clip_grad=dict(max_norm=10.0),
+        )
+        cfg.compile, cfg.channels_last = dict(backend='eager'), True
+        cfg.model.micro_batches = 2
+        train_config(cfg)
+        return CheckpointLoader.load_checkpoint(str(tmp_path / name / 'iter_4.pth'))
+
+    whole = run('whole')
+    with pytest.raises(KeyboardInterrupt):
+        run('parts', hooks=[_Interrupt()])
+    parts = run('parts', resume=True)
     for key, value in whole['state_dict'].items():
-        assert torch.equal(value, resumed['state_dict'][key]), key
-    scales = [end['optimizer']['head']['loss_scaler'] for end in ends]
+        assert torch.equal(value, parts['state_dict'][key]), key
+    scales = [run['optimizer']['head']['loss_scaler'] for run in (whole, parts)]
     # Twelve backward passes: two times five without overflow, and two.
     assert scales[0] == scales[1]
     assert (scales[0]['scale'], scales[0]['_growth_tracker']) == (256.0, 2)
