@@ -146,10 +146,6 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
 
 def run(cfg: Config) -> Runner:
     """Build the runner of a config and train."""
-    if cfg.get('launcher', 'none') != 'none' and not torch.cuda.is_available():
-        # By default MMEngine's wrapper asks for a GPU for each process.
-        cpu = dict(type='MMDistributedDataParallel', device_ids=None)
-        cfg.setdefault('model_wrapper_cfg', cpu)
     runner = build_runner(cfg)
     runner.train()
     stop_workers(runner)
@@ -171,6 +167,10 @@ def stop_workers(runner: Runner) -> None:
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that a config asks for."""
+    if cfg.get('launcher', 'none') != 'none' and not torch.cuda.is_available():
+        # By default MMEngine's wrapper asks for a GPU for each process.
+        cpu = dict(type='MMDistributedDataParallel', device_ids=None)
+        cfg.setdefault('model_wrapper_cfg', cpu)
     # The visualizer is a singleton by its name; each stage has its own.
     if cfg.get('visualizer'):
         cfg.visualizer.pop('name', None)
