@@ -110,14 +110,14 @@ def decode_image(
     Raises:
         InputError: If the content is cut short, no image or too large.
     """
-    try:
-        _require_bounded(content)
-    except _PILLOW_ERRORS as error:
-        raise _undecodable(content, path, error) from error
     if _is_cut_short(content):
         raise InputError(
             f'image "{path}" is cut short ({len(content)} bytes). Fetch it again.'
         )
+    try:
+        _require_bounded(content)
+    except _PILLOW_ERRORS as error:
+        raise _undecodable(content, path, error) from error
     img = None
     if not (color_type == 'color' and _is_turned_by_pillow_alone(content)):
         # An error comes of an empty file.

@@ -154,10 +154,6 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
 
 def run(cfg: Config) -> Runner:
     """Build the runner of a config and train."""
-    if cfg.get('launcher', 'none') != 'none' and not torch.cuda.is_available():
-        # By default MMEngine's wrapper asks for a GPU for each process.
-        cpu = dict(type='MMDistributedDataParallel', device_ids=None)
-        cfg.setdefault('model_wrapper_cfg', cpu)
     runner = build_runner(cfg)
     resume_from_latest(runner)
     with room_to_write(cfg.work_dir):
@@ -199,6 +195,10 @@ def build_runner(cfg: Config) -> Runner:
     # MMEngine would lay the config out anew, at a second or two each, for the log,
     # for each copy that it writes and for every checkpoint.
     object.__setattr__(cfg, '_format_python_code', False)
+    if cfg.get('launcher', 'none') != 'none' and not torch.cuda.is_available():
+        # By default MMEngine's wrapper asks for a GPU for each process.
+        cpu = dict(type='MMDistributedDataParallel', device_ids=None)
+        cfg.setdefault('model_wrapper_cfg', cpu)
     # The visualizer is a singleton by its name; each stage has its own.
     if cfg.get('visualizer'):
         cfg.visualizer.pop('name', None)

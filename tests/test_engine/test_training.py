@@ -402,7 +402,8 @@ def test_processes_hold_identical_weights(hand_pair, tmp_path):
         *('--standalone', str(ROOT / 'tools/train.py')),
         *(str(tmp_path / 'cfg.py'), '--launcher', 'pytorch'),
     ]
-    env = dict(os.environ, PYTHONPATH=str(tmp_path), OMP_NUM_THREADS='1')
+    pythonpath = os.pathsep.join((str(tmp_path), str(ROOT)))
+    env = dict(os.environ, PYTHONPATH=pythonpath, OMP_NUM_THREADS='1')
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     states = [torch.load(tmp_path / f'run/rank{r}.pth') for r in (0, 1)]
