@@ -1,0 +1,298 @@
+"""Iterations written line by line from the formulas, nothing shared.
+
+What an implementation costs that follows the algorithms to the letter, as
+published code does: a forward and a backward pass of everything in every step,
+pseudo labels through numpy from a table of all Gaussians, and the accuracy of each
+prediction on the CPU. None of it uses the adaptations, losses, pseudo labels or
+optimiser wrappers of mmregda, so these are also what those are checked against.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from typing import Callable, ContextManager, Dict, Optional, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmpose.evaluation.functional import pose_pck_accuracy
+from torch import Tensor, nn
+
+
+class NaiveStep:
+    """What the naive iterations have in common.
+
+    Args:
+        model (nn.Module): A model of ours, of which only the networks are used.
+        optimizers (dict[str, Optimizer]): By player.
+        sigma (float): Of the heatmaps, in heatmap pixels.
+        precision (Callable): Gives the context of a forward pass.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: Dict[str, torch.optim.Optimizer],
+        sigma: float,
+        precision: Callable[[], ContextManager] = nullcontext,
+    ) -> None:
+        self.model, self.optimizers = model, optimizers
+        self.sigma, self.precision = sigma, precision
+        self.iteration = 0
+        self._table = None
+
+    def __call__(self, data: dict, target_heatmaps: Tensor) -> None:
+        """One iteration.
+
+        Args:
+            data (dict): A batch of each domain, as ours gets them.
+            target_heatmaps (Tensor): (B, K, h, w), the labels by which the
+                accuracies on the target are counted.
+        """
+        preprocess = self.model.data_preprocessor
+        source = preprocess(data['source'], training=True)
+        x_t = None
+        if 'target' in data:
+            x_t = preprocess(data['target'], training=True)['inputs']
+        samples = source['data_samples']
+        heatmaps = torch.stack([s.gt_fields.heatmaps for s in samples])
+        weights = torch.cat([s.gt_instance_labels.keypoint_weights for s in samples])
+        self.step(source['inputs'], heatmaps, weights, x_t, target_heatmaps)
+        self.iteration += 1
+
+    def step(
+        self,
+        x_s: Tensor,
+        y_s: Tensor,
+        weights: Tensor,
+        x_t: Optional[Tensor],
+        y_t: Tensor,
+    ) -> None:
+        """The iteration of a method: images and heatmaps of each domain."""
+        raise NotImplementedError
+
+    def minimize(self, loss: Tensor, *players: str) -> None:
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        loss.backward()
+        for player in players:
+            self.optimizers[player].step()
+
+    def scaled(self, feats: Sequence[Tensor], hi: float) -> Sequence[Tensor]:
+        """Features whose gradient is multiplied by lambda(i)."""
+        scale = 2 * hi / (1 + math.exp(-self.iteration / 1000)) - hi
+        passed = [feat.view_as(feat) for feat in feats]
+        for feat in passed:
+            feat.register_hook(lambda gradient: gradient * scale)
+        return tuple(passed)
+
+    def pseudo_labels(self, logits: Tensor) -> Sequence[Tensor]:
+        """H and H_F of the argmax, looked up on the CPU."""
+        batch, keypoints, height, width = logits.shape
+        if self._table is None:
+            self._table = all_gaussians(height, width, self.sigma)
+        device = logits.device
+        logits = logits.detach().float().cpu().numpy()
+        place = logits.reshape(batch, keypoints, -1).argmax(-1)
+        truth = self._table[place // width, place % width]
+        others = 1 - np.eye(keypoints, dtype=np.float32)
+        false = others @ truth.reshape(batch, keypoints, -1)
+        false = false.reshape(truth.shape).clip(0, 1)
+        return tuple(torch.from_numpy(maps).to(device) for maps in (truth, false))
+
+    @staticmethod
+    def accuracy(logits: Tensor, heatmaps: Tensor) -> float:
+        """PCK of heatmaps, in numpy."""
+        predicted, true = (x.detach().float().cpu().numpy() for x in (logits, heatmaps))
+        visible = np.ones(true.shape[:2], dtype=bool)
+        return pose_pck_accuracy(predicted, true, visible)[1]
+
+
+def all_gaussians(height: int, width: int, sigma: float) -> np.ndarray:
+    """The heatmap of a keypoint at every position, (h, w, h, w)."""
+
+    def axis(length):
+        distance = np.arange(length) - np.arange(length)[:, None]
+        values = np.exp(-(distance**2) / (2 * sigma**2))
+        return np.where(abs(distance) <= 3 * sigma, values, 0).astype(np.float32)
+
+    return axis(height)[:, None, :, None] * axis(width)[None, :, None, :]
+
+
+def kl_divergence(logits: Tensor, heatmaps: Tensor, epsilon: float = 0.0) -> Tensor:
+    """KL of the softmaxed logits from the normalised heatmaps, (B, K)."""
+    p = heatmaps.flatten(2) + epsilon
+    p = p / p.sum(dim=-1, keepdim=True)
+    log_q = F.log_softmax(logits.flatten(2).float(), dim=-1)
+    return F.kl_div(log_q, p, reduction='none').sum(dim=-1)
+
+
+def supervised_loss(logits: Tensor, heatmaps: Tensor, weights: Tensor) -> Tensor:
+    return (kl_divergence(logits, heatmaps) * weights).mean()
+
+
+class NaiveRegDA(NaiveStep):
+    """Three passes forward and three backward; four accuracies."""
+
+    margin, trade_off, hi = 4.0, 1.0, 0.1
+
+    def adversary_loss(self, logits, truth, false):
+        return kl_divergence(logits, false, epsilon=1e-7).mean()
+
+    def feature_extractor_loss(self, logits, truth, false):
+        return kl_divergence(logits, truth).mean()
+
+    def predict(self, x):
+        feats = self.model.extract_feat(x)
+        logits = self.model.head(feats)
+        return logits, self.model.adaptation.adversary(self.scaled(feats, self.hi))
+
+    def step(self, x_s, y_s, weights, x_t, y_t):
+        # A
+        with self.precision():
+            p_s, p_s_adv = self.predict(x_s)
+            truth, _ = self.pseudo_labels(p_s)
+            disparity = kl_divergence(p_s_adv, truth).mean()
+            loss = supervised_loss(p_s, y_s, weights)
+            loss = loss + self.margin * self.trade_off * disparity
+        self.minimize(loss, 'feature_extractor', 'head', 'adversary')
+        # B
+        with self.precision():
+            p_t, p_t_adv = self.predict(x_t)
+            loss = self.adversary_loss(p_t_adv, *self.pseudo_labels(p_t))
+        self.minimize(self.trade_off * loss, 'adversary')
+        # C
+        with self.precision():
+            p_t, p_t_adv = self.predict(x_t)
+            loss = self.feature_extractor_loss(p_t_adv, *self.pseudo_labels(p_t))
+        self.minimize(self.trade_off * loss, 'feature_extractor')
+        for predicted, true in ((p_s, y_s), (p_s_adv, y_s), (p_t, y_t), (p_t_adv, y_t)):
+            self.accuracy(predicted, true)
+
+
+class NaiveDisparityDiscrepancy(NaiveRegDA):
+    def adversary_loss(self, logits, truth, false):
+        return -kl_divergence(logits, truth).mean()
+
+
+class NaiveGroundFalseMinimax(NaiveRegDA):
+    def feature_extractor_loss(self, logits, truth, false):
+        return -kl_divergence(logits, false, epsilon=1e-7).mean()
+
+
+class NaiveMCD(NaiveStep):
+    """Seven passes forward and seven backward; four accuracies."""
+
+    trade_off, num_steps = 1.0, 4
+
+    def heads(self, feats):
+        return self.model.head(feats), self.model.adaptation.adversary(feats)
+
+    @staticmethod
+    def discrepancy(logits, other):
+        p, q = (x.flatten(2).float().softmax(dim=-1) for x in (logits, other))
+        return (p - q).abs().sum(dim=-1).mean()
+
+    def step(self, x_s, y_s, weights, x_t, y_t):
+        psi = self.model.extract_feat
+        # A
+        with self.precision():
+            loss = sum(supervised_loss(p, y_s, weights) for p in self.heads(psi(x_s)))
+        self.minimize(loss, 'feature_extractor', 'head', 'adversary')
+        # B
+        with self.precision():
+            feats_s, feats_t = psi(x_s), psi(x_t)
+            discrepancy = self.discrepancy(*self.heads(feats_t))
+            p_s, p_s_adv = self.heads(feats_s)
+            loss = sum(supervised_loss(p, y_s, weights) for p in (p_s, p_s_adv))
+        self.minimize(loss - self.trade_off * discrepancy, 'head', 'adversary')
+        # C
+        for _ in range(self.num_steps):
+            with self.precision():
+                p_t, p_t_adv = self.heads(psi(x_t))
+                loss = self.trade_off * self.discrepancy(p_t, p_t_adv)
+            self.minimize(loss, 'feature_extractor')
+        for predicted, true in ((p_s, y_s), (p_s_adv, y_s), (p_t, y_t), (p_t_adv, y_t)):
+            self.accuracy(predicted, true)
+
+
+class NaiveDANN(NaiveStep):
+    """A pass of each domain; the accuracy on the source."""
+
+    trade_off, hi = 1.0, 1.0
+
+    def step(self, x_s, y_s, weights, x_t, y_t):
+        with self.precision():
+            feats_s, feats_t = (self.model.extract_feat(x) for x in (x_s, x_t))
+            p_s = self.model.head(feats_s)
+            vectors = torch.cat([pooled(feats) for feats in (feats_s, feats_t)])
+            # Reversed: lambda(i) is proportional to hi.
+            (vectors,) = self.scaled((vectors,), -self.hi)
+            logits = self.model.adaptation.discriminator(vectors).float().flatten()
+            is_source, is_target = logits[: len(x_s)], logits[len(x_s) :]
+            loss_domain = 0.5 * (F.softplus(-is_source) + F.softplus(is_target)).mean()
+            loss = supervised_loss(p_s, y_s, weights) + self.trade_off * loss_domain
+        self.minimize(loss, 'feature_extractor', 'head', 'adversary')
+        self.accuracy(p_s, y_s)
+
+
+class NaiveDAN(NaiveStep):
+    """A pass of each domain; the accuracy on the source."""
+
+    trade_off, bandwidths = 1.0, (0.125, 0.25, 0.5, 1.0, 2.0)
+
+    def mmd(self, s, t):
+        """Unbiased, with kernels around the mean squared distance."""
+        n, m = len(s), len(t)
+        ss, tt, st = (
+            (a[:, None] - b[None]).square().sum(dim=-1)
+            for a, b in ((s, s), (t, t), (s, t))
+        )
+        mean = (ss.sum() + tt.sum() + 2 * st.sum()) / ((n + m) * (n + m - 1))
+        mean = mean.detach()
+        ss, tt, st = (
+            sum(torch.exp(-squared / (2 * u * mean)) for u in self.bandwidths)
+            for squared in (ss, tt, st)
+        )
+        return (
+            (ss.sum() - ss.trace()) / (n * (n - 1))
+            + (tt.sum() - tt.trace()) / (m * (m - 1))
+            - 2 * st.mean()
+        )
+
+    def step(self, x_s, y_s, weights, x_t, y_t):
+        with self.precision():
+            feats_s, feats_t = (self.model.extract_feat(x) for x in (x_s, x_t))
+            p_s = self.model.head(feats_s)
+            loss = supervised_loss(p_s, y_s, weights)
+            loss = loss + self.trade_off * self.mmd(pooled(feats_s), pooled(feats_t))
+        self.minimize(loss, 'feature_extractor', 'head')
+        self.accuracy(p_s, y_s)
+
+
+class NaiveSourceOnly(NaiveStep):
+    """One pass, and the accuracy on the source."""
+
+    def step(self, x_s, y_s, weights, x_t, y_t):
+        with self.precision():
+            p_s = self.model.head(self.model.extract_feat(x_s))
+            loss = supervised_loss(p_s, y_s, weights)
+        self.minimize(loss, 'feature_extractor', 'head')
+        self.accuracy(p_s, y_s)
+
+
+def pooled(feats: Sequence[Tensor]) -> Tensor:
+    return feats[-1].float().mean(dim=(2, 3))
+
+
+# By the name of the config in configs/_base_/adaptations/.
+NAIVE = dict(
+    regda=NaiveRegDA,
+    dd=NaiveDisparityDiscrepancy,
+    ground_false_minimax=NaiveGroundFalseMinimax,
+    mcd=NaiveMCD,
+    dann=NaiveDANN,
+    dan=NaiveDAN,
+    source_only=NaiveSourceOnly,
+)

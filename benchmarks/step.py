@@ -1,0 +1,472 @@
+#!/usr/bin/env python
+"""What an iteration costs, of the time and memory of a naive one.
+
+python benchmarks/step.py
+python benchmarks/step.py --networks resnet101 --size 256 --batch 4 \\
+    --precision fp32 bf16 --channels-last --fused
+python benchmarks/step.py --methods regda dd mcd dann dan source_only --check
+
+Prints a Markdown table. The naive iterations (benchmarks/naive.py) are the
+formulas line by line: for RegDA three passes forward and backward, pseudo labels on
+the CPU from a lookup table, four accuracies on the CPU. Both get the same networks
+and the same batches of bytes, in turns within one run: ratios are medians over the
+rounds, the quartiles behind them, and the only figures here that carry over to other
+machines. Memory is the peak of a few iterations in a process of their own, above
+what the imports take (on a GPU: what PyTorch allocated there).
+
+Networks are ResNets as the simple baseline has them, "hrnet" (MMPose's HRNetV2-W18
+for RHD), or any config of MMPose's with a heatmap head (mmpose::...). Each of
+--channels-last, --fused and --compile adds a row, on top of those before it.
+
+--check trains both for some iterations on the same batches and compares their
+parameters and running statistics; it fails if these differ by more than rounding.
+"""
+
+from __future__ import annotations
+
+# ruff: noqa: E402, I001
+import os
+
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+import argparse
+import gc
+import multiprocessing
+import re
+import statistics
+import sys
+import time
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import OPTIM_WRAPPERS, init_default_scope
+from mmengine.structures import InstanceData, PixelData
+from mmpose.registry import MODELS
+from mmpose.structures import PoseDataSample
+from rich.progress import track
+from torch import Tensor, nn
+
+import mmregda  # noqa: F401
+from mmregda.models.pseudo_heatmaps import gaussian_heatmaps
+
+from naive import NAIVE
+from report import machine, quartiles, table
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+HRNET = (
+    'mmpose::hand_2d_keypoint/topdown_heatmap/rhd2d/'
+    'td-hm_hrnetv2-w18_8xb64-210e_rhd2d-256x256.py'
+)
+SIGMA = 2.0
+
+
+class Setup(NamedTuple):
+    """One of those that take turns."""
+
+    naive: bool
+    method: str = 'regda'
+    network: str = 'resnet50'
+    size: int = 128
+    batch: int = 8
+    keypoints: int = 21
+    device: str = 'cpu'
+    precision: str = 'fp32'
+    channels_last: bool = False
+    fused: bool = False
+    compiled: bool = False
+
+    @property
+    def name(self) -> str:
+        switches = ('channels_last', 'fused', 'compiled')
+        extras = [s.replace('_', '-') for s in switches if getattr(self, s)]
+        side = 'naive' if self.naive else 'ours'
+        return ', '.join([f'{side} {self.precision}', *extras])
+
+
+# --- network, optimisers, data -----------------------------------------------
+
+
+def model_config(setup: Setup) -> Config:
+    """The config of a model that starts from random weights."""
+    resnet = re.fullmatch(r'resnet(\d+)', setup.network)
+    if resnet:
+        cfg = Config.fromfile(
+            CONFIGS / '_base_' / 'models' / 'simple_baseline_res101_hand21.py'
+        ).model
+        depth = int(resnet[1])
+        cfg.backbone.depth = depth
+        cfg.neck.in_channels = 512 if depth < 50 else 2048
+        cfg.head.update(conv_out_channels=(256,), conv_kernel_sizes=(3,))
+    else:
+        name = HRNET if setup.network == 'hrnet' else setup.network
+        load = get_config if '::' in name else Config.fromfile
+        cfg = load(name).model
+        cfg.head.loss = dict(type='KeypointKLLoss')
+    cfg.type = 'DomainAdaptiveTopdown'
+    cfg.adaptation = method_config(setup).adaptation
+    cfg.backbone.init_cfg = None
+    cfg.head.out_channels = setup.keypoints
+    cfg.head.decoder = dict(
+        type='MSRAHeatmap',
+        input_size=(setup.size, setup.size),
+        heatmap_size=(setup.size // 4, setup.size // 4),
+        sigma=SIGMA,
+    )
+    cfg.train_cfg = dict(compute_acc=False)
+    return cfg
+
+
+def method_config(setup: Setup) -> Config:
+    return Config.fromfile(CONFIGS / '_base_' / 'adaptations' / f'{setup.method}.py')
+
+
+def build_model(setup: Setup) -> nn.Module:
+    torch.manual_seed(0)
+    model = MODELS.build(model_config(setup))
+    model.init_weights()
+    # At its start the gradient of an adversary is 0: nothing to compare.
+    for module in model.modules():
+        if hasattr(module, 'iteration'):
+            module.iteration += 1000
+    model.to(setup.device).train()
+    if setup.channels_last:
+        model.to(memory_format=torch.channels_last)
+    if setup.compiled:
+        for module in model.players()['feature_extractor']:
+            module.compile()
+    return model
+
+
+@OPTIM_WRAPPERS.register_module()
+class AutocastOptimWrapper(OptimWrapper):
+    """Forward passes in bfloat16, which needs no scaling of the loss."""
+
+    def __init__(self, device: str, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.device = device
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        with super().optim_context(model), torch.autocast(self.device, torch.bfloat16):
+            yield
+
+
+def made_up_batch(setup: Setup, seed: int) -> tuple:
+    """Noise as MMPose's dataloaders give it, and the target's heatmaps."""
+    generator = torch.Generator().manual_seed(seed)
+    side = setup.size // 4
+    domains, heatmaps = {}, None
+    for domain in ('source', 'target'):
+        shape = (setup.batch, 3, setup.size, setup.size)
+        images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        places = torch.rand(setup.batch, setup.keypoints, 2, generator=generator)
+        heatmaps = gaussian_heatmaps((places * side).floor(), (side, side), SIGMA)
+        samples = []
+        for maps in heatmaps:
+            sample = PoseDataSample()
+            if domain == 'source':
+                weights = torch.rand(1, setup.keypoints, generator=generator) > 0.2
+                sample.gt_fields = PixelData(heatmaps=maps)
+                sample.gt_instance_labels = InstanceData(
+                    keypoint_weights=weights.float()
+                )
+            samples.append(sample)
+        domains[domain] = dict(inputs=list(images), data_samples=samples)
+    return domains, heatmaps.to(setup.device)
+
+
+class Contender:
+    """A model and all that it takes to train it.
+
+    Args:
+        setup (Setup): What is timed.
+        learning_rate (float): Factor of the config's rates. At 0, which costs as
+            much, weights stay as they are, and no contender drifts into numbers
+            that are slower.
+    """
+
+    def __init__(self, setup: Setup, learning_rate: float = 0.0) -> None:
+        self.setup = setup
+        self.model = build_model(setup)
+        cfg = method_config(setup)
+        players = self.model.players()
+        for player in players:
+            optimizer = cfg.optim_wrapper[player].optimizer
+            optimizer.lr *= learning_rate
+            if setup.fused:
+                optimizer.fused = True
+            if setup.precision == 'bf16' and not setup.naive:
+                wrapper = dict(type='AutocastOptimWrapper', device=setup.device)
+                cfg.optim_wrapper[player].update(wrapper)
+        if not setup.naive:
+            self.optimizers = build_optim_wrapper(self.model, cfg.optim_wrapper)
+            return
+        optimizers = {}
+        for player, modules in players.items():
+            options = dict(cfg.optim_wrapper[player].optimizer)
+            kind = getattr(torch.optim, options.pop('type'))
+            parameters = [p for module in modules for p in module.parameters()]
+            optimizers[player] = kind(parameters, **options)
+        in_bf16 = partial(torch.autocast, setup.device, torch.bfloat16)
+        precision = in_bf16 if setup.precision == 'bf16' else nullcontext
+        naive = NAIVE[setup.method]
+        self.naive = naive(self.model, optimizers, SIGMA, precision)
+        self.naive.iteration = 1000
+
+    def step(self, batch: tuple) -> None:
+        """One iteration."""
+        data, target_heatmaps = batch
+        if not self.model.adaptation.needs_target:
+            data = dict(source=data['source'])
+        if self.setup.naive:
+            self.naive(data, target_heatmaps)
+        else:
+            self.model.train_step(data, self.optimizers)
+
+
+# --- time and memory ---------------------------------------------------------
+
+
+def seconds_of(contender: Contender, batch: tuple) -> float:
+    wait_for(contender.setup.device)
+    start = time.perf_counter()
+    contender.step(batch)
+    wait_for(contender.setup.device)
+    return time.perf_counter() - start
+
+
+def wait_for(device: str) -> None:
+    if device == 'cuda':
+        torch.cuda.synchronize()
+
+
+def time_setups(setups: List[Setup], rounds: int) -> Dict[Setup, List[float]]:
+    """Seconds of an iteration in each round, for each of those that take turns."""
+    contenders = [Contender(setup) for setup in setups]
+    batch = made_up_batch(setups[0], seed=0)
+    for contender in contenders:
+        for _ in range(2):
+            contender.step(batch)
+    seconds = {setup: [] for setup in setups}
+    title = f'{setups[0].network}, {setups[0].method}'
+    for number in track(range(rounds), title, disable=not sys.stdout.isatty()):
+        # Who comes after whom changes too.
+        for contender in contenders if number % 2 else reversed(contenders):
+            seconds[contender.setup].append(seconds_of(contender, batch))
+    return seconds
+
+
+def peak_memory(setup: Setup, threads: int) -> float:
+    """MB of a few iterations, in a process of its own."""
+    # Forked from one that has only imported: it holds no model.
+    server = multiprocessing.get_context('forkserver')
+    receiver, sender = server.Pipe(duplex=False)
+    process = server.Process(target=measure_memory, args=(setup, threads, sender))
+    process.start()
+    sender.close()
+    megabytes = receiver.recv()
+    process.join()
+    return megabytes
+
+
+def measure_memory(setup: Setup, threads: int, sender) -> None:
+    prepare(threads)
+    gc.collect()
+    before = 0.0 if setup.device == 'cuda' else resident_memory('VmRSS')
+    batch = made_up_batch(setup, seed=0)
+    contender = Contender(setup)
+    for _ in range(3):
+        contender.step(batch)
+    if setup.device == 'cuda':
+        sender.send(torch.cuda.max_memory_allocated() / 2**20)
+    else:
+        sender.send(resident_memory('VmHWM') - before)
+
+
+def resident_memory(name: str) -> float:
+    """MB that this process holds (VmRSS), or has held at most (VmHWM)."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(x.split()[1]) / 1024 for x in lines if x.startswith(f'{name}:'))
+
+
+# --- equality ----------------------------------------------------------------
+
+
+class Difference(NamedTuple):
+    """How far two trainings are apart, at most, beside how far they went."""
+
+    parameters: float
+    statistics: float
+    moved: float
+
+
+def compare(setup: Setup, other: Setup, iterations: int) -> Difference:
+    """Train two on the same batches."""
+    contenders = [Contender(s, learning_rate=1.0) for s in (setup, other)]
+    start = {n: p.detach().clone() for n, p in contenders[0].model.named_parameters()}
+    for seed in range(iterations):
+        batch = made_up_batch(setup, seed)
+        for contender in contenders:
+            contender.step(batch)
+    one, two = (contender.model for contender in contenders)
+    return Difference(
+        largest(one.named_parameters(), dict(two.named_parameters())),
+        largest(statistics_of(one), dict(statistics_of(two))),
+        largest(one.named_parameters(), start),
+    )
+
+
+def statistics_of(model: nn.Module) -> Iterator[tuple]:
+    return (x for x in model.named_buffers() if 'running' in x[0])
+
+
+def largest(tensors: Iterator[tuple], others: Dict[str, Tensor]) -> float:
+    return max((value - others[name]).abs().max().item() for name, value in tensors)
+
+
+def check(setups: List[Setup], iterations: int) -> None:
+    """Print the table of differences; exit if one is too large.
+
+    Two orders of the same sums differ by rounding, and training enlarges it; by
+    how much, a naive training with another order of the tensors in memory tells.
+    """
+    rows = [
+        [
+            *('', 'parameters moved by', 'ours differs by', 'reordered differs by'),
+            *('running statistics: ours', 'reordered'),
+        ]
+    ]
+    failed = []
+    for setup in setups:
+        ours = compare(setup, setup._replace(naive=False), iterations)
+        reordered = compare(setup, setup._replace(channels_last=True), iterations)
+        name = f'{setup.network}, {setup.method}'
+        figures = [
+            *(ours.moved, ours.parameters, reordered.parameters),
+            *(ours.statistics, reordered.statistics),
+        ]
+        rows.append([name, *(f'{figure:.1e}' for figure in figures)])
+        if not (ours.parameters < 1e-4 * ours.moved and ours.statistics < 1e-3):
+            failed.append(name)
+    print(table(rows))
+    if failed:
+        sys.exit(f'error: not what the naive iteration trains: {"; ".join(failed)}')
+
+
+# --- face --------------------------------------------------------------------
+
+
+def contenders_of(args: argparse.Namespace, network: str, method: str) -> List[Setup]:
+    """The naive one of each precision, then ours with more and more switched on."""
+    common = Setup(
+        naive=True,
+        method=method,
+        network=network,
+        size=args.size,
+        batch=args.batch,
+        keypoints=args.keypoints,
+        device=args.device,
+    )
+    switches = [
+        dict(channels_last=True) if args.channels_last else None,
+        dict(fused=True) if args.fused else None,
+        dict(compiled=True) if args.compile else None,
+    ]
+    setups = []
+    for precision in args.precision:
+        setup = common._replace(precision=precision)
+        setups.append(setup)
+        setup = setup._replace(naive=False)
+        setups.append(setup)
+        for switch in filter(None, switches):
+            setup = setup._replace(**switch)
+            setups.append(setup)
+    return setups
+
+
+def rows_of(setups: List[Setup], args: argparse.Namespace) -> List[List[str]]:
+    seconds = time_setups(setups, args.rounds)
+    gc.collect()
+    rows: List[List[str]] = []
+    memory: Dict[Setup, float] = {}
+    for setup in setups:
+        alike = next(s for s in setups if s.naive and s.precision == setup.precision)
+        cells = [
+            f'{setup.network}, {setup.method}, {setup.size} px, '
+            f'{setup.batch} + {setup.batch}: {setup.name}',
+            f'{1e3 * statistics.median(seconds[setup]):.0f}',
+        ]
+        for naive in (alike, setups[0]):
+            pairs = zip(seconds[setup], seconds[naive])
+            ratio = quartiles([mine / theirs for mine, theirs in pairs])
+            cells.append('' if setup == naive else ratio)
+        if args.memory:
+            memory[setup] = peak_memory(setup, args.threads)
+            cells.append(f'{memory[setup]:.0f}')
+            ratio = f'{memory[setup] / memory[alike]:.2f}'
+            cells.append('' if setup == alike else ratio)
+        rows.append(cells)
+    return rows
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('--networks', nargs='+', default=['resnet18'], help='(resnet18)')
+    add('--methods', nargs='+', default=['regda'], choices=sorted(NAIVE))
+    add('--size', type=int, default=128, help='of the input, in pixels (128)')
+    add('--batch', type=int, default=8, help='images of each domain (8)')
+    add('--keypoints', type=int, default=21, help='(21)')
+    add('--precision', nargs='+', default=['fp32'], choices=('fp32', 'bf16'))
+    add('--channels-last', action='store_true', help='of ours, a row more')
+    add('--fused', action='store_true', help='optimisers of ours, a row more')
+    add('--compile', action='store_true', help="ours' feature extractor, a row more")
+    add('--rounds', type=int, default=15, help='(15)')
+    add('--no-memory', dest='memory', action='store_false', help='time alone')
+    add('--check', action='store_true', help='compare parameters instead of time')
+    add('--iterations', type=int, default=2, help='of the check (2)')
+    add('--threads', type=int, default=torch.get_num_threads())
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    add('--device', default=device, choices=('cpu', 'cuda'), help=f'({device})')
+    return parser.parse_args()
+
+
+def prepare(threads: int) -> None:
+    MMLogger.get_instance('mmengine', log_level='ERROR')
+    init_default_scope('mmpose')
+    torch.set_num_threads(threads)
+    np.random.seed(0)
+
+
+def main() -> None:
+    args = parse_args()
+    prepare(args.threads)
+    print(machine(), flush=True)
+    pairs = [(network, method) for network in args.networks for method in args.methods]
+    if args.check:
+        check([contenders_of(args, *pair)[0] for pair in pairs], args.iterations)
+        return
+    rows = [
+        ['', 'ms', 'of naive, same precision', f'of naive {args.precision[0]}']
+        + (['peak memory (MB)', 'of naive'] if args.memory else [])
+    ]
+    for pair in pairs:
+        rows += rows_of(contenders_of(args, *pair), args)
+        print(
+            f'\n{table([rows[0], *rows[-len(contenders_of(args, *pair)) :]])}',
+            flush=True,
+        )
+
+
+if __name__ == '__main__':
+    main()
