@@ -208,6 +208,7 @@ class Contender:
                 cfg.optim_wrapper[player].update(wrapper)
         if not setup.naive:
             self.optimizers = build_optim_wrapper(self.model, cfg.optim_wrapper)
+            self.torch_optimizers = [w.optimizer for w in self.optimizers.values()]
             return
         optimizers = {}
         for player, modules in players.items():
@@ -217,6 +218,7 @@ class Contender:
             optimizers[player] = kind(parameters, **options)
         in_bf16 = partial(torch.autocast, setup.device, torch.bfloat16)
         precision = in_bf16 if setup.precision == 'bf16' else nullcontext
+        self.torch_optimizers = list(optimizers.values())
         naive = NAIVE[setup.method]
         self.naive = naive(self.model, optimizers, SIGMA, precision)
         self.naive.iteration = 1000
@@ -421,6 +423,16 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add_setup_options(parser)
+    add = parser.add_argument
+    add('--rounds', type=int, default=15, help='(15)')
+    add('--no-memory', dest='memory', action='store_false', help='time alone')
+    add('--check', action='store_true', help='compare parameters instead of time')
+    add('--iterations', type=int, default=2, help='of the check (2)')
+    return parser.parse_args()
+
+
+def add_setup_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('--networks', nargs='+', default=['resnet18'], help='(resnet18)')
     add('--methods', nargs='+', default=['regda'], choices=sorted(NAIVE))
@@ -431,14 +443,9 @@ def parse_args() -> argparse.Namespace:
     add('--channels-last', action='store_true', help='of ours, a row more')
     add('--fused', action='store_true', help='optimisers of ours, a row more')
     add('--compile', action='store_true', help="ours' feature extractor, a row more")
-    add('--rounds', type=int, default=15, help='(15)')
-    add('--no-memory', dest='memory', action='store_false', help='time alone')
-    add('--check', action='store_true', help='compare parameters instead of time')
-    add('--iterations', type=int, default=2, help='of the check (2)')
     add('--threads', type=int, default=torch.get_num_threads())
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     add('--device', default=device, choices=('cpu', 'cuda'), help=f'({device})')
-    return parser.parse_args()
 
 
 def prepare(threads: int) -> None:

@@ -79,11 +79,14 @@ class DANN(BaseAdaptation):
             (vectors,) = self.warm_start.reverse((vectors,))
             logits = self.discriminator(vectors).squeeze(-1).float()
             domains = torch.zeros_like(logits)
-            domains[: len(source['inputs'])] = 1
+            num_source = len(source['inputs'])
+            domains[:num_source] = 1
+            losses = F.binary_cross_entropy_with_logits(
+                logits, domains, reduction='none'
+            )
             # Each domain weighs the same, whatever the sizes of the batches.
-            loss_domain = 0.5 * sum(
-                F.binary_cross_entropy_with_logits(logits[part], domains[part])
-                for part in (domains == 1, domains == 0)
+            loss_domain = 0.5 * (
+                losses[:num_source].mean() + losses[num_source:].mean()
             )
         minimize(
             loss_sup + self.trade_off * loss_domain,

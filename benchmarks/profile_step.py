@@ -1,0 +1,356 @@
+#!/usr/bin/env python
+"""Where the time of an iteration goes.
+
+python benchmarks/profile_step.py counts --networks resnet101 --size 256 --batch 32
+python benchmarks/profile_step.py operators --networks resnet50
+python benchmarks/profile_step.py iteration
+
+Each prints a Markdown table.
+
+counts: what an iteration does, ours beside the naive one (benchmarks/naive.py):
+passes of the feature extractor psi, arithmetic, gradients that no optimiser reads,
+activations that are kept for a backward pass that never comes, and reads by the
+host. It needs no time: it runs without numbers, on PyTorch's "meta" device, where
+whatever asks for a value fails. So it is the same on every machine.
+
+operators: torch.profiler's view of our step, by kind of operator.
+
+iteration: a training of the quickstart on rendered hands, data included: what the
+process waits for.
+"""
+
+from __future__ import annotations
+
+# ruff: noqa: I001
+import argparse
+import tempfile
+import time
+from collections import defaultdict
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Tuple
+
+# Before torch: it sets how threads wait.
+from step import (
+    Contender,
+    Setup,
+    add_setup_options,
+    contenders_of,
+    made_up_batch,
+    prepare,
+    wait_for,
+)
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmregda.datasets.synthetic import write_hand_pair
+from mmregda.engine.stages import build_runner, stop_workers
+
+from report import machine, table
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+
+
+# --- counts ------------------------------------------------------------------
+
+
+class Counts:
+    """What iterations do, counted while they run.
+
+    Args:
+        contender (Contender): Whose iterations.
+    """
+
+    def __init__(self, contender: Contender) -> None:
+        self.contender = contender
+        self.forward = self.backward = 0
+        self.host_reads = 0
+        self.flops = 0
+        self._gradients: Dict[Tensor, int] = defaultdict(int)
+        self._reads: Dict[Tensor, int] = defaultdict(int)
+        self._kept: List[List] = []
+
+    @property
+    def unread_gradients(self) -> int:
+        """Elements of gradients that were computed and never read."""
+        return sum(
+            (count - self._reads[p]) * p.numel() for p, count in self._gradients.items()
+        )
+
+    @property
+    def unread_bytes(self) -> int:
+        """Of tensors that autograd kept and never used."""
+        return sum(size for size, used in self._kept if not used)
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Within, iterations of the contender are counted."""
+        model = self.contender.model
+        with ExitStack() as stack:
+            hook = model.backbone.register_forward_hook(self._passed)
+            stack.callback(hook.remove)
+            for parameter in model.parameters():
+                hook = parameter.register_post_accumulate_grad_hook(self._accumulated)
+                stack.callback(hook.remove)
+            for optimizer in self.contender.torch_optimizers:
+                hook = optimizer.register_step_pre_hook(self._stepping)
+                stack.callback(hook.remove)
+            hooks = torch.autograd.graph.saved_tensors_hooks(self._keep, self._use)
+            stack.enter_context(hooks)
+            flops = stack.enter_context(FlopCounterMode(display=False))
+            yield
+            self.flops += flops.get_total_flops()
+
+    def _passed(self, module: nn.Module, inputs: tuple, outputs: tuple) -> None:
+        self.forward += 1
+        if outputs[-1].requires_grad:
+            outputs[-1].register_hook(self._passed_back)
+
+    def _passed_back(self, gradient: Tensor) -> None:
+        self.backward += 1
+
+    def _accumulated(self, parameter: Tensor) -> None:
+        self._gradients[parameter] += 1
+
+    def _stepping(self, optimizer, args: tuple, kwargs: dict) -> None:
+        for group in optimizer.param_groups:
+            for parameter in group['params']:
+                if parameter.grad is not None:
+                    self._reads[parameter] += 1
+
+    def _keep(self, tensor: Tensor) -> Tuple[List, Tensor]:
+        # A parameter is there anyway.
+        kept = not isinstance(tensor, nn.Parameter)
+        note = [kept * tensor.numel() * tensor.element_size(), False]
+        self._kept.append(note)
+        return note, tensor
+
+    def _use(self, kept: Tuple[List, Tensor]) -> Tensor:
+        note, tensor = kept
+        note[1] = True
+        return tensor
+
+
+def count(setup: Setup) -> Counts:
+    """Count one iteration on the meta device."""
+    contender = Contender(setup._replace(device='meta'))
+    counts = Counts(contender)
+    if setup.naive:
+        # It reads predictions on the host, which have no values here.
+        naive = contender.naive
+
+        def pseudo_labels(logits: Tensor) -> Tuple[Tensor, Tensor]:
+            counts.host_reads += 1
+            return torch.ones_like(logits).detach(), torch.ones_like(logits).detach()
+
+        def accuracy(logits: Tensor, heatmaps: Tensor) -> None:
+            counts.host_reads += 2
+
+        naive.pseudo_labels, naive.accuracy = pseudo_labels, accuracy
+    batch = made_up_batch(setup._replace(device='meta'), seed=0)
+    with counts.counting():
+        contender.step(batch)
+    return counts
+
+
+def table_of_counts(pairs: List[Tuple[Setup, Setup]]) -> str:
+    """A row for each method, of ours and in brackets of the naive one."""
+    rows = [
+        [
+            *('', 'psi forward', 'psi backward', 'GFLOP', 'of naive'),
+            *('gradients nobody reads (M)', 'activations nobody reads (MB)'),
+            'reads by the host',
+        ]
+    ]
+    for naive, ours in pairs:
+        theirs, mine = count(naive), count(ours)
+
+        def cell(name: str, unit: float = 1, digits: int = 0, sides=(mine, theirs)):
+            values = (f'{getattr(side, name) / unit:.{digits}f}' for side in sides)
+            return '{} ({})'.format(*values)
+
+        rows.append(
+            [
+                f'{ours.network}, {ours.method}',
+                cell('forward'),
+                cell('backward'),
+                cell('flops', 1e9, 1),
+                f'{mine.flops / theirs.flops:.3f}',
+                cell('unread_gradients', 1e6, 1),
+                cell('unread_bytes', 2**20, 1),
+                cell('host_reads'),
+            ]
+        )
+    return table(rows)
+
+
+# --- operators ---------------------------------------------------------------
+
+
+def table_of_operators(setup: Setup, iterations: int, shown: int) -> str:
+    """The operators that took most of our step, by themselves."""
+    contender = Contender(setup)
+    batch = made_up_batch(setup, seed=0)
+    for _ in range(2):
+        contender.step(batch)
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    if setup.device == 'cuda':
+        kinds.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=kinds) as profiler:
+        for _ in range(iterations):
+            contender.step(batch)
+        wait_for(setup.device)
+    clock = (
+        'self_device_time_total' if setup.device == 'cuda' else 'self_cpu_time_total'
+    )
+    events = sorted(
+        profiler.key_averages(), key=lambda event: getattr(event, clock), reverse=True
+    )
+    total = sum(getattr(event, clock) for event in events)
+    rows = [['operator', 'calls an iteration', 'ms an iteration', 'share']]
+
+    def add_row(name: str, calls: int, microseconds: float) -> None:
+        rows.append(
+            [
+                name,
+                f'{calls / iterations:.0f}',
+                f'{microseconds / iterations / 1e3:.1f}',
+                f'{microseconds / total:.1%}',
+            ]
+        )
+
+    for event in events[:shown]:
+        add_row(event.key, event.count, getattr(event, clock))
+    others = events[shown:]
+    add_row(
+        'all others',
+        sum(e.count for e in others),
+        sum(getattr(e, clock) for e in others),
+    )
+    return table(rows)
+
+
+# --- iteration ---------------------------------------------------------------
+
+
+class Clock:
+    """Adds up seconds by what they were spent on."""
+
+    def __init__(self) -> None:
+        self.spent: Dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def spending(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.spent[name] += time.perf_counter() - start
+
+    def wrap(self, owner: Any, attribute: str, name: str) -> None:
+        """Time every call of a method of an object."""
+        method = getattr(owner, attribute)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.spending(name):
+                return method(*args, **kwargs)
+
+        setattr(owner, attribute, timed)
+
+    def wrap_iterator(self, iterator: Iterator, name: str) -> Iterator:
+        while True:
+            with self.spending(name):
+                item = next(iterator)
+            yield item
+
+
+def table_of_an_iteration(config: Path, iterations: int) -> str:
+    """What the process of a training waits for."""
+    with tempfile.TemporaryDirectory() as folder:
+        runner = runner_of(config, Path(folder), iterations)
+        runner.train()  # Workers, caches, compilers: they start once.
+        clock = Clock()
+        loop, model = runner.train_loop, runner.model
+        loop._max_iters += iterations
+        iterator = loop.dataloader_iterator
+        loop.dataloader_iterator = clock.wrap_iterator(iterator, 'waiting for data')
+        clock.wrap(model.data_preprocessor, 'forward', 'moving and normalising it')
+        clock.wrap(model, 'train_step', 'step')
+        for hook in runner.hooks:
+            for place in ('before_train_iter', 'after_train_iter'):
+                clock.wrap(hook, place, type(hook).__name__)
+        with clock.spending('all'):
+            loop.run()
+        stop_workers(runner)
+    clock.spent['step'] -= clock.spent['moving and normalising it']
+    total = clock.spent.pop('all')
+    clock.spent['the loop itself'] = total - sum(clock.spent.values())
+    rows = [['', 'ms an iteration', 'share']]
+    for name, seconds in sorted(clock.spent.items(), key=lambda item: -item[1]):
+        rows.append(
+            [name, f'{1e3 * seconds / iterations:.2f}', f'{seconds / total:.1%}']
+        )
+    return table(rows)
+
+
+def runner_of(config: Path, folder: Path, iterations: int) -> Runner:
+    """The training of a config on rendered hands, without validation."""
+    write_hand_pair(folder, 64, 8, 96, num_workers=1, progress=False)
+    cfg = Config.fromfile(config)
+    for domain in cfg.train_dataloader.values():
+        (domain.dataset.get('dataset') or domain.dataset).data_root = str(folder)
+    for key in ('val_dataloader', 'val_evaluator', 'val_cfg', 'pretrain'):
+        cfg[key] = None
+    cfg.custom_hooks = []
+    cfg.default_hooks.checkpoint = None
+    cfg.train_cfg.update(max_iters=iterations)
+    cfg.work_dir = str(folder / 'work_dir')
+    cfg.log_level = 'ERROR'
+    return build_runner(cfg)
+
+
+# --- face --------------------------------------------------------------------
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('what', choices=('counts', 'operators', 'iteration'))
+    add_setup_options(parser)
+    parser.add_argument('--iterations', type=int, default=10, help='(10)')
+    parser.add_argument('--shown', type=int, default=15, help='operators (15)')
+    parser.add_argument(
+        '--config',
+        type=Path,
+        default=CONFIGS / 'quickstart' / 'regda.py',
+        help='of the training, on hands (configs/quickstart/regda.py)',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    prepare(args.threads)
+    print(machine(), flush=True)
+    if args.what == 'iteration':
+        print(f'\n{table_of_an_iteration(args.config, args.iterations)}')
+        return
+    chosen = [
+        contenders_of(args, network, method)
+        for network in args.networks
+        for method in args.methods
+    ]
+    if args.what == 'counts':
+        print(f'\n{table_of_counts([(naive, ours) for naive, ours, *_ in chosen])}')
+        return
+    for setups in chosen:
+        found = table_of_operators(setups[-1], args.iterations, args.shown)
+        print(f'\n{setups[-1].network}, {setups[-1].method}: {setups[-1].name}')
+        print(f'\n{found}', flush=True)
+
+
+if __name__ == '__main__':
+    main()
