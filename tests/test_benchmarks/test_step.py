@@ -1,0 +1,115 @@
+"""The benchmark of the step: it compares like with like, and what it counts is so."""
+
+import importlib
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT, tiny_model_config
+from mmengine.config import Config
+
+BENCHMARKS = ROOT / 'benchmarks'
+METHODS = ['regda', 'dd', 'ground_false_minimax', 'mcd', 'dann', 'dan', 'source_only']
+
+
+@pytest.fixture(scope='module')
+def step():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(str(BENCHMARKS))
+        monkeypatch.setenv('OMP_WAIT_POLICY', 'PASSIVE')
+        yield importlib.import_module('step')
+
+
+@pytest.fixture(scope='module')
+def profile_step(step):
+    return importlib.import_module('profile_step')
+
+
+@pytest.fixture(scope='module')
+def network(tmp_path_factory) -> str:
+    """A tiny network as a config of MMPose's has it."""
+    model = tiny_model_config()
+    model.pop('adaptation')
+    path = tmp_path_factory.mktemp('network') / 'tiny.py'
+    Config(dict(model=model), format_python_code=False).dump(path)
+    return str(path)
+
+
+@pytest.fixture
+def setup(step, network):
+    return step.Setup(naive=True, network=network, size=64, batch=3, keypoints=5)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_ours_and_the_naive_iteration_train_the_same(step, setup, method):
+    naive = setup._replace(method=method)
+    difference = step.compare(naive, naive._replace(naive=False), iterations=2)
+    assert difference.moved > 1e-3, 'nothing was trained, so nothing was compared'
+    assert difference.parameters < 1e-4 * difference.moved
+    # Of normalised features: about 1. A pass too many or too few is 0.1 of it.
+    assert difference.statistics < 1e-3
+
+
+def test_a_difference_of_method_is_no_rounding(step, setup):
+    other = setup._replace(naive=False, method='dd')
+    difference = step.compare(setup, other, iterations=2)
+    assert difference.parameters > 1e-3 * difference.moved
+
+
+def test_ours_does_without_a_third_of_the_passes(profile_step, setup):
+    naive, ours = (profile_step.count(s) for s in (setup, setup._replace(naive=False)))
+    assert (naive.forward, naive.backward) == (3, 3)
+    assert (ours.forward, ours.backward) == (2, 2)
+    assert 0.6 < ours.flops / naive.flops < 0.75
+    # Step B's gradients of psi and f, and step C's of f' and f.
+    assert naive.unread_gradients > 0
+    # What B keeps of psi is used, for gradients that nobody reads.
+    assert naive.host_reads == 3 + 2 * 4
+
+
+@pytest.mark.parametrize('method', [*METHODS, 'adabn'])
+def test_nothing_is_computed_that_nobody_reads(profile_step, setup, method):
+    counts = profile_step.count(setup._replace(naive=False, method=method))
+    # The device has no values, so whatever the host asked for would have failed.
+    assert counts.host_reads == 0
+    assert counts.unread_gradients == 0
+    assert counts.unread_bytes == 0
+
+
+def test_bfloat16_reaches_both_sides(step, setup):
+    for naive in (True, False):
+        contender = step.Contender(setup._replace(naive=naive, precision='bf16'))
+        seen = []
+        contender.model.backbone.register_forward_hook(
+            lambda module, inputs, outputs, seen=seen: seen.append(outputs[-1].dtype)
+        )
+        contender.step(step.made_up_batch(contender.setup, seed=0))
+        assert set(seen) == {torch.bfloat16}
+
+
+def test_table_is_printed(network, tmp_path):
+    arguments = ['--networks', network, '--size', 64, '--batch', 2, '--keypoints', 3]
+    arguments += ['--rounds', 3, '--channels-last', '--fused', '--threads', 1]
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / 'step.py', *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = re.findall(r'^\| \S+, regda, 64 px, 2 \+ 2: (.*) \|$', done.stdout, re.M)
+    names, *columns = zip(*(row.split(' | ') for row in rows))
+    assert names == (
+        'naive fp32',
+        'ours fp32',
+        'ours fp32, channels-last',
+        'ours fp32, channels-last, fused',
+    )
+    milliseconds, alike, first, memory, less = columns
+    assert all(float(value) > 0 for value in (*milliseconds, *memory))
+    assert alike[0] == less[0] == ''
+    for ratio in alike[1:]:
+        low, middle, high = sorted(map(float, re.findall(r'[\d.]+', ratio)))
+        assert low > 0 and ratio.startswith(f'{middle:.2f} (')
