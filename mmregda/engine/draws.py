@@ -120,6 +120,10 @@ def build_numbered_dataloader(runner: Runner, cfg: dict, seed: int) -> DataLoade
     Returns:
         DataLoader: It has no end.
     """
+    if torch.cuda.is_available():
+        # One copy of a whole batch, from where the GPU fetches it by itself.
+        collate = dict(type='default_collate')
+        cfg = {'pin_memory': True, 'collate_fn': collate, **cfg}
     loader = runner.build_dataloader(
         dict(
             cfg,

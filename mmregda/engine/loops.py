@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 from typing import Any, Dict, Iterable, Iterator, Optional, Union
 
+import torch
 from mmengine.dist import get_rank
 from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from mmregda.datasets import UnlabeledDataset
 from mmregda.engine.draws import build_numbered_dataloader, seed_generators
+from mmregda.engine.host_memory import keep_freed_memory
 from mmregda.errors import InputError, reading
 
 
@@ -87,6 +89,12 @@ class SeededTrainLoop(IterBasedTrainLoop):
                 dataloader = build_numbered_dataloader(runner, dataloader, runner.seed)
         super().__init__(runner, dataloader, **kwargs)
         self.dataloader_iterator = _LazyIterator(self.dataloader)
+
+    def run(self) -> nn.Module:
+        """Train."""
+        if not torch.cuda.is_available():
+            keep_freed_memory()
+        return super().run()
 
     def run_iter(self, data_batch: Any) -> None:
         """Train for one iteration."""

@@ -159,6 +159,9 @@ def stop_workers(runner: Runner) -> None:
 
 def build_runner(cfg: Config) -> Runner:
     """Build the runner that a config asks for."""
+    # MMEngine would lay the config out anew, at a second or two each, for the log,
+    # for each copy that it writes and for every checkpoint.
+    object.__setattr__(cfg, '_format_python_code', False)
     # The visualizer is a singleton by its name; each stage has its own.
     if cfg.get('visualizer'):
         cfg.visualizer.pop('name', None)
