@@ -4,7 +4,7 @@
 python benchmarks/data.py
 python benchmarks/data.py --only pipelines --images 128 --rounds 15
 
-Prints two Markdown tables.
+Prints Markdown tables.
 
 Pipelines: one process with one thread, as a data worker is, reads rendered
 pairs through the training pipelines of the configs (or data of your own, where
@@ -13,6 +13,13 @@ on the same images, in turns within one run: only the ratio of the two carries
 over to other machines. PIL's ends in normalised floats and ours in bytes that
 the model's preprocessor normalises, so ours is timed with that as well, and the
 ratio is that one's.
+
+Stages: what each transform of these pipelines takes of it, and what comes after them:
+collating a batch of 32, handing it from a worker to the training (pickling on both
+sides), and normalising it.
+
+Decoders: the same files, decoded from memory by each library that is installed and
+loads. Ours reads with OpenCV.
 
 Index: made-up annotation files of the published sizes (about 700 MB for a while,
 in the temporary folder), without images, which are not looked for. Memory is that
@@ -31,24 +38,25 @@ os.environ['OMP_NUM_THREADS'] = '1'
 import argparse
 import ctypes
 import gc
+import io
 import json
 import math
 import multiprocessing
 import pickle
-import platform
 import random
 import statistics
 import sys
 import tempfile
 import time
 from functools import partial
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
+from mmengine.dataset import Compose, pseudo_collate
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS, MODELS, TRANSFORMS
@@ -56,6 +64,9 @@ from PIL import Image, ImageEnhance, ImageFilter
 from rich.progress import track
 
 from mmregda.datasets.synthetic import write_h3d, write_lsp, write_rhd, write_surreal
+from mmregda.engine.batches import PackingCollate
+
+from report import machine, table
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
@@ -241,6 +252,10 @@ class Clock:
         self._spent[name] = self._spent.get(name, 0.0) + now - self._since
         self._since = now
 
+    def seconds(self, count: int) -> dict:
+        """Of one out of so many, in the order in which they were first spent."""
+        return {name: spent / count for name, spent in self._spent.items()}
+
     def mean(self, count: int, names: tuple) -> tuple:
         return tuple(self._spent[name] / count for name in names)
 
@@ -249,26 +264,29 @@ def load_pair(name: str) -> Config:
     return Config.fromfile(CONFIGS / '_base_' / 'pairs' / f'{name}.py')
 
 
-def benchmark_pipelines(data: Path, num_images: int, rounds: int) -> str:
-    """The table of images a second."""
+def load_pipelines(data: Path, num_images: int) -> dict:
     render(data, num_images)
     hands, bodies = load_pair('rhd2h3d'), load_pair('surreal2lsp')
-    pipelines = {
+    loaders = {
         'RHD, labelled': hands.labeled_source_loader,
         'H3D, labelled': hands.labeled_target_loader,
         'H3D, unlabelled': hands.unlabeled_target_loader,
         'SURREAL, labelled': bodies.labeled_source_loader,
         'LSP, unlabelled': bodies.unlabeled_target_loader,
     }
+    return {name: Pipeline(loader, num_images) for name, loader in loaders.items()}
+
+
+def benchmark_pipelines(pipelines: dict, rounds: int) -> str:
+    """The table of images a second."""
     rows = [
         [
             *('', 'image', 'decode (ms)', 'augment (ms)', 'images/s'),
             *('PIL images/s', 'ratio', 'ratio, normalised'),
         ],
-        ['---', '---'] + ['--:'] * 6,
     ]
-    for name, loader in pipelines.items():
-        rows.append([name, *time_pipeline(name, Pipeline(loader, num_images), rounds)])
+    for name, pipeline in pipelines.items():
+        rows.append([name, *time_pipeline(name, pipeline, rounds)])
     return table(rows)
 
 
@@ -317,6 +335,156 @@ def spread(ratios: list) -> str:
     return f'{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})'
 
 
+# --- stages ------------------------------------------------------------------
+
+
+def benchmark_stages(pipelines: dict, rounds: int) -> str:
+    """The table of milliseconds a sample, a column for each pipeline."""
+    columns = {name: time_stages(p, rounds) for name, p in pipelines.items()}
+    # By their places, counted from the end; without labels a stage is missing.
+    places = {}
+    for times in columns.values():
+        for place, stage in enumerate(reversed(times)):
+            places[stage] = max(place, places.get(stage, 0))
+    rows = [['ms a sample', *columns]]
+    for stage in sorted(places, key=places.__getitem__, reverse=True):
+        cells = (times.get(stage) for times in columns.values())
+        rows.append([stage, *('' if s is None else f'{1e3 * s:.3f}' for s in cells)])
+    totals = (sum(times.values()) for times in columns.values())
+    rows.append(['all', *(f'{1e3 * total:.2f}' for total in totals)])
+    return table(rows)
+
+
+def time_stages(pipeline: Pipeline, rounds: int) -> dict:
+    """Seconds of each stage for a sample, medians over the rounds, in order."""
+    found = {}
+    collate = PackingCollate(pseudo_collate)
+    for number in range(rounds + 1):
+        clock = Clock()
+        samples = []
+        for info in pipeline.infos:
+            results = dict(info)
+            clock.start()
+            for transform in (pipeline.decode, *pipeline.augment.transforms):
+                results = transform(results)
+                clock.lap(type(transform).__name__)
+            samples.append(results)
+        for start in range(0, len(samples), 32):
+            clock.start()
+            batch = collate(samples[start : start + 32])
+            clock.lap('collate')
+            # Through shared memory: what is pickled has its handles.
+            batch = pickle.loads(ForkingPickler.dumps(batch))
+            clock.lap('from a worker to the training')
+            pipeline.preprocessor(batch, training=True)
+            clock.lap('normalise')
+        if number:  # The first fills caches.
+            for stage, seconds in clock.seconds(len(samples)).items():
+                found.setdefault(stage, []).append(seconds)
+    return {stage: statistics.median(seconds) for stage, seconds in found.items()}
+
+
+# --- decoders ----------------------------------------------------------------
+
+
+def benchmark_decoders(pipelines: dict, rounds: int) -> str:
+    """The table of milliseconds to decode an image."""
+    decoders, missing = find_decoders()
+    names = ['RHD, labelled', 'H3D, labelled', 'SURREAL, labelled']
+    columns = [time_decoders(pipelines[name], decoders, rounds) for name in names]
+    rows = [['ms an image', *(f'{title}' for title, _ in columns)]]
+    for decoder in decoders:
+        rows.append([decoder])
+        for _, times in columns:
+            if decoder not in times:
+                rows[-1].append('')
+                continue
+            pairs = zip(times[decoder], times['OpenCV'])
+            ratio = spread([mine / opencv for mine, opencv in pairs])
+            middle = 1e3 * statistics.median(times[decoder])
+            rows[-1].append(f'{middle:.3f}, of OpenCV {ratio}')
+    return '\n'.join([table(rows), *(f'\nNot here: {reason}' for reason in missing)])
+
+
+def time_decoders(pipeline: Pipeline, decoders: dict, rounds: int) -> tuple:
+    """The images' kind, and seconds an image of each decoder in each round."""
+    files = [Path(info['img_path']).read_bytes() for info in pipeline.infos]
+    with Image.open(pipeline.infos[0]['img_path']) as image:
+        kind = f'{image.format} {image.width}x{image.height}'
+    expected = decoders['OpenCV'](files[0]).shape
+    found = {}
+    for number in range(rounds + 1):
+        turns = list(decoders.items())
+        for name, decode in turns if number % 2 else reversed(turns):
+            if kind.startswith('PNG') and name in JPEG_ONLY:
+                continue
+            clock = Clock()
+            clock.start()
+            for content in files:
+                decode(content)
+            clock.lap('decode')
+            if number:
+                found.setdefault(name, []).append(*clock.mean(len(files), ('decode',)))
+            elif sorted(decode(files[0]).shape) != sorted(expected):
+                raise RuntimeError(f'{name} decodes to another shape')
+    return kind, found
+
+
+JPEG_ONLY = ('PyTurboJPEG', 'simplejpeg')
+
+
+def find_decoders() -> tuple:
+    """Functions of a file's bytes by library, and why others are left out."""
+    loaders = {
+        'Pillow': _pillow,
+        'torchvision': _torchvision,
+        'PyTurboJPEG': _turbojpeg,
+        'simplejpeg': _simplejpeg,
+    }
+    decoders, missing = {'OpenCV': _opencv()}, []
+    for name, load in loaders.items():
+        try:
+            decoders[name] = load()
+        except (ImportError, OSError, RuntimeError, AttributeError) as error:
+            missing.append(f'{name} ({str(error).splitlines()[0]})')
+    return decoders, missing
+
+
+def _opencv():
+    def decode(content):
+        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+
+    return decode
+
+
+def _pillow():
+    return lambda content: np.asarray(Image.open(io.BytesIO(content)).convert('RGB'))
+
+
+def _torchvision():
+    from torchvision.io import ImageReadMode, decode_image
+
+    def decode(content):
+        encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        return decode_image(encoded, ImageReadMode.RGB)
+
+    example = cv2.imencode('.png', np.zeros((2, 2, 3), np.uint8))[1].tobytes()
+    decode(example)  # Its library may not load.
+    return decode
+
+
+def _turbojpeg():
+    from turbojpeg import TurboJPEG
+
+    return TurboJPEG().decode
+
+
+def _simplejpeg():
+    from simplejpeg import decode_jpeg
+
+    return partial(decode_jpeg, colorspace='BGR')
+
+
 # --- index -------------------------------------------------------------------
 
 
@@ -335,7 +503,6 @@ def benchmark_index(data: Path, rhd: int, surreal: int, workers: int) -> str:
             *('index of', 'kept as', 'samples', 'seconds', 'peak (MB)'),
             *('index (MB)', f"each of {workers} workers' own (MB)"),
         ],
-        ['---', '---'] + ['--:'] * 5,
     ]
     # A process of its own for each, forked from one that has only imported:
     # memory that one index leaves behind would be another's gain.
@@ -474,28 +641,11 @@ def make_up_surreal(data: Path, count: int) -> Path:
 # --- face --------------------------------------------------------------------
 
 
-def table(rows: list) -> str:
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in rows)
-
-
-def machine() -> str:
-    name = platform.processor() or platform.machine()
-    if Path('/proc/cpuinfo').exists():
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        name = next((x.split(': ')[1] for x in lines if 'model name' in x), name)
-    load = f', load {os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else ''
-    return (
-        f'{os.cpu_count()} cores of {name}{load}; Python {platform.python_version()}, '
-        f'PyTorch {torch.__version__}, OpenCV {cv2.__version__}, '
-        f'Pillow {Image.__version__}.'
-    )
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--only', choices=('pipelines', 'index'))
+    parser.add_argument('--only', choices=('pipelines', 'stages', 'decoders', 'index'))
     parser.add_argument('--images', type=int, default=64, help='of each dataset (64)')
     parser.add_argument('--rounds', type=int, default=11, help='(11)')
     parser.add_argument('--rhd', type=int, default=41258, help='made-up images (41258)')
@@ -516,15 +666,22 @@ def main() -> None:
     torch.set_num_threads(1)
     random.seed(0)
     print(machine())
+    benchmarks = dict(
+        pipelines=benchmark_pipelines,
+        stages=benchmark_stages,
+        decoders=benchmark_decoders,
+    )
     with tempfile.TemporaryDirectory() as data:
         if args.only != 'index':
-            found = benchmark_pipelines(Path(data, 'images'), args.images, args.rounds)
-            print(f'\n{found}', flush=True)
+            pipelines = load_pipelines(Path(data, 'images'), args.images)
+            for name, benchmark in benchmarks.items():
+                if args.only in (None, name):
+                    print(f'\n{benchmark(pipelines, args.rounds)}', flush=True)
             print(
                 f'\nMedians of {args.rounds} rounds of {args.images} images at '
                 f'{INPUT} pixels (smallest to largest ratio), in seconds of one core.'
             )
-        if args.only != 'pipelines':
+        if args.only in (None, 'index'):
             if not Path('/proc/self/smaps_rollup').exists():
                 sys.exit('error: the index is measured on Linux only')
             index = Path(data, 'index')

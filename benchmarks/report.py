@@ -8,6 +8,8 @@ import statistics
 from pathlib import Path
 from typing import List, Sequence
 
+import cv2
+import PIL
 import torch
 
 
@@ -29,7 +31,8 @@ def machine() -> str:
     load = f', load {os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else ''
     return (
         f'{os.cpu_count()} cores of {name}{load}; Python {platform.python_version()}, '
-        f'PyTorch {torch.__version__}, {torch.get_num_threads()} threads.'
+        f'PyTorch {torch.__version__}, {torch.get_num_threads()} threads; '
+        f'OpenCV {cv2.__version__}, Pillow {PIL.__version__}.'
     )
 
 

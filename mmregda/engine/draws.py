@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from mmpose.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from mmregda.engine.batches import PackingCollate
 from mmregda.errors import InputError
 
 
@@ -132,6 +133,8 @@ def build_numbered_dataloader(runner: Runner, cfg: dict, seed: int) -> DataLoade
         ),
         seed=seed,
     )
+    if loader.num_workers:
+        loader.collate_fn = PackingCollate(loader.collate_fn)
     # Its workers' own seeds must not take a number from the training's stream.
     loader.generator = torch.Generator().manual_seed(seed)
     return loader

@@ -15,10 +15,12 @@ SCRIPT = ROOT / 'benchmarks' / 'data.py'
 
 @pytest.fixture(scope='module')
 def benchmark():
+    sys.path.insert(0, str(SCRIPT.parent))
     before = os.environ.get('OMP_NUM_THREADS')
     spec = importlib.util.spec_from_file_location('data_benchmark', SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    sys.path.remove(str(SCRIPT.parent))
     os.environ.pop('OMP_NUM_THREADS')
     if before is not None:
         os.environ['OMP_NUM_THREADS'] = before
