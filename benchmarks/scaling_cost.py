@@ -67,6 +67,7 @@ def sweep_dataset(values: Sequence[int]) -> Sweep:
 
 def index_cost(count: int, workers: int = 2) -> Tuple[float, ...]:
     server = multiprocessing.get_context('forkserver')
+    server.set_forkserver_preload(['mmregda'])
     receiver, sender = server.Pipe(duplex=False)
     with tempfile.TemporaryDirectory() as folder:
         root = make_up_surreal(Path(folder), count)

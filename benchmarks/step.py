@@ -270,6 +270,7 @@ def peak_memory(setup: Setup, threads: int) -> float:
     """MB of a few iterations, in a process of its own."""
     # Forked from one that has only imported: it holds no model.
     server = multiprocessing.get_context('forkserver')
+    server.set_forkserver_preload(['mmregda'])
     receiver, sender = server.Pipe(duplex=False)
     process = server.Process(target=measure_memory, args=(setup, threads, sender))
     process.start()

@@ -44,7 +44,7 @@ def test_costs_of_a_tiny_network_and_index(tmp_path):
         [sys.executable, BENCHMARKS / 'scaling_cost.py', *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [x.split('|')[1:-1] for x in done.stdout.splitlines() if x.startswith('|')]

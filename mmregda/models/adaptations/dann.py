@@ -78,15 +78,15 @@ class DANN(BaseAdaptation):
             vectors = torch.cat((pooled(feats), pooled(target_feats)))
             (vectors,) = self.warm_start.reverse((vectors,))
             logits = self.discriminator(vectors).squeeze(-1).float()
-            domains = torch.zeros_like(logits)
             num_source = len(source['inputs'])
-            domains[:num_source] = 1
-            losses = F.binary_cross_entropy_with_logits(
-                logits, domains, reduction='none'
-            )
+            domains = torch.zeros_like(logits)
+            # Slices, not masks, whose sizes the host would have to wait for.
+            parts = slice(num_source), slice(num_source, None)
+            domains[parts[0]] = 1
             # Each domain weighs the same, whatever the sizes of the batches.
-            loss_domain = 0.5 * (
-                losses[:num_source].mean() + losses[num_source:].mean()
+            loss_domain = 0.5 * sum(
+                F.binary_cross_entropy_with_logits(logits[part], domains[part])
+                for part in parts
             )
         minimize(
             loss_sup + self.trade_off * loss_domain,
