@@ -259,12 +259,6 @@ class Clock:
 
         setattr(owner, attribute, timed)
 
-    def wrap_iterator(self, iterator: Iterator, name: str) -> Iterator:
-        while True:
-            with self.spending(name):
-                item = next(iterator)
-            yield item
-
 
 def table_of_an_iteration(config: Path, iterations: int) -> str:
     """What the process of a training waits for."""
@@ -273,16 +267,17 @@ def table_of_an_iteration(config: Path, iterations: int) -> str:
         runner.train()  # Workers, caches, compilers: they start once.
         clock = Clock()
         loop, model = runner.train_loop, runner.model
-        loop._max_iters += iterations
-        iterator = loop.dataloader_iterator
-        loop.dataloader_iterator = clock.wrap_iterator(iterator, 'waiting for data')
         clock.wrap(model.data_preprocessor, 'forward', 'moving and normalising it')
         clock.wrap(model, 'train_step', 'step')
         for hook in runner.hooks:
             for place in ('before_train_iter', 'after_train_iter'):
                 clock.wrap(hook, place, type(hook).__name__)
+        model.train()
         with clock.spending('all'):
-            loop.run()
+            for _ in range(iterations):
+                with clock.spending('waiting for data'):
+                    batch = next(loop.dataloader_iterator)
+                loop.run_iter(batch)
         stop_workers(runner)
     clock.spent['step'] -= clock.spent['moving and normalising it']
     total = clock.spent.pop('all')
