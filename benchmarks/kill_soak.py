@@ -36,8 +36,10 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+import numpy as np
 import torch
 from fault_injection import AT_CHANGE_OF_STAGE, FAULTS
+from mmengine.logging import HistoryBuffer
 from tiny_training import write_tiny_training
 
 from mmregda.engine.checkpoints import latest_checkpoint, read_checkpoint
@@ -47,8 +49,8 @@ ROOT = Path(__file__).resolve().parents[1]
 INTERVAL = 2
 BY_CLOCK = 'at a moment of the clock'
 # What the clock and the machine say, and where the files are.
-NOT_COMPARED = {'time', 'data_time', 'memory', 'cfg', 'experiment_name', 'meta'}
-NOT_COMPARED |= {'last_ckpt', 'best_ckpt'}
+NOT_COMPARED = {'time', 'data_time', 'eta', 'memory', 'meta'}
+NOT_COMPARED |= {'cfg', 'experiment_name', 'last_ckpt', 'best_ckpt'}
 
 
 class Run:
@@ -209,8 +211,10 @@ def differences(a: Any, b: Any, where: str = '') -> Iterator[str]:
     elif isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         if a.dtype != b.dtype or not torch.equal(a, b):
             yield where
-    elif hasattr(a, 'data') and hasattr(a.data[0], 'tolist'):  # a log history
-        yield from differences(*([d.tolist() for d in x.data] for x in (a, b)), where)
+    elif isinstance(a, HistoryBuffer) and isinstance(b, HistoryBuffer):
+        yield from differences(a.data, b.data, where)
+    elif isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        yield from differences(a.tolist(), b.tolist(), where)
     elif not isinstance(a, type(b)) or repr(a) != repr(b):
         yield f'{where}: {a!r} and {b!r}'
 
