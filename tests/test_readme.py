@@ -49,11 +49,12 @@ def test_every_component_in_readme_is_registered():
         METRICS,
         MODEL_WRAPPERS,
         OPTIM_WRAPPER_CONSTRUCTORS,
+        OPTIM_WRAPPERS,
         PARAM_SCHEDULERS,
     )
 
     roots = [DATASETS, HOOKS, LOOPS, METRICS, MODEL_WRAPPERS]
-    roots += [OPTIM_WRAPPER_CONSTRUCTORS, PARAM_SCHEDULERS, MODELS]
+    roots += [OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, PARAM_SCHEDULERS, MODELS]
     rows = re.findall(r'^\| (`\w+`(?:, `\w+`)*) \|', README, re.MULTILINE)
     names = [name for row in rows for name in re.findall(r'`(\w+)`', row)]
     assert len(names) > 10
