@@ -12,12 +12,13 @@ import cv2
 import PIL
 import torch
 
+from mmregda.evaluation.tables import to_markdown
+
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table: the first row is its head, the first column its names."""
     head, *body = rows
-    rule = ['---'] + ['--:'] * (len(head) - 1)
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in (head, rule, *body))
+    return to_markdown((head, body))
 
 
 def machine() -> str:

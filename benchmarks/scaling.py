@@ -29,7 +29,6 @@ os.environ['OMP_NUM_THREADS'] = '1'
 
 import argparse
 import multiprocessing
-import platform
 import socket
 import statistics
 import sys
@@ -49,6 +48,8 @@ from rich.progress import track
 
 from mmregda.engine import PlayerDistributedDataParallel, PlayerOptimWrapperConstructor
 from mmregda.engine.distributed import joined_processes
+
+from report import machine, table
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 METHODS = ('source_only', 'adabn', 'dan', 'dann', 'mcd', 'dd', 'regda')
@@ -166,7 +167,6 @@ def free_port() -> int:
 def table_of_volumes(found: Dict[str, Dict[str, int]]) -> str:
     rows = [
         ['method', 'gradients (MB)', 'buffers (MB)', 'messages'],
-        ['---', '--:', '--:', '--:'],
     ]
     for method, counts in found.items():
         gradients, buffers = counts['all_reduce'], counts['broadcast']
@@ -186,7 +186,6 @@ def table_of_seconds(
 ) -> str:
     rows = [
         ['method', 'processes', *(f'at {g:g} GB/s (ms)' for g in gigabytes)],
-        ['---', '--:', *['--:'] * len(gigabytes)],
     ]
     for method, counts in found.items():
         for number in processes:
@@ -204,7 +203,6 @@ def table_of_rates(methods: List[str], rounds: int, iterations: int) -> str:
     """Iterations a second of one and two processes, in turns."""
     rows = [
         ['method', '1 process (it/s)', '2 processes (it/s)', 'efficiency'],
-        ['---', '--:', '--:', '--:'],
     ]
     for method in methods:
         rates = {1: [], 2: []}
@@ -266,22 +264,6 @@ def measure(
 
 
 # --- face --------------------------------------------------------------------
-
-
-def table(rows: list) -> str:
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in rows)
-
-
-def machine() -> str:
-    name = platform.processor() or platform.machine()
-    if Path('/proc/cpuinfo').exists():
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        name = next((x.split(': ')[1] for x in lines if 'model name' in x), name)
-    load = f', load {os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else ''
-    return (
-        f'{os.cpu_count()} cores of {name}{load}; Python {platform.python_version()}, '
-        f'PyTorch {torch.__version__}.'
-    )
 
 
 def parse_args() -> argparse.Namespace:

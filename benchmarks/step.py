@@ -36,7 +36,7 @@ import re
 import statistics
 import sys
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple
@@ -46,8 +46,8 @@ import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.logging import MMLogger
-from mmengine.optim import OptimWrapper, build_optim_wrapper
-from mmengine.registry import OPTIM_WRAPPERS, init_default_scope
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
@@ -55,6 +55,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 import mmregda  # noqa: F401
+from mmregda.engine.hooks.compile_hook import compile_for_training
 from mmregda.models.pseudo_heatmaps import gaussian_heatmaps
 
 from naive import NAIVE
@@ -141,22 +142,8 @@ def build_model(setup: Setup) -> nn.Module:
         model.to(memory_format=torch.channels_last)
     if setup.compiled:
         for module in model.players()['feature_extractor']:
-            module.compile()
+            compile_for_training(module)
     return model
-
-
-@OPTIM_WRAPPERS.register_module()
-class AutocastOptimWrapper(OptimWrapper):
-    """Forward passes in bfloat16, which needs no scaling of the loss."""
-
-    def __init__(self, device: str, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.device = device
-
-    @contextmanager
-    def optim_context(self, model: nn.Module) -> Iterator[None]:
-        with super().optim_context(model), torch.autocast(self.device, torch.bfloat16):
-            yield
 
 
 def made_up_batch(setup: Setup, seed: int) -> tuple:
@@ -203,10 +190,9 @@ class Contender:
             optimizer.lr *= learning_rate
             if setup.fused:
                 optimizer.fused = True
-            if setup.precision == 'bf16' and not setup.naive:
-                wrapper = dict(type='AutocastOptimWrapper', device=setup.device)
-                cfg.optim_wrapper[player].update(wrapper)
         if not setup.naive:
+            if setup.precision == 'bf16':
+                cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
             self.optimizers = build_optim_wrapper(self.model, cfg.optim_wrapper)
             self.torch_optimizers = [w.optimizer for w in self.optimizers.values()]
             return

@@ -68,9 +68,9 @@ def train(cfg: Config) -> Dict[str, float]:
 
 def find_start(cfg: Config) -> None:
     """Put the weights that training starts from into a config, made if need be."""
-    if cfg.get('resume') and (
-        cfg.get('load_from') or agreed(latest_checkpoint(cfg.work_dir))
-    ):
+    if cfg.get('resume') and not cfg.get('load_from'):
+        cfg.load_from = agreed(latest_checkpoint(cfg.work_dir))
+    if cfg.get('resume') and cfg.load_from:
         # It goes on from its own checkpoint and needs no other.
         for part in _psi(cfg):
             cfg.model[part].init_cfg = None

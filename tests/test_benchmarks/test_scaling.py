@@ -1,6 +1,6 @@
 """What benchmarks/scaling.py counts and computes."""
 
-import importlib.util
+import sys
 
 import pytest
 from conftest import ROOT
@@ -8,12 +8,13 @@ from processes import results
 
 
 def load_benchmark():
-    spec = importlib.util.spec_from_file_location(
-        'scaling', ROOT / 'benchmarks/scaling.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    # In processes of its own too, to which no fixture reaches.
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(str(ROOT / 'benchmarks'))
+        sys.modules.pop('scaling', None)
+        import scaling
+
+    return scaling
 
 
 # How often an iteration steps psi, f and what the method adds, by the papers.
