@@ -72,6 +72,7 @@ LABELS = dict(
     dd='DD (max L_T, min L_T)',
     ground_false_minimax='min L_F, max L_F',
     regda='RegDA (min L_F, min L_T)',
+    mean_teacher_regda='RegDA with a mean teacher',
     adabn='AdaBN',
     oracle='oracle: as many iterations on the labelled target',
 )

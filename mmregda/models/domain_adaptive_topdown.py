@@ -61,6 +61,7 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
             layer = getattr(regressor, 'final_layer', None)
             if isinstance(layer, nn.Conv2d):
                 keep_precision(layer)
+        self.adaptation.attach(self)
 
     def players(self) -> Dict[str, List[nn.Module]]:
         """The modules that each optimiser steps.

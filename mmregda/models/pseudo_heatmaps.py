@@ -56,6 +56,20 @@ def gaussian_heatmaps(
     return along_y.unsqueeze(-1) * along_x.unsqueeze(-2)
 
 
+def confidence_of(logits: Tensor, heatmaps: Tensor) -> Tensor:
+    r"""The probability of being where a pseudo label's heatmap is not zero.
+
+    Args:
+        logits (Tensor): (B, K, h, w), read as a distribution of each keypoint.
+        heatmaps (Tensor): :math:`\mathcal{H}(y_k)`, of the same shape.
+
+    Returns:
+        Tensor: (B, K), between 0 and 1, without a gradient.
+    """
+    probability = logits.detach().flatten(2).float().softmax(dim=-1)
+    return (probability * (heatmaps.flatten(2) > 0)).sum(dim=-1)
+
+
 def ground_false_heatmaps(heatmaps: Tensor) -> Tensor:
     r"""Ground false heatmaps, equation (3).
 

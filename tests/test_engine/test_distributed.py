@@ -26,7 +26,7 @@ SOURCE, TARGET = 8, 12
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 METHODS = [
     *('RegDA', 'DisparityDiscrepancy', 'GroundFalseMinimax', 'MCD'),
-    *('DANN', 'DAN', 'AdaBN', 'SourceOnly'),
+    *('DANN', 'DAN', 'MeanTeacherRegDA', 'AdaBN', 'SourceOnly'),
 ]
 NORMS = ('plain', 'frozen', 'synchronised')
 # With four processes some of these will do.
@@ -84,6 +84,9 @@ def build_model(method, seed):
     elif method not in ('DAN', 'AdaBN', 'SourceOnly'):
         # From the first iteration on, and another one in each.
         cfg['adaptation'].update(warm_start=dict(lo=0.5, hi=1.0, num_iters=2))
+    if method == 'MeanTeacherRegDA':
+        # Each process has its own draws, which one process can not repeat.
+        cfg['adaptation'].update(perturbation=dict(num_erased=0, jitter=0.0))
     model = MODELS.build(cfg)
     for module in model.modules():
         if getattr(module, 'final_layer', None) is not None:

@@ -34,6 +34,7 @@ METHODS = [
     'DisparityDiscrepancy',
     'GroundFalseMinimax',
     'MCD',
+    'MeanTeacherRegDA',
     'RegDA',
     'SourceOnly',
 ]

@@ -26,7 +26,7 @@ from mmregda.models.pseudo_heatmaps import (
 
 METHODS = [
     *('RegDA', 'DisparityDiscrepancy', 'GroundFalseMinimax', 'MCD', 'DANN', 'DAN'),
-    *('AdaBN', 'SourceOnly'),
+    *('MeanTeacherRegDA', 'AdaBN', 'SourceOnly'),
 ]
 SIDE = SIZE // 4
 

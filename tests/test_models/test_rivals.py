@@ -17,6 +17,7 @@ from mmpose.registry import MODELS
 from mmregda.engine import PlayerOptimWrapperConstructor
 from mmregda.models.adaptations import WarmStartGradientScale, counted
 from mmregda.models.adaptations.mcd import heatmap_discrepancy
+from mmregda.models.adaptations.mean_teacher_regda import perturb_
 from mmregda.models.losses import MultiKernelMMDLoss
 
 K, SIDE = 5, 16
@@ -26,7 +27,15 @@ PREFIXES = dict(
     adversary=('adaptation.',),
 )
 LEARNING_RATES = dict(feature_extractor=0.02, head=0.1, adversary=0.05)
-METHODS = ['DAN', 'DANN', 'MCD', 'DisparityDiscrepancy', 'GroundFalseMinimax', 'AdaBN']
+METHODS = [
+    'DAN',
+    'DANN',
+    'MCD',
+    'DisparityDiscrepancy',
+    'GroundFalseMinimax',
+    'MeanTeacherRegDA',
+    'AdaBN',
+]
 
 
 def build_model(**adaptation):
@@ -199,6 +208,7 @@ STEPS = dict(
     DisparityDiscrepancy=THREE_STEPS,
     GroundFalseMinimax=THREE_STEPS,
     RegDA=THREE_STEPS,
+    MeanTeacherRegDA=[*THREE_STEPS[:4], (PSI, {PSI, F_}), (F_, {F_})],
 )
 
 
@@ -219,7 +229,8 @@ def test_each_step_moves_its_players_and_leaves_the_others_alone(method):
     # A player that has stepped has no gradient left for the next.
     assert steps == STEPS[method]
     assert all(p.grad is None for p in parameters.values())
-    assert all(p.requires_grad for p in parameters.values())
+    for name, parameter in parameters.items():
+        assert parameter.requires_grad == ('teacher' not in name), name
 
 
 # --- a step, written anew ---------------------------------------------------
@@ -233,6 +244,7 @@ class Naive:
         self.f = model.head
         self.adaptation = model.adaptation
         self.adversary = getattr(model.adaptation, 'adversary', None)
+        self.teacher = None
         self.sgd = {}
         for player, prefix in PREFIXES.items():
             own = [p for n, p in model.named_parameters() if n.startswith(prefix)]
@@ -382,6 +394,54 @@ class Naive:
     def minimax(self, source, target, i):
         self.adversarial(source, target, i, self.false, lambda *a: -self.false(*a))
 
+    def mean_teacher(self, source, target, i):
+        """Two passes of the target; the teacher is kept as a list of tensors."""
+        scale = 2 * 0.1 / (1 + math.exp(-(i + 500) / 1000)) - 0.1
+
+        def scaled(features):
+            return [scale * x + ((1 - scale) * x).detach() for x in features]
+
+        def statistics():
+            return [b for n, b in self.model.named_buffers() if 'teacher' not in n]
+
+        # Statistics are those of the target alone.
+        kept = [b.clone() for b in statistics()]
+        features = self.psi(source['inputs'])
+        logits = self.f(features)
+        loss = self.kl(logits, *self.labels(source['data_samples']))
+        pseudo, ones = self.pseudo(logits), torch.ones(logits.shape[:2])
+        other = self.kl(self.adversary(scaled(features)), pseudo, ones)
+        self.minimize(loss + 4 * 0.7 * other, PSI, F_, ADV)
+        for buffer, value in zip(statistics(), kept):
+            buffer.copy_(value)
+
+        student = [p for n, p in self.model.named_parameters() if n[0] != 'a']
+        if self.teacher is None:
+            self.teacher = [p.detach().clone() for p in student]
+        # From the second iteration on 9 / 10, 9 / 11, ... and at last 1 / 100.
+        new = 1 if i == 0 else max(0.01, 9 / (9 + i))
+        for p, average in zip(student, self.teacher):
+            average.copy_((1 - new) * average + new * p.detach())
+        own, kept = [p.detach().clone() for p in student], statistics()
+        kept = [b.clone() for b in kept]
+        with torch.no_grad():
+            for p, average in zip(student, self.teacher):
+                p.copy_(average)
+            logits = self.f(self.psi(target['inputs']))
+            for p, value in zip([*student, *statistics()], [*own, *kept]):
+                p.copy_(value)
+        pseudo = self.pseudo(logits)
+        p = logits.exp() / logits.exp().sum((2, 3), keepdim=True)
+        confidence = (p * (pseudo > 0)).sum((2, 3))
+
+        features = self.psi(target['inputs'])
+        loss = self.false(self.adversary(scaled(features)), pseudo)
+        self.minimize(0.7 * loss, ADV)
+        features = self.psi(target['inputs'])
+        loss = 0.7 * self.truth(self.adversary(scaled(features)), pseudo)
+        loss = loss + 0.6 * self.kl(self.f(features), pseudo, confidence)
+        self.minimize(loss, PSI, F_)
+
 
 NAIVE = dict(
     DAN=Naive.dan,
@@ -389,12 +449,19 @@ NAIVE = dict(
     MCD=Naive.mcd,
     DisparityDiscrepancy=Naive.dd,
     GroundFalseMinimax=Naive.minimax,
+    MeanTeacherRegDA=Naive.mean_teacher,
+)
+# Without random perturbation, which has a test of its own.
+OPTIONS = dict(
+    MeanTeacherRegDA=dict(
+        self_training=0.6, perturbation=dict(num_erased=0, jitter=0.0)
+    )
 )
 
 
 @pytest.mark.parametrize('method', sorted(NAIVE))
 def test_step_equals_the_algorithm_written_plainly(method):
-    model = build_model(type=method, trade_off=0.7)
+    model = build_model(type=method, trade_off=0.7, **OPTIONS.get(method, {}))
     if hasattr(model.adaptation, 'warm_start'):
         model.adaptation.warm_start.iteration.fill_(500)
     naive = Naive(model)
@@ -409,6 +476,9 @@ def test_step_equals_the_algorithm_written_plainly(method):
         )
         NAIVE[method](naive, source, target, i)
     expected = dict(naive.model.named_parameters())
+    if naive.teacher:
+        teacher = [name for name in expected if 'teacher' in name]
+        expected.update(zip(teacher, naive.teacher))
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(
             parameter, expected[name], atol=1e-5, rtol=0, msg=lambda m, n=name: n + m
@@ -426,6 +496,34 @@ def test_step_equals_the_algorithm_written_plainly(method):
     for name, buffer in model.named_buffers():
         if name.startswith(('backbone', 'neck')) and 'running' in name:
             torch.testing.assert_close(buffer, expected[name], atol=1e-4, rtol=1e-4)
+
+
+def test_perturbation_moves_nothing_and_differs_from_image_to_image():
+    torch.manual_seed(0)
+    images = torch.randn(1, 3, 40, 50).repeat(64, 1, 1, 1)
+    plain = images.clone()
+    perturb_(images, num_erased=0)
+    # A straight line of each channel, its slope the same for the three.
+    contrast = images.std((2, 3)) / plain.std((2, 3))
+    shift = (images - contrast[..., None, None] * plain).mean((2, 3))
+    line = contrast[..., None, None] * plain + shift[..., None, None]
+    torch.testing.assert_close(images, line)
+    torch.testing.assert_close(contrast, contrast[:, :1].expand(-1, 3))
+    assert 0.7 <= contrast.min() < 0.75 and 1.25 < contrast.max() <= 1.3
+    assert -0.3 <= shift.min() < -0.25 and 0.25 < shift.max() <= 0.3
+
+    images = plain.clone()
+    perturb_(images, num_erased=1, jitter=0.0)
+    for image in images:
+        (changed,) = (image != plain[0]).any(0, keepdim=True)
+        rows, columns = changed.any(1).nonzero(), changed.any(0).nonzero()
+        height, width = (int(x[-1] - x[0]) + 1 for x in (rows, columns))
+        assert changed.sum() == height * width  # One rectangle.
+        assert 0.08 * 40 - 1 <= height <= 0.3 * 40 + 1
+        assert 0.08 * 50 - 1 <= width <= 0.3 * 50 + 1
+        colours = image[:, changed]
+        assert (colours == colours[:, :1]).all()
+    assert len((images != plain).flatten(1).unique(dim=0)) > 32
 
 
 def test_adabn_trains_as_source_only_and_predicts_with_target_statistics():
@@ -463,7 +561,7 @@ def test_rivals_have_a_second_regressor_or_none():
     for method in METHODS:
         adaptation = build_model(type=method).adaptation
         regressor = adaptation.adversarial_regressor
-        has_one = method in ('MCD', 'DisparityDiscrepancy', 'GroundFalseMinimax')
+        has_one = method not in ('DAN', 'DANN', 'AdaBN')
         assert (regressor is not None) == has_one
         if has_one:
             assert regressor is adaptation.adversary

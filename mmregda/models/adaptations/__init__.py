@@ -14,6 +14,7 @@ from mmregda.models.adaptations.dann import DANN
 from mmregda.models.adaptations.disparity_discrepancy import DisparityDiscrepancy
 from mmregda.models.adaptations.ground_false_minimax import GroundFalseMinimax
 from mmregda.models.adaptations.mcd import MCD
+from mmregda.models.adaptations.mean_teacher_regda import MeanTeacherRegDA
 from mmregda.models.adaptations.regda import RegDA
 from mmregda.models.adaptations.source_only import SourceOnly
 from mmregda.models.adaptations.warm_start import WarmStartGradientScale
@@ -27,6 +28,7 @@ __all__ = [
     'BaseAdaptation',
     'DisparityDiscrepancy',
     'GroundFalseMinimax',
+    'MeanTeacherRegDA',
     'RegDA',
     'SourceOnly',
     'WarmStartGradientScale',

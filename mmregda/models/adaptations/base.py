@@ -36,6 +36,14 @@ class BaseAdaptation(BaseModule):
     """nn.Module, optional: The method's second regressor of keypoints, f', if
     it has one. What compares f and f' finds it here."""
 
+    def attach(self, model: nn.Module) -> None:
+        """Called once, with the model built, for a method that needs its parts.
+
+        Args:
+            model (DomainAdaptiveTopdown): The model, whose parameters are not
+                yet initialised.
+        """
+
     def players(self) -> Dict[str, List[nn.Module]]:
         """The networks that the method adds, by the optimiser that steps them.
 

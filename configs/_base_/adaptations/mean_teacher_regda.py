@@ -1,0 +1,4 @@
+# RegDA with an averaged teacher: departs from the paper, and scores higher.
+_base_ = ['./regda.py']
+
+adaptation = dict(type='MeanTeacherRegDA')

@@ -1,0 +1,158 @@
+"""Regressive Domain Adaptation with an averaged teacher: not the paper's."""
+
+from __future__ import annotations
+
+from typing import Dict, Optional
+
+import torch
+from mmengine.model import MomentumAnnealingEMA
+from mmengine.optim import OptimWrapperDict
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from mmregda.models.adaptations.base import counted, frozen, minimize
+from mmregda.models.adaptations.regda import RegDA
+from mmregda.models.pseudo_heatmaps import confidence_of
+
+
+@MODELS.register_module()
+class MeanTeacherRegDA(RegDA):
+    r"""RegDA whose pseudo labels are an averaged teacher's, and teach f as well.
+
+    A teacher, the exponential moving average of psi and f, labels the target
+    images as they are: :math:`\mathcal{J}(p_T)`. psi, f and f' see them
+    perturbed, and f learns the teacher's labels on the target, weighted by the
+    teacher's confidence c:
+
+    .. math::
+        A.\;& \min_{\psi, f, f'} L_{sup}(f) + \eta\,\lambda\,
+              L_T(p', \mathcal{J}(p)) && \text{on the source} \\
+        B.\;& \min_{f'} \lambda\, L_F(p', \mathcal{J}(p_T))
+              && \text{on the target} \\
+        C.\;& \min_{\psi, f} \lambda\, L_T(p', \mathcal{J}(p_T)) +
+              \mu\, L_T(p, \mathcal{J}(p_T); c) && \text{on the target}
+
+    The running statistics of batch normalisation are those of the target
+    alone, as in :class:`~mmregda.models.adaptations.AdaBN`. An iteration passes
+    the target through psi once more than RegDA's, without a gradient. The
+    averaged teacher is that of `Tarvainen & Valpola`_ (NeurIPS 2017).
+
+    Args:
+        head (dict): As in RegDA, and so are ``kwargs``.
+        self_training (float): :math:`\mu`. Defaults to 1.
+        momentum (float): What the teacher takes of the student in an
+            iteration, after about 9 / momentum of them; more at first.
+            Defaults to 0.01.
+        perturbation (dict, optional): Arguments of :func:`perturb_`.
+
+    .. _Tarvainen & Valpola: https://arxiv.org/abs/1703.01780
+    """
+
+    def __init__(
+        self,
+        head: dict,
+        self_training: float = 1.0,
+        momentum: float = 0.01,
+        perturbation: Optional[dict] = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(head=head, **kwargs)
+        self.self_training = self_training
+        self.momentum = momentum
+        self.perturbation = perturbation or {}
+
+    def attach(self, model: nn.Module) -> None:
+        # With the first iteration it becomes the student as it is then.
+        self.teacher = MomentumAnnealingEMA(student(model), self.momentum, gamma=9)
+
+    def step(
+        self,
+        model: nn.Module,
+        source: dict,
+        target: dict,
+        optim_wrapper: OptimWrapperDict,
+    ) -> Dict[str, Tensor]:
+        psi, f, f_adv = model.extract_feat, model.head, self.adversary
+        target_inputs = target['inputs']
+
+        # A. All players learn the source.
+        with model.autocast(optim_wrapper):
+            with counted(0, student(model)):
+                feats = psi(source['inputs'])
+                logits = f(feats)
+            loss_sup = model.supervised_loss(logits, source['data_samples'])
+            loss_source = self.ground_truth_loss(
+                f_adv(self.warm_start(feats)), self.pseudo_heatmaps(logits)
+            )
+            loss = loss_sup + self.margin * self.trade_off * loss_source
+        minimize(loss, optim_wrapper, ('feature_extractor', 'head', 'adversary'))
+
+        # The teacher labels the target.
+        self.teacher.update_parameters(student(model))
+        with model.autocast(optim_wrapper), torch.no_grad(), counted(0, self.teacher):
+            logits = self.teacher(target_inputs)
+        pseudo_heatmaps = self.pseudo_heatmaps(logits)
+        confidence = confidence_of(logits, pseudo_heatmaps)
+
+        # B. On the target, f' moves to where it differs from the teacher.
+        perturb_(target_inputs, **self.perturbation)
+        with model.autocast(optim_wrapper):
+            with counted(2, student(model)):
+                feats = psi(target_inputs)
+                logits = f(feats)
+            detached_feats = tuple(feat.detach() for feat in feats)
+            loss_adversary = self.adversary_loss(f_adv(detached_feats), pseudo_heatmaps)
+        minimize(self.trade_off * loss_adversary, optim_wrapper, ('adversary',))
+
+        # C. On the same features, psi moves against it, and f learns.
+        with model.autocast(optim_wrapper), frozen(f_adv):
+            loss_psi = self.feature_extractor_loss(
+                f_adv(self.warm_start(feats)), pseudo_heatmaps
+            )
+            loss_self = self.ground_truth_loss(logits, pseudo_heatmaps, confidence)
+            loss = self.trade_off * loss_psi + self.self_training * loss_self
+        minimize(loss, optim_wrapper, ('feature_extractor', 'head'))
+
+        self.warm_start.step()
+        return dict(
+            loss_sup=loss_sup.detach(),
+            loss_source=loss_source.detach(),
+            loss_adversary=loss_adversary.detach(),
+            loss_feature_extractor=loss_psi.detach(),
+            loss_self=loss_self.detach(),
+            confidence=confidence.mean(),
+        )
+
+
+def student(model: nn.Module) -> nn.Sequential:
+    """psi and f as one module, which maps images to heatmaps."""
+    return nn.Sequential(*model.players()['feature_extractor'], model.head)
+
+
+def perturb_(images: Tensor, num_erased: int = 2, jitter: float = 0.3) -> None:
+    """Change contrast and brightness and erase rectangles, in place.
+
+    Positions of keypoints stay. Each image has its own draws.
+
+    Args:
+        images (Tensor): Normalised, (B, 3, H, W).
+        num_erased (int): Rectangles of one random colour, whose sides are
+            between 8 and 30 % of the image's.
+        jitter (float): Contrast is changed by a factor of 1 +- jitter,
+            brightness of each channel by +- jitter standard deviations.
+    """
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, 1, 1, device=images.device)
+
+    b, c, h, w = images.shape
+    images.mul_(1 + jitter * (2 * uniform(b, 1) - 1))
+    images.add_(jitter * (2 * uniform(b, c) - 1))
+    y = torch.arange(h, device=images.device).view(h, 1) / h
+    x = torch.arange(w, device=images.device) / w
+    for _ in range(num_erased):
+        height, width = (0.08 + 0.22 * uniform(b, 1) for _ in 'hw')
+        top, left = uniform(b, 1) * (1 - height), uniform(b, 1) * (1 - width)
+        inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
+        colour = torch.randn(b, c, 1, 1, device=images.device)
+        images.copy_(torch.where(inside, colour, images))
