@@ -1,0 +1,179 @@
+"""Variants of RegDA that were tried: which of them adapt better?
+
+    python benchmarks/regda_variants.py --seeds 0 1 2 --jobs 2
+
+Each is trained beside source only and RegDA in the frame of tools/benchmark.py,
+whose arguments these are, and which writes the table. What proved worth its
+place is a method of its own, MeanTeacherRegDA; the last row is that method
+without RegDA's adversary. Each value was set before the first training and
+none was changed after.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, Optional
+
+import torch
+from mmengine.model import MomentumAnnealingEMA
+from mmengine.optim import OptimWrapperDict
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from mmregda.models.adaptations import RegDA, counted, frozen, minimize
+from mmregda.models.adaptations.mean_teacher_regda import student
+from mmregda.models.pseudo_heatmaps import confidence_of
+
+ROOT = Path(__file__).resolve().parents[1]
+VARIANTS = dict(
+    # Batch normalisation predicts with statistics of the target alone.
+    target_statistics=dict(counted_on_source=0),
+    # The average of psi and f gives the target's pseudo labels.
+    averaged_teacher=dict(momentum=0.01),
+    # Pseudo labels weigh by the probability around them, of mean 1.
+    confidence_weights=dict(weighted=True),
+    # Ground false maps of what f predicts instead of its maxima.
+    soft_ground_false=dict(soft=True),
+    # Half of the source with low frequencies of the target (FDA, CVPR 2020).
+    target_style=dict(beta=0.01),
+)
+
+
+@MODELS.register_module()
+class RegDAVariant(RegDA):
+    """RegDA with one of the changes that :data:`VARIANTS` names."""
+
+    def __init__(
+        self,
+        head: dict,
+        counted_on_source: int = 1,
+        momentum: Optional[float] = None,
+        weighted: bool = False,
+        soft: bool = False,
+        beta: Optional[float] = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(head=head, **kwargs)
+        self.counted_on_source = counted_on_source
+        self.momentum = momentum
+        self.weighted = weighted
+        self.soft = soft
+        self.beta = beta
+
+    def attach(self, model: nn.Module) -> None:
+        self.teacher = None
+        if self.momentum is not None:
+            self.teacher = MomentumAnnealingEMA(student(model), self.momentum, gamma=9)
+
+    def step(
+        self,
+        model: nn.Module,
+        source: dict,
+        target: dict,
+        optim_wrapper: OptimWrapperDict,
+    ) -> Dict[str, Tensor]:
+        psi, f, f_adv = model.extract_feat, model.head, self.adversary
+        if self.beta is not None:
+            images = source['inputs']
+            chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+            styled = with_style(images, target['inputs'], self.beta)
+            images.copy_(torch.where(chosen, styled, images))
+
+        with counted(self.counted_on_source, student(model)):
+            feats = psi(source['inputs'])
+            logits = f(feats)
+        loss_sup = model.supervised_loss(logits, source['data_samples'])
+        loss_source = self.ground_truth_loss(
+            f_adv(self.warm_start(feats)), self.pseudo_heatmaps(logits)
+        )
+        loss = loss_sup + self.margin * self.trade_off * loss_source
+        minimize(loss, optim_wrapper, ('feature_extractor', 'head', 'adversary'))
+
+        with counted(2, *model.players()['feature_extractor']):
+            feats = psi(target['inputs'])
+        detached_feats = tuple(feat.detach() for feat in feats)
+        with torch.no_grad():
+            with counted(2, f):
+                logits = f(detached_feats)
+            if self.teacher is not None:
+                self.teacher.update_parameters(student(model))
+                with counted(0, self.teacher):
+                    logits = self.teacher(target['inputs'])
+        heatmaps = self.pseudo_heatmaps(logits)
+        weights = None
+        if self.weighted:
+            weights = confidence_of(logits, heatmaps)
+            weights = weights / weights.mean().clamp(min=1e-6)
+        false = heatmaps
+        if self.soft:
+            p = logits.flatten(2).float().softmax(-1).view_as(logits)
+            false = p / p.amax(dim=(-2, -1), keepdim=True)
+        loss_adversary = self.ground_false_loss(f_adv(detached_feats), false, weights)
+        minimize(self.trade_off * loss_adversary, optim_wrapper, ('adversary',))
+
+        with frozen(f_adv):
+            loss_psi = self.ground_truth_loss(
+                f_adv(self.warm_start(feats)), heatmaps, weights
+            )
+        minimize(self.trade_off * loss_psi, optim_wrapper, ('feature_extractor',))
+        self.warm_start.step()
+        return dict(
+            loss_sup=loss_sup.detach(),
+            loss_source=loss_source.detach(),
+            loss_adversary=loss_adversary.detach(),
+            loss_feature_extractor=loss_psi.detach(),
+        )
+
+
+def with_style(images: Tensor, others: Tensor, beta: float) -> Tensor:
+    """Images with the lowest frequencies' amplitudes of others, (B, 3, H, W)."""
+    size = images.shape[-2:]
+    b = max(1, int(beta * min(size)))
+    spectrum = torch.fft.rfft2(images)
+    amplitude, wanted = spectrum.abs(), torch.fft.rfft2(others).abs()
+    # rfft2 has the frequencies 0, 1, ..., -2, -1 by row and 0, 1, ... by column.
+    for rows in (slice(b + 1), slice(-b, None)):
+        amplitude[..., rows, : b + 1] = wanted[..., rows, : b + 1]
+    return torch.fft.irfft2(torch.polar(amplitude, spectrum.angle()), s=size)
+
+
+def write_fragments(folder: Path) -> list:
+    """A fragment of config for each row."""
+    rows = {
+        name: dict(type='RegDAVariant', **settings)
+        for name, settings in VARIANTS.items()
+    }
+    rows['mean_teacher_without_adversary'] = dict(type='MeanTeacherRegDA', trade_off=0)
+    regda = ROOT / 'configs/_base_/adaptations/regda.py'
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, adaptation in rows.items():
+        (folder / f'{name}.py').write_text(
+            f'_base_ = [{str(regda)!r}]\n'
+            "custom_imports = dict(imports=['regda_variants'])\n"
+            f'adaptation = {adaptation!r}\n'
+        )
+    return [str(folder / f'{name}.py') for name in rows]
+
+
+def main() -> None:
+    if {'-h', '--help'} & set(sys.argv[1:]):
+        print(__doc__)
+    work_dir = ROOT / 'work_dirs/regda_variants'
+    fragments = write_fragments(work_dir / 'fragments')
+    tool = [sys.executable, str(ROOT / 'tools/benchmark.py'), '--no-figures']
+    methods = ['source_only', 'regda', *fragments, 'mean_teacher_regda']
+    given = [*sys.argv[1:], '--methods', *methods]
+    # Trainings import this file, which is beside no package.
+    path = os.pathsep.join(
+        filter(None, [str(ROOT / 'benchmarks'), os.environ.get('PYTHONPATH')])
+    )
+    environment = {**os.environ, 'PYTHONPATH': path}
+    command = [*tool, '--work-dir', str(work_dir), *given]
+    sys.exit(subprocess.run(command, env=environment).returncode)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,78 @@
+"""What benchmarks/regda_variants.py trains."""
+
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import ROOT, SGD, random_batch, tiny_model_config
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmpose.registry import MODELS
+
+
+@pytest.fixture(scope='module')
+def variants():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.syspath_prepend(str(ROOT / 'benchmarks'))
+        import regda_variants
+
+        yield regda_variants
+
+
+def trained(**adaptation):
+    """Parameters and running statistics after three iterations."""
+    torch.manual_seed(0)
+    model = MODELS.build(tiny_model_config(5, **adaptation))
+    model.init_weights()
+    model.adaptation.warm_start.iteration.fill_(1000)
+    cfg = dict(constructor='PlayerOptimWrapperConstructor', optimizer=dict(SGD, lr=0.1))
+    optim_wrapper = build_optim_wrapper(model.train(), cfg)
+    for i in range(3):
+        target = random_batch(4, 5, 2 * i + 1, labeled=False)
+        batches = dict(source=random_batch(4, 5, 2 * i), target=target)
+        model.train_step(batches, optim_wrapper)
+    state = model.state_dict()
+    return {k: v for k, v in state.items() if 'teacher' not in k}
+
+
+def test_without_a_change_it_is_regda_and_with_one_it_is_not(variants):
+    regda = trained(type='RegDA')
+    plain = trained(type='RegDAVariant')
+    assert regda.keys() == plain.keys()
+    for name, value in regda.items():
+        torch.testing.assert_close(plain[name], value, rtol=0, atol=0)
+    for name, change in variants.VARIANTS.items():
+        changed = trained(type='RegDAVariant', **change)
+        assert any(not torch.equal(changed[k], v) for k, v in regda.items()), name
+
+
+def test_style_is_of_the_lowest_frequencies(variants):
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(48.0), indexing='ij')
+    wave = torch.cos(2 * math.pi * 7 * x / 48) + torch.sin(2 * math.pi * 9 * y / 32)
+    light = torch.cos(2 * math.pi * y / 32)
+    image = (2 + 3 * light + wave).expand(1, 1, 32, 48)
+    other = 5 + 0.5 * light + 4 * torch.cos(2 * math.pi * 11 * x / 48) + 2 * wave
+    other = other.expand(1, 1, 32, 48)
+    found = variants.with_style(image, other, 0.01)
+    torch.testing.assert_close(found[0, 0], 5 + 0.5 * light + wave, atol=1e-5, rtol=0)
+    # Of more frequencies, all of them but the last, which is higher.
+    found = variants.with_style(image, other, 0.3)
+    expected = 5 + 0.5 * light + 2 * wave
+    torch.testing.assert_close(found[0, 0], expected, atol=1e-4, rtol=0)
+
+
+def test_fragments_are_configs_of_methods(variants, tmp_path):
+    for path in variants.write_fragments(tmp_path):
+        fragment = Config.fromfile(path)
+        MODELS.build(tiny_model_config(5, **fragment.adaptation))
+        assert set(fragment.optim_wrapper) >= {'adversary', 'head'}
+
+
+def test_it_lists_the_arguments_of_the_benchmark():
+    command = [sys.executable, str(ROOT / 'benchmarks/regda_variants.py'), '--help']
+    found = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert found.returncode == 0, found.stderr
+    assert '--seeds' in found.stdout and 'Variants of RegDA' in found.stdout
