@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Dict, Optional
 
 import torch
-from mmengine.model import MomentumAnnealingEMA
 from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from mmregda.models.adaptations import RegDA, counted, frozen, minimize
-from mmregda.models.adaptations.mean_teacher_regda import student
+from mmregda.models.adaptations.mean_teacher_regda import AveragedTeacher, student
 from mmregda.models.pseudo_heatmaps import confidence_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +65,7 @@ class RegDAVariant(RegDA):
     def attach(self, model: nn.Module) -> None:
         self.teacher = None
         if self.momentum is not None:
-            self.teacher = MomentumAnnealingEMA(student(model), self.momentum, gamma=9)
+            self.teacher = AveragedTeacher(student(model), self.momentum)
 
     def step(
         self,
@@ -95,13 +94,11 @@ class RegDAVariant(RegDA):
         with counted(2, *model.players()['feature_extractor']):
             feats = psi(target['inputs'])
         detached_feats = tuple(feat.detach() for feat in feats)
-        with torch.no_grad():
-            with counted(2, f):
-                logits = f(detached_feats)
-            if self.teacher is not None:
-                self.teacher.update_parameters(student(model))
-                with counted(0, self.teacher):
-                    logits = self.teacher(target['inputs'])
+        with torch.no_grad(), counted(2, f):
+            logits = f(detached_feats)
+        if self.teacher is not None:
+            self.teacher.update(student(model))
+            logits = self.teacher(target['inputs'])
         heatmaps = self.pseudo_heatmaps(logits)
         weights = None
         if self.weighted:

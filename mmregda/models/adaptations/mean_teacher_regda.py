@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Dict, Optional
 
 import torch
-from mmengine.model import MomentumAnnealingEMA
 from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
@@ -62,8 +62,7 @@ class MeanTeacherRegDA(RegDA):
         self.perturbation = perturbation or {}
 
     def attach(self, model: nn.Module) -> None:
-        # With the first iteration it becomes the student as it is then.
-        self.teacher = MomentumAnnealingEMA(student(model), self.momentum, gamma=9)
+        self.teacher = AveragedTeacher(student(model), self.momentum)
 
     def step(
         self,
@@ -88,8 +87,8 @@ class MeanTeacherRegDA(RegDA):
         minimize(loss, optim_wrapper, ('feature_extractor', 'head', 'adversary'))
 
         # The teacher labels the target.
-        self.teacher.update_parameters(student(model))
-        with model.autocast(optim_wrapper), torch.no_grad(), counted(0, self.teacher):
+        self.teacher.update(student(model))
+        with model.autocast(optim_wrapper):
             logits = self.teacher(target_inputs)
         pseudo_heatmaps = self.pseudo_heatmaps(logits)
         confidence = confidence_of(logits, pseudo_heatmaps)
@@ -122,6 +121,38 @@ class MeanTeacherRegDA(RegDA):
             loss_self=loss_self.detach(),
             confidence=confidence.mean(),
         )
+
+
+class AveragedTeacher(nn.Module):
+    """The exponential moving average of a network, as it is in training.
+
+    With the first update it is the network. (MMEngine's averages wait for the
+    device, once for each parameter.)
+
+    Args:
+        network (nn.Module): What is averaged.
+        momentum (float): The part of an update that is new, in the end: in the
+            n-th it is max(momentum, 9 / (8 + n)).
+    """
+
+    def __init__(self, network: nn.Module, momentum: float) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        self.momentum = momentum
+        self.register_buffer('num_updates', torch.zeros(()))
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the network as it is now."""
+        new = (9 / (9 + self.num_updates)).clamp(min=self.momentum)
+        for average, parameter in zip(self.network.parameters(), network.parameters()):
+            average.lerp_(parameter, new)
+        self.num_updates += 1
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Heatmaps of images, which leave no trace in running statistics."""
+        with torch.no_grad(), counted(0, self.network):
+            return self.network(inputs)
 
 
 def student(model: nn.Module) -> nn.Sequential:
