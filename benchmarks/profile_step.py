@@ -93,7 +93,7 @@ class Counts:
         with ExitStack() as stack:
             hook = model.backbone.register_forward_hook(self._passed)
             stack.callback(hook.remove)
-            for parameter in model.parameters():
+            for parameter in filter(lambda p: p.requires_grad, model.parameters()):
                 hook = parameter.register_post_accumulate_grad_hook(self._accumulated)
                 stack.callback(hook.remove)
             for optimizer in self.contender.torch_optimizers:

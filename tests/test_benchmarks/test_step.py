@@ -68,7 +68,7 @@ def test_ours_does_without_a_third_of_the_passes(profile_step, setup):
     assert naive.host_reads == 3 + 2 * 4
 
 
-@pytest.mark.parametrize('method', [*METHODS, 'adabn'])
+@pytest.mark.parametrize('method', [*METHODS, 'adabn', 'mean_teacher_regda'])
 def test_nothing_is_computed_that_nobody_reads(profile_step, setup, method):
     counts = profile_step.count(setup._replace(naive=False, method=method))
     # The device has no values, so whatever the host asked for would have failed.
