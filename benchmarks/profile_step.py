@@ -50,9 +50,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmregda.datasets.synthetic import write_hand_pair
 from mmregda.engine.stages import build_runner, stop_workers
 
+from naive import NAIVE
 from report import machine, table
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+METHODS = [path.stem for path in (CONFIGS / '_base_/adaptations').glob('*.py')]
 
 
 # --- counts ------------------------------------------------------------------
@@ -91,8 +93,10 @@ class Counts:
         """Within, iterations of the contender are counted."""
         model = self.contender.model
         with ExitStack() as stack:
-            hook = model.backbone.register_forward_hook(self._passed)
-            stack.callback(hook.remove)
+            for module in model.modules():
+                if type(module) is type(model.backbone):  # A teacher has one, too.
+                    hook = module.register_forward_hook(self._passed)
+                    stack.callback(hook.remove)
             for parameter in filter(lambda p: p.requires_grad, model.parameters()):
                 hook = parameter.register_post_accumulate_grad_hook(self._accumulated)
                 stack.callback(hook.remove)
@@ -158,7 +162,7 @@ def count(setup: Setup) -> Counts:
 
 
 def table_of_counts(pairs: List[Tuple[Setup, Setup]]) -> str:
-    """A row for each method, of ours and in brackets of the naive one."""
+    """A row for each method, of ours and in brackets of the naive one if there is."""
     rows = [
         [
             *('', 'psi forward', 'psi backward', 'GFLOP', 'of naive'),
@@ -167,11 +171,14 @@ def table_of_counts(pairs: List[Tuple[Setup, Setup]]) -> str:
         ]
     ]
     for naive, ours in pairs:
-        theirs, mine = count(naive), count(ours)
+        mine = count(ours)
+        theirs = count(naive) if naive.method in NAIVE else None
 
         def cell(name: str, unit: float = 1, digits: int = 0, sides=(mine, theirs)):
-            values = (f'{getattr(side, name) / unit:.{digits}f}' for side in sides)
-            return '{} ({})'.format(*values)
+            value, *others = (
+                f'{getattr(side, name) / unit:.{digits}f}' for side in sides if side
+            )
+            return f'{value} ({others[0]})' if others else value
 
         rows.append(
             [
@@ -179,7 +186,7 @@ def table_of_counts(pairs: List[Tuple[Setup, Setup]]) -> str:
                 cell('forward'),
                 cell('backward'),
                 cell('flops', 1e9, 1),
-                f'{mine.flops / theirs.flops:.3f}',
+                f'{mine.flops / theirs.flops:.3f}' if theirs else '',
                 cell('unread_gradients', 1e6, 1),
                 cell('unread_bytes', 2**20, 1),
                 cell('host_reads'),
@@ -314,7 +321,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('what', choices=('counts', 'operators', 'iteration'))
-    add_setup_options(parser)
+    add_setup_options(parser, METHODS)
     parser.add_argument('--iterations', type=int, default=10, help='(10)')
     parser.add_argument('--shown', type=int, default=15, help='operators (15)')
     parser.add_argument(

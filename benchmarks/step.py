@@ -39,7 +39,7 @@ import time
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple
 
 import numpy as np
 import torch
@@ -419,10 +419,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def add_setup_options(parser: argparse.ArgumentParser) -> None:
+def add_setup_options(
+    parser: argparse.ArgumentParser, methods: Iterable[str] = NAIVE
+) -> None:
     add = parser.add_argument
     add('--networks', nargs='+', default=['resnet18'], help='(resnet18)')
-    add('--methods', nargs='+', default=['regda'], choices=sorted(NAIVE))
+    add('--methods', nargs='+', default=['regda'], choices=sorted(methods))
     add('--size', type=int, default=128, help='of the input, in pixels (128)')
     add('--batch', type=int, default=8, help='images of each domain (8)')
     add('--keypoints', type=int, default=21, help='(21)')
