@@ -126,15 +126,20 @@ class RegDAVariant(RegDA):
 
 
 def with_style(images: Tensor, others: Tensor, beta: float) -> Tensor:
-    """Images with the lowest frequencies' amplitudes of others, (B, 3, H, W)."""
+    """Images with the lowest frequencies' amplitudes of others, (B, 3, H, W).
+
+    Of normalised images the mean has a sign, which is the others' as well.
+    """
     size = images.shape[-2:]
     b = max(1, int(beta * min(size)))
     spectrum = torch.fft.rfft2(images)
-    amplitude, wanted = spectrum.abs(), torch.fft.rfft2(others).abs()
+    amplitude, phase = spectrum.abs(), spectrum.angle()
+    wanted = torch.fft.rfft2(others)
     # rfft2 has the frequencies 0, 1, ..., -2, -1 by row and 0, 1, ... by column.
     for rows in (slice(b + 1), slice(-b, None)):
-        amplitude[..., rows, : b + 1] = wanted[..., rows, : b + 1]
-    return torch.fft.irfft2(torch.polar(amplitude, spectrum.angle()), s=size)
+        amplitude[..., rows, : b + 1] = wanted.abs()[..., rows, : b + 1]
+    phase[..., 0, 0] = wanted.angle()[..., 0, 0]
+    return torch.fft.irfft2(torch.polar(amplitude, phase), s=size)
 
 
 def write_fragments(folder: Path) -> list:

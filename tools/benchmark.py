@@ -76,6 +76,9 @@ LABELS = dict(
     adabn='AdaBN',
     oracle='oracle: as many iterations on the labelled target',
 )
+# What the others are compared with: without the target, and with no more of it
+# than its statistics.
+BASELINES = ('source_only', 'adabn')
 # Iterations of pretraining and of adaptation; None is the config's own number.
 BUDGETS = dict(smoke=(20, 10), short=(900, 400), paper=(None, None))
 SMOKE_IMAGES = 48
@@ -442,9 +445,9 @@ def tables(results: dict, tuning: bool, console: Console):
                 table_of_evidence(runs)
             )
         else:
-            for domain, baseline in (('target', 'source_only'), ('source', None)):
+            for domain, baselines in (('target', BASELINES), ('source', ())):
                 found[f'{pair}, seeds {seeds}: PCK@0.05 in percent, {domain}'] = (
-                    table_of_methods(runs, domain, baseline, LABELS)
+                    table_of_methods(runs, domain, baselines, LABELS)
                 )
         for title, table in found.items():
             head, rows = table
@@ -456,12 +459,14 @@ def tables(results: dict, tuning: bool, console: Console):
             console.print(shown)
             yield f'{title}\n\n{to_markdown(table)}\n'
     seconds = sum(run.get('seconds', 0) for run in results['runs'])
+    # Of a training that was interrupted the time of its last part is known.
+    least = 'At least ' if any(r.get('resumed') for r in results['runs']) else ''
     where = results['setting']
     hardware = ', '.join(where['devices']) or where['processor']
     yield (
-        f'Mean and sample standard deviation over seeds; gain is over source only '
-        f'with as many further iterations, seed by seed. {seconds / 3600:.1f} hours '
-        f'of training, {where["jobs"]} at a time, on {where["cores"]} cores of '
+        f'Mean and sample standard deviation over seeds; differences are seed by '
+        f'seed. {least}{seconds / 3600:.1f} hours of training, {where["jobs"]} at a '
+        f'time, on {where["cores"]} cores of '
         f'{hardware}, PyTorch {where["versions"]["torch"]}.\n\n'
         f'    {where["command"]}\n'
     )

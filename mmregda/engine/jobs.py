@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -121,7 +122,10 @@ def run_jobs(
                 if process.poll() is not None:
                     del running[job]
                     free.append(slot)
-                    if process.returncode or not job.look():
+                    if process.returncode < 0:
+                        name = signal.Signals(-process.returncode).name
+                        job.fail(f'it was killed by {name} (is memory short?)')
+                    elif process.returncode or not job.look():
                         job.fail(_last_line(job.log))
                     on_change(job)
             for job in jobs:

@@ -34,7 +34,7 @@ def spread(values: Sequence[float], sign: str = '') -> str:
 def table_of_methods(
     runs: Sequence[dict],
     domain: str = 'target',
-    baseline: Optional[str] = None,
+    baselines: Sequence[str] = (),
     labels: Optional[Mapping[str, str]] = None,
 ) -> Table:
     """One row for each method, one column for each group of keypoints.
@@ -44,8 +44,8 @@ def table_of_methods(
             (``'done'`` or not) and, if done, PCK by group for each domain, as
             :func:`by_domain` gives it.
         domain (str): Whose PCK. Defaults to the target.
-        baseline (str, optional): The method that others are compared with:
-            the mean of the differences seed by seed becomes a column.
+        baselines (Sequence[str]): Methods that others are compared with: the
+            mean of the differences seed by seed becomes a column of each.
         labels (Mapping[str, str], optional): What to call the methods.
 
     Returns:
@@ -55,9 +55,12 @@ def table_of_methods(
     done = [run for run in runs if run['status'] == 'done' and run[domain]]
     groups = list(done[0][domain]) if done else []
     head = ['', *groups]
-    reference = {r['seed']: r[domain]['Avg'] for r in done if r['method'] == baseline}
-    if reference:
-        head.append('gain')
+    references = {
+        method: {r['seed']: r[domain]['Avg'] for r in done if r['method'] == method}
+        for method in baselines
+    }
+    references = {method: found for method, found in references.items() if found}
+    head += [f'over {method}' for method in references]
     rows = []
     for method in dict.fromkeys(run['method'] for run in runs):
         of_method = [run for run in runs if run['method'] == method]
@@ -69,7 +72,7 @@ def table_of_methods(
             rows.append([label] + ['failed'] * (len(head) - 1))
             continue
         row = [label, *(spread([run[domain][g] for run in found]) for g in groups)]
-        if reference:
+        for baseline, reference in references.items():
             gains = [
                 run[domain]['Avg'] - reference[run['seed']]
                 for run in found

@@ -53,7 +53,7 @@ def test_style_is_of_the_lowest_frequencies(variants):
     y, x = torch.meshgrid(torch.arange(32.0), torch.arange(48.0), indexing='ij')
     wave = torch.cos(2 * math.pi * 7 * x / 48) + torch.sin(2 * math.pi * 9 * y / 32)
     light = torch.cos(2 * math.pi * y / 32)
-    image = (2 + 3 * light + wave).expand(1, 1, 32, 48)
+    image = (-2 + 3 * light + wave).expand(1, 1, 32, 48)
     other = 5 + 0.5 * light + 4 * torch.cos(2 * math.pi * 11 * x / 48) + 2 * wave
     other = other.expand(1, 1, 32, 48)
     found = variants.with_style(image, other, 0.01)

@@ -98,6 +98,14 @@ def test_worker_that_dies_without_a_result_has_failed(tmp_path):
     assert (lost.status, lost.message) == ('failed', 'it wrote nothing')
 
 
+def test_worker_that_was_killed_is_not_told_by_what_it_wrote(tmp_path):
+    lost = job(tmp_path, 'lost')
+    program = 'import os; print("loss: 1.2", flush=True); os.kill(os.getpid(), 9)'
+    run_jobs([lost], worker=[sys.executable, '-c', program])
+    assert lost.status == 'failed'
+    assert 'SIGKILL' in lost.message and 'memory' in lost.message
+
+
 def test_error_in_the_view_stops_the_workers(tmp_path, worker):
     slow = job(tmp_path, 'slow', 60)
 

@@ -37,8 +37,10 @@ def test_cells_are_mean_and_sample_deviation_over_seeds():
     base, better = rng.uniform(10, 30, 3), rng.uniform(20, 40, 3)
     runs = [run('base', s, v) for s, v in enumerate(base)]
     runs += [run('better', s, v) for s, v in enumerate(better)]
-    head, rows = table_of_methods(runs, 'target', 'base', dict(better='Better'))
-    assert head == ['', 'MCP', 'Avg', 'gain']
+    head, rows = table_of_methods(
+        runs, 'target', ['base', 'none'], dict(better='Better')
+    )
+    assert head == ['', 'MCP', 'Avg', 'over base']
     assert [row[0] for row in rows] == ['base', 'Better']
     for row, values in zip(rows, (base, better)):
         std = np.sqrt(((values - values.mean()) ** 2).sum() / 2)
@@ -53,9 +55,11 @@ def test_cells_are_mean_and_sample_deviation_over_seeds():
 def test_failed_seeds_are_said_and_the_others_count():
     runs = [run('base', 0, 10.0), run('base', 1, 20.0)]
     runs += [failed('poor', 0), run('poor', 1, 5.0), failed('lost', 0)]
-    head, rows = table_of_methods(runs, 'target', 'base')
-    assert rows[1] == ['poor (1 of 2 seeds)', '6.0', '5.0', '-15.0']
-    assert rows[2] == ['lost (0 of 1 seeds)', 'failed', 'failed', 'failed']
+    head, rows = table_of_methods(runs, 'target', ['base', 'poor'])
+    assert head[-2:] == ['over base', 'over poor']
+    assert rows[0][-2:] == ['', '+15.0']
+    assert rows[1] == ['poor (1 of 2 seeds)', '6.0', '5.0', '-15.0', '']
+    assert rows[2] == ['lost (0 of 1 seeds)', *4 * ['failed']]
 
 
 def test_lone_value_has_no_spread():

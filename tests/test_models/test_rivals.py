@@ -17,7 +17,7 @@ from mmpose.registry import MODELS
 from mmregda.engine import PlayerOptimWrapperConstructor
 from mmregda.models.adaptations import WarmStartGradientScale, counted
 from mmregda.models.adaptations.mcd import heatmap_discrepancy
-from mmregda.models.adaptations.mean_teacher_regda import perturb_
+from mmregda.models.adaptations.mean_teacher_regda import perturb_, student
 from mmregda.models.losses import MultiKernelMMDLoss
 
 K, SIDE = 5, 16
@@ -435,6 +435,7 @@ class Naive:
         confidence = (p * (pseudo > 0)).sum((2, 3))
 
         features = self.psi(target['inputs'])
+        self.f(features)  # Which counts the target as often as RegDA does.
         loss = self.false(self.adversary(scaled(features)), pseudo)
         self.minimize(0.7 * loss, ADV)
         features = self.psi(target['inputs'])
@@ -490,12 +491,54 @@ def test_step_equals_the_algorithm_written_plainly(method):
             if name.startswith(prefix)
         )
         assert moved > 1e-3, f'{prefix} was not trained, so nothing was compared'
-    # A warm start that stood still would be told apart from one that counts
-    # by its buffer; running statistics decide how the model predicts.
+    if hasattr(model.adaptation, 'warm_start'):
+        assert model.adaptation.warm_start.iteration == 502
+    # Running statistics decide how the model predicts.
     expected = dict(naive.model.named_buffers())
     for name, buffer in model.named_buffers():
-        if name.startswith(('backbone', 'neck')) and 'running' in name:
-            torch.testing.assert_close(buffer, expected[name], atol=1e-4, rtol=1e-4)
+        if name.startswith(('backbone', 'neck', 'head')) and 'running' in name:
+            torch.testing.assert_close(buffer, expected[name], atol=1e-4, rtol=1e-3)
+
+
+def test_teacher_sees_the_images_and_the_student_the_perturbed_ones(monkeypatch):
+    model = build_model(type='MeanTeacherRegDA')
+    seen = dict(student=[], teacher=[])
+    first = model.adaptation.teacher.network[0]
+    for who, backbone in (('student', model.backbone), ('teacher', first)):
+        backbone.register_forward_pre_hook(
+            lambda _, images, who=who: seen[who].append(images[0].clone())
+        )
+    monkeypatch.setattr(
+        'mmregda.models.adaptations.mean_teacher_regda.perturb_',
+        lambda images, **settings: images.mul_(-2),
+    )
+    data = batches(0)
+    model.train_step(data, build_optimizers(model))
+    source, target = (
+        model.data_preprocessor(data[domain], training=True)['inputs']
+        for domain in ('source', 'target')
+    )
+    torch.testing.assert_close(seen['student'], [source, -2 * target])
+    torch.testing.assert_close(seen['teacher'], [target])
+
+
+@pytest.mark.parametrize('settings', [{}, dict(norm_eval=True), dict(frozen_stages=2)])
+def test_teacher_begins_as_the_student_that_was_loaded(settings):
+    cfg = tiny_model_config(num_keypoints=K, type='MeanTeacherRegDA')
+    cfg['backbone'].update(settings)
+    model = MODELS.build(cfg)
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            # As of a checkpoint, which is loaded after the model is built.
+            torch.nn.init.normal_(module.running_mean)
+            torch.nn.init.uniform_(module.running_var, 0.5, 2)
+    model.train()
+    images = torch.randn(3, 3, 64, 64)
+    model.adaptation.teacher.update(student(model))
+    labels = model.adaptation.teacher(images)
+    torch.testing.assert_close(labels, student(model)(images))
+    assert not labels.requires_grad
 
 
 def test_perturbation_moves_nothing_and_differs_from_image_to_image():

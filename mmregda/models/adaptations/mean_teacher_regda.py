@@ -32,16 +32,17 @@ class MeanTeacherRegDA(RegDA):
         C.\;& \min_{\psi, f} \lambda\, L_T(p', \mathcal{J}(p_T)) +
               \mu\, L_T(p, \mathcal{J}(p_T); c) && \text{on the target}
 
-    The running statistics of batch normalisation are those of the target
-    alone, as in :class:`~mmregda.models.adaptations.AdaBN`. An iteration passes
-    the target through psi once more than RegDA's, without a gradient. The
-    averaged teacher is that of `Tarvainen & Valpola`_ (NeurIPS 2017).
+    The running statistics of batch normalisation are those of the perturbed
+    target alone. An iteration passes the target through psi once more than
+    RegDA's, without a gradient. The averaged teacher is that of `Tarvainen &
+    Valpola`_ (NeurIPS 2017). Most of what is gained over RegDA is gained by
+    f's learning of the teacher's labels: with :math:`\lambda = 0` it is a mean
+    teacher alone, and nearly as good (docs/benchmark.md).
 
     Args:
         head (dict): As in RegDA, and so are ``kwargs``.
         self_training (float): :math:`\mu`. Defaults to 1.
-        momentum (float): What the teacher takes of the student in an
-            iteration, after about 9 / momentum of them; more at first.
+        momentum (float): Of the teacher; see :class:`AveragedTeacher`.
             Defaults to 0.01.
         perturbation (dict, optional): Arguments of :func:`perturb_`.
 
@@ -89,14 +90,15 @@ class MeanTeacherRegDA(RegDA):
         # The teacher labels the target.
         self.teacher.update(student(model))
         with model.autocast(optim_wrapper):
-            logits = self.teacher(target_inputs)
+            parts = target_inputs.chunk(model.micro_batches)
+            logits = torch.cat([self.teacher(part) for part in parts])
         pseudo_heatmaps = self.pseudo_heatmaps(logits)
         confidence = confidence_of(logits, pseudo_heatmaps)
 
         # B. On the target, f' moves to where it differs from the teacher.
         perturb_(target_inputs, **self.perturbation)
         with model.autocast(optim_wrapper):
-            with counted(2, student(model)):
+            with counted(2, student(model)):  # As often as by RegDA.
                 feats = psi(target_inputs)
                 logits = f(feats)
             detached_feats = tuple(feat.detach() for feat in feats)
@@ -131,8 +133,9 @@ class AveragedTeacher(nn.Module):
 
     Args:
         network (nn.Module): What is averaged.
-        momentum (float): The part of an update that is new, in the end: in the
-            n-th it is max(momentum, 9 / (8 + n)).
+        momentum (float): The part of an update that is new. In the n-th it is
+            max(momentum, 9 / (8 + n)), so that in a training of less than
+            9 / momentum iterations the average is over a ninth of them.
     """
 
     def __init__(self, network: nn.Module, momentum: float) -> None:
@@ -147,12 +150,15 @@ class AveragedTeacher(nn.Module):
         new = (9 / (9 + self.num_updates)).clamp(min=self.momentum)
         for average, parameter in zip(self.network.parameters(), network.parameters()):
             average.lerp_(parameter, new)
+        # Frozen batch normalisation predicts with them.
+        for average, buffer in zip(self.network.buffers(), network.buffers()):
+            average.copy_(buffer)
         self.num_updates += 1
 
+    @torch.no_grad()
     def forward(self, inputs: Tensor) -> Tensor:
-        """Heatmaps of images, which leave no trace in running statistics."""
-        with torch.no_grad(), counted(0, self.network):
-            return self.network(inputs)
+        """Heatmaps (B, K, h, w) of images (B, 3, H, W)."""
+        return self.network(inputs)
 
 
 def student(model: nn.Module) -> nn.Sequential:
