@@ -35,9 +35,9 @@ class MeanTeacherRegDA(RegDA):
     The running statistics of batch normalisation are those of the perturbed
     target alone. An iteration passes the target through psi once more than
     RegDA's, without a gradient. The averaged teacher is that of `Tarvainen &
-    Valpola`_ (NeurIPS 2017). Most of what is gained over RegDA is gained by
-    f's learning of the teacher's labels: with :math:`\lambda = 0` it is a mean
-    teacher alone, and nearly as good (docs/benchmark.md).
+    Valpola`_ (NeurIPS 2017). What is gained over RegDA is gained by f's
+    learning of the teacher's labels: with :math:`\lambda = 0` it is a mean
+    teacher alone, and as good on the rendered hands (docs/benchmark.md).
 
     Args:
         head (dict): As in RegDA, and so are ``kwargs``.
