@@ -36,8 +36,6 @@ VARIANTS = dict(
     confidence_weights=dict(weighted=True),
     # Ground false maps of what f predicts instead of its maxima.
     soft_ground_false=dict(soft=True),
-    # Half of the source with low frequencies of the target (FDA, CVPR 2020).
-    target_style=dict(beta=0.01),
 )
 
 
@@ -52,7 +50,6 @@ class RegDAVariant(RegDA):
         momentum: Optional[float] = None,
         weighted: bool = False,
         soft: bool = False,
-        beta: Optional[float] = None,
         **kwargs,
     ) -> None:
         super().__init__(head=head, **kwargs)
@@ -60,7 +57,6 @@ class RegDAVariant(RegDA):
         self.momentum = momentum
         self.weighted = weighted
         self.soft = soft
-        self.beta = beta
 
     def attach(self, model: nn.Module) -> None:
         self.teacher = None
@@ -75,12 +71,6 @@ class RegDAVariant(RegDA):
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
         psi, f, f_adv = model.extract_feat, model.head, self.adversary
-        if self.beta is not None:
-            images = source['inputs']
-            chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
-            styled = with_style(images, target['inputs'], self.beta)
-            images.copy_(torch.where(chosen, styled, images))
-
         with counted(self.counted_on_source, student(model)):
             feats = psi(source['inputs'])
             logits = f(feats)
@@ -123,23 +113,6 @@ class RegDAVariant(RegDA):
             loss_adversary=loss_adversary.detach(),
             loss_feature_extractor=loss_psi.detach(),
         )
-
-
-def with_style(images: Tensor, others: Tensor, beta: float) -> Tensor:
-    """Images with the lowest frequencies' amplitudes of others, (B, 3, H, W).
-
-    Of normalised images the mean has a sign, which is the others' as well.
-    """
-    size = images.shape[-2:]
-    b = max(1, int(beta * min(size)))
-    spectrum = torch.fft.rfft2(images)
-    amplitude, phase = spectrum.abs(), spectrum.angle()
-    wanted = torch.fft.rfft2(others)
-    # rfft2 has the frequencies 0, 1, ..., -2, -1 by row and 0, 1, ... by column.
-    for rows in (slice(b + 1), slice(-b, None)):
-        amplitude[..., rows, : b + 1] = wanted.abs()[..., rows, : b + 1]
-    phase[..., 0, 0] = wanted.angle()[..., 0, 0]
-    return torch.fft.irfft2(torch.polar(amplitude, phase), s=size)
 
 
 def write_fragments(folder: Path) -> list:
