@@ -589,6 +589,29 @@ def test_adabn_trains_as_source_only_and_predicts_with_target_statistics():
     torch.testing.assert_close(stem.running_mean, 0.1 * mean, atol=1e-5, rtol=1e-4)
 
 
+def test_source_statistics_change_no_parameter_and_only_what_is_predicted_with():
+    model, other = (
+        build_model(type='RegDA', source_statistics=value) for value in (True, False)
+    )
+    optimizers, others = build_optimizers(model), build_optimizers(other)
+    for i in range(2):
+        model.train_step(batches(i), optimizers)
+        other.train_step(batches(i), others)
+    for (name, found), expected in zip(other.named_parameters(), model.parameters()):
+        assert torch.equal(found, expected), name
+    assert not torch.equal(other.head.conv_layers[1].running_mean, torch.zeros(16))
+    # Of one iteration: twice those of the target, which steps B and C pass.
+    other = build_model(type='RegDA', source_statistics=False)
+    data = batches(0)
+    stem = copy.deepcopy(other.backbone.conv1)
+    still = PlayerOptimWrapperConstructor(dict(optimizer=dict(type='SGD', lr=0.0)))
+    other.train_step(data, still(other))
+    inputs = other.data_preprocessor(data['target'], training=True)['inputs']
+    mean = stem(inputs).mean((0, 2, 3))
+    found = other.backbone.norm1.running_mean
+    torch.testing.assert_close(found, 0.19 * mean, atol=1e-5, rtol=1e-4)
+
+
 def test_counted_is_so_many_updates():
     x = torch.randn(6, 3, 4, 4)
     for times in (0, 1, 2, 3):

@@ -51,6 +51,11 @@ class AdversarialRegression(BaseAdaptation):
             has.
         warm_start (dict): Arguments of :class:`WarmStartGradientScale`, which
             scales the gradient that f' sends into psi.
+        source_statistics (bool): Whether source batches enter the running
+            statistics of batch normalisation, as published. No parameter
+            depends on it, but what the model predicts does; without them it
+            predicts as :class:`~mmregda.models.adaptations.AdaBN` does.
+            Defaults to True.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class AdversarialRegression(BaseAdaptation):
         trade_off: float = 1.0,
         sigma: Optional[float] = None,
         warm_start: Optional[dict] = None,
+        source_statistics: bool = True,
     ) -> None:
         super().__init__()
         self.adversary = MODELS.build(head if adversary is None else adversary)
@@ -69,6 +75,7 @@ class AdversarialRegression(BaseAdaptation):
         codec = head.get('decoder') or {}
         self.sigma = codec.get('sigma', 2.0) if sigma is None else sigma
         self.warm_start = WarmStartGradientScale(**(warm_start or {}))
+        self.source_statistics = source_statistics
         self.ground_truth_loss = MODELS.build(dict(type='KeypointKLLoss'))
         self.ground_false_loss = MODELS.build(dict(type='GroundFalseKLLoss'))
 
@@ -106,8 +113,10 @@ class AdversarialRegression(BaseAdaptation):
 
         # A. All players learn the source.
         with model.autocast(optim_wrapper):
-            feats = psi(source['inputs'])
-            logits = f(feats)
+            times = 1 if self.source_statistics else 0
+            with counted(times, *model.players()['feature_extractor'], f):
+                feats = psi(source['inputs'])
+                logits = f(feats)
             loss_sup = model.supervised_loss(logits, source['data_samples'])
             loss_source = self.ground_truth_loss(
                 f_adv(self.warm_start(feats)), self.pseudo_heatmaps(logits)

@@ -57,7 +57,7 @@ class MeanTeacherRegDA(RegDA):
         perturbation: Optional[dict] = None,
         **kwargs,
     ) -> None:
-        super().__init__(head=head, **kwargs)
+        super().__init__(head=head, source_statistics=False, **kwargs)
         self.self_training = self_training
         self.momentum = momentum
         self.perturbation = perturbation or {}
