@@ -67,14 +67,7 @@ class RegDAVariant(RegDA):
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
         psi, f, f_adv = model.extract_feat, model.head, self.adversary
-        feats = psi(source['inputs'])
-        logits = f(feats)
-        loss_sup = model.supervised_loss(logits, source['data_samples'])
-        loss_source = self.ground_truth_loss(
-            f_adv(self.warm_start(feats)), self.pseudo_heatmaps(logits)
-        )
-        loss = loss_sup + self.margin * self.trade_off * loss_source
-        minimize(loss, optim_wrapper, ('feature_extractor', 'head', 'adversary'))
+        source_losses = self.learn_source(model, source, optim_wrapper)
 
         with counted(2, *model.players()['feature_extractor']):
             feats = psi(target['inputs'])
@@ -103,8 +96,7 @@ class RegDAVariant(RegDA):
         minimize(self.trade_off * loss_psi, optim_wrapper, ('feature_extractor',))
         self.warm_start.step()
         return dict(
-            loss_sup=loss_sup.detach(),
-            loss_source=loss_source.detach(),
+            **source_losses,
             loss_adversary=loss_adversary.detach(),
             loss_feature_extractor=loss_psi.detach(),
         )

@@ -112,17 +112,7 @@ class AdversarialRegression(BaseAdaptation):
         psi, f, f_adv = model.extract_feat, model.head, self.adversary
 
         # A. All players learn the source.
-        with model.autocast(optim_wrapper):
-            times = 1 if self.source_statistics else 0
-            with counted(times, *model.players()['feature_extractor'], f):
-                feats = psi(source['inputs'])
-                logits = f(feats)
-            loss_sup = model.supervised_loss(logits, source['data_samples'])
-            loss_source = self.ground_truth_loss(
-                f_adv(self.warm_start(feats)), self.pseudo_heatmaps(logits)
-            )
-            loss = loss_sup + self.margin * self.trade_off * loss_source
-        minimize(loss, optim_wrapper, ('feature_extractor', 'head', 'adversary'))
+        source_losses = self.learn_source(model, source, optim_wrapper)
 
         # B. On the target, f' moves to where it differs from f.
         with model.autocast(optim_wrapper):
@@ -143,11 +133,27 @@ class AdversarialRegression(BaseAdaptation):
 
         self.warm_start.step()
         return dict(
-            loss_sup=loss_sup.detach(),
-            loss_source=loss_source.detach(),
+            **source_losses,
             loss_adversary=loss_adversary.detach(),
             loss_feature_extractor=loss_psi.detach(),
         )
+
+    def learn_source(
+        self, model: nn.Module, source: dict, optim_wrapper: OptimWrapperDict
+    ) -> Dict[str, Tensor]:
+        """Step A; arguments and what is returned are as of :meth:`step`."""
+        times = 1 if self.source_statistics else 0
+        with model.autocast(optim_wrapper):
+            with counted(times, *model.players()['feature_extractor'], model.head):
+                feats = model.extract_feat(source['inputs'])
+                logits = model.head(feats)
+            loss_sup = model.supervised_loss(logits, source['data_samples'])
+            loss_source = self.ground_truth_loss(
+                self.adversary(self.warm_start(feats)), self.pseudo_heatmaps(logits)
+            )
+            loss = loss_sup + self.margin * self.trade_off * loss_source
+        minimize(loss, optim_wrapper, ('feature_extractor', 'head', 'adversary'))
+        return dict(loss_sup=loss_sup.detach(), loss_source=loss_source.detach())
 
     def pseudo_heatmaps(self, logits: Tensor) -> Tensor:
         """Ground truth heatmaps H(J(p)) of the predictions, (B, K, h, w)."""

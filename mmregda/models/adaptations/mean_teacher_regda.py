@@ -76,16 +76,7 @@ class MeanTeacherRegDA(RegDA):
         target_inputs = target['inputs']
 
         # A. All players learn the source.
-        with model.autocast(optim_wrapper):
-            with counted(0, student(model)):
-                feats = psi(source['inputs'])
-                logits = f(feats)
-            loss_sup = model.supervised_loss(logits, source['data_samples'])
-            loss_source = self.ground_truth_loss(
-                f_adv(self.warm_start(feats)), self.pseudo_heatmaps(logits)
-            )
-            loss = loss_sup + self.margin * self.trade_off * loss_source
-        minimize(loss, optim_wrapper, ('feature_extractor', 'head', 'adversary'))
+        source_losses = self.learn_source(model, source, optim_wrapper)
 
         # The teacher labels the target.
         self.teacher.update(student(model))
@@ -116,8 +107,7 @@ class MeanTeacherRegDA(RegDA):
 
         self.warm_start.step()
         return dict(
-            loss_sup=loss_sup.detach(),
-            loss_source=loss_source.detach(),
+            **source_losses,
             loss_adversary=loss_adversary.detach(),
             loss_feature_extractor=loss_psi.detach(),
             loss_self=loss_self.detach(),
