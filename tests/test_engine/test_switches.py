@@ -215,7 +215,10 @@ def test_backend_with_gradients_of_its_own_trains_a_resnet_as_plain():
 
 
 def freeze_norms(model):
-    for part in model.players()['feature_extractor']:
+    parts = list(model.players()['feature_extractor'])
+    if hasattr(model.adaptation, 'teacher'):
+        parts += model.adaptation.teacher.network[:-1]
+    for part in parts:
         for module in part.modules():
             if isinstance(module, _BatchNorm):
                 module.train = lambda mode=True: None

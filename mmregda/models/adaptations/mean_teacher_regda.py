@@ -81,8 +81,7 @@ class MeanTeacherRegDA(RegDA):
         # The teacher labels the target.
         self.teacher.update(student(model))
         with model.autocast(optim_wrapper):
-            parts = target_inputs.chunk(model.micro_batches)
-            logits = torch.cat([self.teacher(part) for part in parts])
+            logits = self.teacher(target_inputs, model.micro_batches)
         pseudo_heatmaps = self.pseudo_heatmaps(logits)
         confidence = confidence_of(logits, pseudo_heatmaps)
 
@@ -116,19 +115,19 @@ class MeanTeacherRegDA(RegDA):
 
 
 class AveragedTeacher(nn.Module):
-    """The exponential moving average of a network, as it is in training.
+    """The exponential moving average of psi and f, as they are in training.
 
-    With the first update it is the network. (MMEngine's averages wait for the
+    With the first update it is the student. (MMEngine's averages wait for the
     device, once for each parameter.)
 
     Args:
-        network (nn.Module): What is averaged.
+        network (nn.Sequential): What is averaged; see :func:`student`.
         momentum (float): The part of an update that is new. In the n-th it is
             max(momentum, 9 / (8 + n)), so that in a training of less than
             9 / momentum iterations the average is over a ninth of them.
     """
 
-    def __init__(self, network: nn.Module, momentum: float) -> None:
+    def __init__(self, network: nn.Sequential, momentum: float) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).requires_grad_(False)
         self.momentum = momentum
@@ -146,9 +145,11 @@ class AveragedTeacher(nn.Module):
         self.num_updates += 1
 
     @torch.no_grad()
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Heatmaps (B, K, h, w) of images (B, 3, H, W)."""
-        return self.network(inputs)
+    def forward(self, inputs: Tensor, micro_batches: int = 1) -> Tensor:
+        """Heatmaps (B, K, h, w) of images (B, 3, H, W), which pass psi in parts."""
+        *psi, f = self.network
+        parts = [nn.Sequential(*psi)(part) for part in inputs.chunk(micro_batches)]
+        return f(tuple(torch.cat(maps) for maps in zip(*parts)))
 
 
 def student(model: nn.Module) -> nn.Sequential:
