@@ -48,6 +48,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmregda.datasets.synthetic import write_hand_pair
+from mmregda.engine.host_memory import keep_freed_memory
 from mmregda.engine.stages import build_runner, stop_workers
 
 from naive import NAIVE
@@ -200,6 +201,7 @@ def table_of_counts(pairs: List[Tuple[Setup, Setup]]) -> str:
 
 def table_of_operators(setup: Setup, iterations: int, shown: int) -> str:
     """The operators that took most of our step, by themselves."""
+    keep_freed_memory()  # as the training loops do
     contender = Contender(setup)
     batch = made_up_batch(setup, seed=0)
     for _ in range(2):

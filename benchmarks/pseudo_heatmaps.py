@@ -15,22 +15,23 @@ the same logits, in turns within one run:
 
 Prints two Markdown tables: the ways side by side, with the two losses forward and
 backward beside them, and how ours and the dense way grow with the number of
-keypoints. Ratios are medians over the rounds, with the quartiles in brackets; they
-carry over to other machines, the milliseconds do not.
+keypoints. Ratios are medians over the rounds, with the quartiles behind them; they
+carry over to other machines, the milliseconds do not. The process keeps the memory
+that it frees, as a training does, for all three.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
 import time
 from typing import Callable, Dict, List, Tuple
 
 import numpy as np
 import torch
+from report import machine, quartiles
 from torch import Tensor
 
+from mmregda.engine.host_memory import keep_freed_memory
 from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss
 from mmregda.models.pseudo_heatmaps import (
     argmax_keypoints,
@@ -117,17 +118,13 @@ def measure(
     return {name: values[1:] for name, values in times.items()}
 
 
-def spread(values: List[float], unit: float = 1.0) -> str:
-    """The median and, in brackets, the quartiles."""
-    low, middle, high = (
-        value / unit for value in statistics.quantiles(values, n=4, method='inclusive')
-    )
-    return f'{middle:.3g} [{low:.3g}, {high:.3g}]'
-
-
 def ratio(times: Dict[str, List[float]], name: str) -> str:
     """How many times as long as ours, round by round."""
-    return spread([a / b for a, b in zip(times[name], times['ours'])])
+    return quartiles([a / b for a, b in zip(times[name], times['ours'])])
+
+
+def spread(times: List[float], unit: float) -> str:
+    return quartiles([value / unit for value in times], '.3g')
 
 
 def main() -> None:
@@ -140,6 +137,7 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=30)
     parser.add_argument('--device', default='cpu')
     args = parser.parse_args()
+    keep_freed_memory()  # as the training loops do
 
     def draw(count: int) -> Tensor:
         generator = torch.Generator().manual_seed(count)
@@ -152,11 +150,9 @@ def main() -> None:
         for a, b in zip(ours(logits), other(logits)):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
 
-    device = torch.cuda.get_device_name() if args.device == 'cuda' else 'CPU'
     print(
-        f'{device}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}, '
-        f'{platform.processor() or platform.machine()}; '
-        f'{args.batch} x {args.keypoints} heatmaps of {args.size} x {args.size}; '
+        f'{machine()}\n{args.batch} x {args.keypoints} heatmaps of '
+        f'{args.size} x {args.size} on {args.device}; '
         f'the table has {table.heatmaps.nbytes / 2**20:.0f} MiB\n'
     )
     functions = dict(ours=ours, table=table, dense=dense, losses=losses)

@@ -4,7 +4,7 @@
 
 Each is trained beside source only and RegDA in the frame of tools/benchmark.py,
 whose arguments these are, and which writes the table. What proved worth its
-place is an option of RegDA (target_statistics) or a method of its own,
+place is an option of RegDA (source_statistics) or a method of its own,
 MeanTeacherRegDA, which is also trained without RegDA's adversary. Each value
 was set before the first training and none was changed after.
 """
@@ -15,14 +15,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Optional, Tuple
 
 import torch
-from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from mmregda.models.adaptations import RegDA, counted, frozen, minimize
+from mmregda.models.adaptations import RegDA
 from mmregda.models.adaptations.mean_teacher_regda import AveragedTeacher, student
 from mmregda.models.pseudo_heatmaps import confidence_of
 
@@ -59,47 +58,28 @@ class RegDAVariant(RegDA):
         if self.momentum is not None:
             self.teacher = AveragedTeacher(student(model), self.momentum)
 
-    def step(
-        self,
-        model: nn.Module,
-        source: dict,
-        target: dict,
-        optim_wrapper: OptimWrapperDict,
-    ) -> Dict[str, Tensor]:
-        psi, f, f_adv = model.extract_feat, model.head, self.adversary
-        source_losses = self.learn_source(model, source, optim_wrapper)
-
-        with counted(2, *model.players()['feature_extractor']):
-            feats = psi(target['inputs'])
-        detached_feats = tuple(feat.detach() for feat in feats)
-        with torch.no_grad(), counted(2, f):
-            logits = f(detached_feats)
+    @torch.no_grad()
+    def predict_target(
+        self, model: nn.Module, target: dict, feats: Tuple[Tensor, ...]
+    ) -> Tensor:
+        logits = super().predict_target(model, target, feats)
         if self.teacher is not None:
             self.teacher.update(student(model))
             logits = self.teacher(target['inputs'])
-        heatmaps = self.pseudo_heatmaps(logits)
-        weights = None
+        self.weights = None
         if self.weighted:
-            weights = confidence_of(logits, heatmaps)
-            weights = weights / weights.mean().clamp(min=1e-6)
-        false = heatmaps
-        if self.soft:
-            p = logits.flatten(2).float().softmax(-1).view_as(logits)
-            false = p / p.amax(dim=(-2, -1), keepdim=True)
-        loss_adversary = self.ground_false_loss(f_adv(detached_feats), false, weights)
-        minimize(self.trade_off * loss_adversary, optim_wrapper, ('adversary',))
+            weights = confidence_of(logits, self.pseudo_heatmaps(logits))
+            self.weights = weights / weights.mean().clamp(min=1e-6)
+        p = logits.flatten(2).float().softmax(-1).view_as(logits)
+        self.soft_heatmaps = p / p.amax(dim=(-2, -1), keepdim=True)
+        return logits
 
-        with frozen(f_adv):
-            loss_psi = self.ground_truth_loss(
-                f_adv(self.warm_start(feats)), heatmaps, weights
-            )
-        minimize(self.trade_off * loss_psi, optim_wrapper, ('feature_extractor',))
-        self.warm_start.step()
-        return dict(
-            **source_losses,
-            loss_adversary=loss_adversary.detach(),
-            loss_feature_extractor=loss_psi.detach(),
-        )
+    def adversary_loss(self, logits: Tensor, pseudo_heatmaps: Tensor) -> Tensor:
+        heatmaps = self.soft_heatmaps if self.soft else pseudo_heatmaps
+        return self.ground_false_loss(logits, heatmaps, self.weights)
+
+    def feature_extractor_loss(self, logits: Tensor, pseudo_heatmaps: Tensor) -> Tensor:
+        return self.ground_truth_loss(logits, pseudo_heatmaps, self.weights)
 
 
 def write_fragments(folder: Path) -> list:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from pathlib import Path
-from typing import List, Sequence
+from typing import Sequence
 
 import cv2
 import PIL
 import torch
 
+from mmregda.engine.benchmark import processor_name
 from mmregda.evaluation.tables import to_markdown
 
 
@@ -23,10 +23,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def machine() -> str:
     """What the figures depend on, in a line."""
-    name = platform.processor() or platform.machine()
-    if Path('/proc/cpuinfo').exists():
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        name = next((x.split(': ')[1] for x in lines if 'model name' in x), name)
+    name = processor_name()
     if torch.cuda.is_available():
         name += f', {torch.cuda.get_device_name()}'
     load = f', load {os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else ''
@@ -37,9 +34,9 @@ def machine() -> str:
     )
 
 
-def quartiles(values: List[float]) -> str:
+def quartiles(values: Sequence[float], digits: str = '.2f') -> str:
     """The median, and the quartiles behind it."""
     if len(values) < 2:
-        return f'{values[0]:.2f}'
+        return f'{values[0]:{digits}}'
     low, middle, high = statistics.quantiles(values, n=4, method='inclusive')
-    return f'{middle:.2f} ({low:.2f} to {high:.2f})'
+    return f'{middle:{digits}} ({low:{digits}} to {high:{digits}})'

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 # Before torch: it sets how threads wait.
-from step import Setup, peak_memory, prepare, time_setups
+from step import Setup, measure, prepare
 
 import torch
 from mmregda.visualization.figures import new_figure, save_figure
@@ -51,9 +51,9 @@ def sweep_step(name: str, values: Sequence[int], args: argparse.Namespace) -> Sw
     setups = [common._replace(**{name: value}) for value in values]
     seconds, memory = [], []
     for setup in setups:
-        (found,) = time_setups([setup], args.rounds).values()
-        seconds.append(statistics.median(found))
-        memory.append(peak_memory(setup, args.threads))
+        cost = measure([setup], args.rounds, args.threads)[setup]
+        seconds.append(statistics.median(cost.seconds))
+        memory.append(cost.memory)
     amounts = [value**2 if name == 'size' else value for value in values]
     return Sweep(name, values, amounts, {'seconds': seconds, 'peak (MB)': memory})
 

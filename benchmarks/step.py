@@ -11,8 +11,9 @@ formulas line by line: for RegDA three passes forward and backward, pseudo label
 the CPU from a lookup table, four accuracies on the CPU. Both get the same networks
 and the same batches of bytes, in turns within one run: ratios are medians over the
 rounds, the quartiles behind them, and the only figures here that carry over to other
-machines. Memory is the peak of a few iterations in a process of their own, above
-what the imports take (on a GPU: what PyTorch allocated there).
+machines. Each has a process of its own, and all are there at once; ours keeps the
+memory that it frees, as a training does (mmregda/engine/host_memory.py). Memory is
+the peak above what the imports take (on a GPU: what PyTorch allocated there).
 
 Networks are ResNets as the simple baseline has them, "hrnet" (MMPose's HRNetV2-W18
 for RHD), or any config of MMPose's with a heatmap head (mmpose::...). Each of
@@ -33,13 +34,14 @@ import argparse
 import gc
 import multiprocessing
 import re
+import resource
 import statistics
 import sys
 import time
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, NamedTuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence
 
 import numpy as np
 import torch
@@ -56,6 +58,7 @@ from torch import Tensor, nn
 
 import mmregda  # noqa: F401
 from mmregda.engine.hooks.compile_hook import compile_for_training
+from mmregda.engine.host_memory import keep_freed_memory
 from mmregda.models.pseudo_heatmaps import gaussian_heatmaps
 
 from naive import NAIVE
@@ -223,6 +226,72 @@ class Contender:
 # --- time and memory ---------------------------------------------------------
 
 
+class Cost(NamedTuple):
+    """What one of those that take turns has taken."""
+
+    seconds: List[float]  # of an iteration, in each round
+    memory: float  # MB, the peak
+    page_faults: float  # an iteration, in thousands
+
+
+class Process:
+    """A contender in a process of its own, which has its own memory.
+
+    Args:
+        setup (Setup): What is timed.
+        threads (int): Of its processor.
+    """
+
+    def __init__(self, setup: Setup, threads: int) -> None:
+        # Forked from one that has only imported: it holds no model.
+        server = multiprocessing.get_context('forkserver')
+        server.set_forkserver_preload(['mmregda'])
+        self.pipe, theirs = server.Pipe()
+        arguments = (setup, threads, theirs)
+        self.process = server.Process(target=serve, args=arguments, daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ask(self, question: str) -> float:
+        """``'seconds'`` of one more iteration, or what is known of those before."""
+        try:
+            self.pipe.send(question)
+            return self.pipe.recv()
+        except (EOFError, BrokenPipeError):
+            sys.exit('error: a process that was timed has failed; see above')
+
+    def stop(self) -> None:
+        self.pipe.close()
+        self.process.join()
+
+
+def serve(setup: Setup, threads: int, pipe: multiprocessing.connection.Connection):
+    """Answer to :meth:`Process.ask` until its end hangs up."""
+    prepare(threads)
+    if not setup.naive:
+        keep_freed_memory()  # as the training loops do
+    gc.collect()
+    before = 0.0 if setup.device == 'cuda' else resident_memory('VmRSS')
+    contender, batch = Contender(setup), made_up_batch(setup, seed=0)
+    faults = []
+    while True:
+        try:
+            question = pipe.recv()
+        except EOFError:
+            return
+        if question == 'seconds':
+            before_it = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            pipe.send(seconds_of(contender, batch))
+            now = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            faults.append(now - before_it)
+        elif question == 'page faults':
+            pipe.send(statistics.median(faults))
+        elif setup.device == 'cuda':
+            pipe.send(torch.cuda.max_memory_allocated() / 2**20)
+        else:
+            pipe.send(resident_memory('VmHWM') - before)
+
+
 def seconds_of(contender: Contender, batch: tuple) -> float:
     wait_for(contender.setup.device)
     start = time.perf_counter()
@@ -236,48 +305,24 @@ def wait_for(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def time_setups(setups: List[Setup], rounds: int) -> Dict[Setup, List[float]]:
-    """Seconds of an iteration in each round, for each of those that take turns."""
-    contenders = [Contender(setup) for setup in setups]
-    batch = made_up_batch(setups[0], seed=0)
-    for contender in contenders:
+def measure(setups: Sequence[Setup], rounds: int, threads: int) -> Dict[Setup, Cost]:
+    """What each of those that take turns costs."""
+    processes = {setup: Process(setup, threads) for setup in setups}
+    for process in processes.values():
         for _ in range(2):
-            contender.step(batch)
+            process.ask('seconds')
     seconds = {setup: [] for setup in setups}
     title = f'{setups[0].network}, {setups[0].method}'
     for number in track(range(rounds), title, disable=not sys.stdout.isatty()):
         # Who comes after whom changes too.
-        for contender in contenders if number % 2 else reversed(contenders):
-            seconds[contender.setup].append(seconds_of(contender, batch))
-    return seconds
-
-
-def peak_memory(setup: Setup, threads: int) -> float:
-    """MB of a few iterations, in a process of its own."""
-    # Forked from one that has only imported: it holds no model.
-    server = multiprocessing.get_context('forkserver')
-    server.set_forkserver_preload(['mmregda'])
-    receiver, sender = server.Pipe(duplex=False)
-    process = server.Process(target=measure_memory, args=(setup, threads, sender))
-    process.start()
-    sender.close()
-    megabytes = receiver.recv()
-    process.join()
-    return megabytes
-
-
-def measure_memory(setup: Setup, threads: int, sender) -> None:
-    prepare(threads)
-    gc.collect()
-    before = 0.0 if setup.device == 'cuda' else resident_memory('VmRSS')
-    batch = made_up_batch(setup, seed=0)
-    contender = Contender(setup)
-    for _ in range(3):
-        contender.step(batch)
-    if setup.device == 'cuda':
-        sender.send(torch.cuda.max_memory_allocated() / 2**20)
-    else:
-        sender.send(resident_memory('VmHWM') - before)
+        for setup in setups if number % 2 else reversed(setups):
+            seconds[setup].append(processes[setup].ask('seconds'))
+    costs = {}
+    for setup, process in processes.items():
+        memory, faults = process.ask('memory'), process.ask('page faults')
+        costs[setup] = Cost(seconds[setup], memory, faults / 1000)
+        process.stop()
+    return costs
 
 
 def resident_memory(name: str) -> float:
@@ -381,28 +426,34 @@ def contenders_of(args: argparse.Namespace, network: str, method: str) -> List[S
     return setups
 
 
-def rows_of(setups: List[Setup], args: argparse.Namespace) -> List[List[str]]:
-    seconds = time_setups(setups, args.rounds)
-    gc.collect()
-    rows: List[List[str]] = []
-    memory: Dict[Setup, float] = {}
-    for setup in setups:
-        alike = next(s for s in setups if s.naive and s.precision == setup.precision)
-        cells = [
-            f'{setup.network}, {setup.method}, {setup.size} px, '
-            f'{setup.batch} + {setup.batch}: {setup.name}',
-            f'{1e3 * statistics.median(seconds[setup]):.0f}',
+def rows_of(costs: Dict[Setup, Cost]) -> List[List[str]]:
+    """The table of those that took turns; the first is what all are compared with."""
+    first = next(iter(costs))
+    rows = [
+        [
+            *('', 'ms', 'of naive, same precision', f'of naive {first.precision}'),
+            *('peak memory (MB)', 'of naive', 'page faults (1000s)'),
         ]
-        for naive in (alike, setups[0]):
-            pairs = zip(seconds[setup], seconds[naive])
+    ]
+    for setup, cost in costs.items():
+        alike = next(s for s in costs if s.naive and s.precision == setup.precision)
+        ratios = []
+        for naive in (alike, first):
+            pairs = zip(cost.seconds, costs[naive].seconds)
             ratio = quartiles([mine / theirs for mine, theirs in pairs])
-            cells.append('' if setup == naive else ratio)
-        if args.memory:
-            memory[setup] = peak_memory(setup, args.threads)
-            cells.append(f'{memory[setup]:.0f}')
-            ratio = f'{memory[setup] / memory[alike]:.2f}'
-            cells.append('' if setup == alike else ratio)
-        rows.append(cells)
+            ratios.append('' if setup == naive else ratio)
+        of_naive = f'{cost.memory / costs[alike].memory:.2f}'
+        rows.append(
+            [
+                f'{setup.network}, {setup.method}, {setup.size} px, '
+                f'{setup.batch} + {setup.batch}: {setup.name}',
+                f'{1e3 * statistics.median(cost.seconds):.0f}',
+                *ratios,
+                f'{cost.memory:.0f}',
+                '' if setup == alike else of_naive,
+                f'{cost.page_faults:.1f}',
+            ]
+        )
     return rows
 
 
@@ -413,7 +464,6 @@ def parse_args() -> argparse.Namespace:
     add_setup_options(parser)
     add = parser.add_argument
     add('--rounds', type=int, default=15, help='(15)')
-    add('--no-memory', dest='memory', action='store_false', help='time alone')
     add('--check', action='store_true', help='compare parameters instead of time')
     add('--iterations', type=int, default=2, help='of the check (2)')
     return parser.parse_args()
@@ -452,16 +502,10 @@ def main() -> None:
     if args.check:
         check([contenders_of(args, *pair)[0] for pair in pairs], args.iterations)
         return
-    rows = [
-        ['', 'ms', 'of naive, same precision', f'of naive {args.precision[0]}']
-        + (['peak memory (MB)', 'of naive'] if args.memory else [])
-    ]
     for pair in pairs:
-        rows += rows_of(contenders_of(args, *pair), args)
-        print(
-            f'\n{table([rows[0], *rows[-len(contenders_of(args, *pair)) :]])}',
-            flush=True,
-        )
+        setups = contenders_of(args, *pair)
+        costs = measure(setups, args.rounds, args.threads)
+        print(f'\n{table(rows_of(costs))}', flush=True)
 
 
 if __name__ == '__main__':

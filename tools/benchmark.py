@@ -41,7 +41,7 @@ from rich.table import Table
 import mmregda
 from mmregda import InputError, compat
 from mmregda.datasets.synthetic import write_body_pair, write_hand_pair
-from mmregda.engine.benchmark import compose, load_config, plan
+from mmregda.engine.benchmark import compose, load_config, plan, processor_name
 from mmregda.engine.job_progress import JobProgress
 from mmregda.engine.jobs import run_jobs, write_json
 from mmregda.engine.runner import quiet_console
@@ -393,16 +393,11 @@ def draw(jobs: list, folder: Path) -> None:
 
 def setting(args: argparse.Namespace) -> dict:
     """Where and with what this was run."""
-    processor = platform.processor() or platform.machine()
-    info = Path('/proc/cpuinfo')
-    if info.is_file():
-        named = [x for x in info.read_text().splitlines() if x.startswith('model name')]
-        processor = named[0].partition(':')[2].strip() if named else processor
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     packages = (torch, mmpose, mmengine, mmcv, mmregda)
     return dict(
         command=' '.join(sys.argv),
-        processor=processor,
+        processor=processor_name(),
         cores=os.cpu_count(),
         devices=devices,
         jobs=args.jobs,

@@ -43,10 +43,14 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--amp',
-        nargs='?',
-        const='bfloat16',
+        action='store_true',
+        help='train in mixed precision, the pretraining too',
+    )
+    parser.add_argument(
+        '--amp-dtype',
         choices=('bfloat16', 'float16'),
-        help='train in mixed precision, the pretraining too (default: bfloat16)',
+        default='bfloat16',
+        help='of --amp (bfloat16)',
     )
     parser.add_argument(
         '--compile',
@@ -101,7 +105,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
     if args.amp:
-        use_mixed_precision(cfg, args.amp)
+        use_mixed_precision(cfg, args.amp_dtype)
     cfg.compile = cfg.get('compile') or args.compile
     cfg.channels_last = cfg.get('channels_last') or args.channels_last
     if args.pretrained:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import platform
 from pathlib import Path
 from typing import Any, Iterator, List, Mapping, Optional, Union
 
@@ -303,3 +304,11 @@ def _evidence_dataset(loader: dict) -> dict:
         ),
     )
     return dataset
+
+
+def processor_name() -> str:
+    """The processor's name, as exactly as the system tells it."""
+    info = Path('/proc/cpuinfo')
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(':')[2].strip() for line in lines if 'model name' in line]
+    return names[0] if names else platform.processor() or platform.machine()

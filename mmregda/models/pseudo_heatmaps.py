@@ -46,14 +46,13 @@ def gaussian_heatmaps(
     Returns:
         Tensor: (B, K, h, w), float32.
     """
-    axes = []
-    for coordinate, length in zip(keypoints.float().unbind(-1), reversed(size)):
-        grid = torch.arange(length, device=keypoints.device, dtype=torch.float32)
-        distance = grid - coordinate.unsqueeze(-1)
-        axis = torch.exp(-distance.square() / (2 * sigma**2))
-        axes.append(axis * (distance.abs() <= 3 * sigma))
-    along_x, along_y = axes
-    return along_y.unsqueeze(-1) * along_x.unsqueeze(-2)
+    h, w = size
+    # Both axes at once, on the longer: these are many operations on few numbers.
+    grid = torch.arange(max(size), device=keypoints.device, dtype=torch.float32)
+    distance = grid - keypoints.float().unsqueeze(-1)
+    axes = torch.exp(-distance.square() / (2 * sigma**2))
+    along_x, along_y = (axes * (distance.abs() <= 3 * sigma)).unbind(dim=-2)
+    return along_y[..., :h, None] * along_x[..., None, :w]
 
 
 def confidence_of(logits: Tensor, heatmaps: Tensor) -> Tensor:

@@ -315,7 +315,7 @@ def test_switches_of_the_command_reach_both_stages(config_file, monkeypatch):
         )
 
     monkeypatch.setattr(CompileHook, 'before_train', note)
-    arguments = [str(config_file), '--amp', '--compile', '--channels-last']
+    arguments = ['--compile', '--channels-last', '--amp', str(config_file)]
     arguments += ['--work-dir', str(config_file.parent / 'run')]
     monkeypatch.setattr(sys, 'argv', ['train.py', *arguments])
     # What the tool sets in its process is taken back.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from mmengine.optim import OptimWrapperDict
@@ -109,7 +109,7 @@ class AdversarialRegression(BaseAdaptation):
         target: dict,
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
-        psi, f, f_adv = model.extract_feat, model.head, self.adversary
+        psi, f_adv = model.extract_feat, self.adversary
 
         # A. All players learn the source.
         source_losses = self.learn_source(model, source, optim_wrapper)
@@ -119,8 +119,8 @@ class AdversarialRegression(BaseAdaptation):
             with counted(2, *model.players()['feature_extractor']):
                 feats = psi(target['inputs'])
             detached_feats = tuple(feat.detach() for feat in feats)
-            with torch.no_grad(), counted(2, f):
-                pseudo_heatmaps = self.pseudo_heatmaps(f(detached_feats))
+            logits = self.predict_target(model, target, detached_feats)
+            pseudo_heatmaps = self.pseudo_heatmaps(logits)
             loss_adversary = self.adversary_loss(f_adv(detached_feats), pseudo_heatmaps)
         minimize(self.trade_off * loss_adversary, optim_wrapper, ('adversary',))
 
@@ -154,6 +154,23 @@ class AdversarialRegression(BaseAdaptation):
             loss = loss_sup + self.margin * self.trade_off * loss_source
         minimize(loss, optim_wrapper, ('feature_extractor', 'head', 'adversary'))
         return dict(loss_sup=loss_sup.detach(), loss_source=loss_source.detach())
+
+    @torch.no_grad()
+    def predict_target(
+        self, model: nn.Module, target: dict, feats: Tuple[Tensor, ...]
+    ) -> Tensor:
+        """The heatmaps p, whose maxima are the pseudo labels of the target.
+
+        Args:
+            model (nn.Module): The model that is adapted.
+            target (dict): A batch of the target domain.
+            feats (tuple[Tensor]): What psi makes of it, detached.
+
+        Returns:
+            Tensor: (B, K, h, w), without a gradient.
+        """
+        with counted(2, model.head):  # B and C, in which nothing of it changes.
+            return model.head(feats)
 
     def pseudo_heatmaps(self, logits: Tensor) -> Tensor:
         """Ground truth heatmaps H(J(p)) of the predictions, (B, K, h, w)."""

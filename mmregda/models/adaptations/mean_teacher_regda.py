@@ -32,12 +32,13 @@ class MeanTeacherRegDA(RegDA):
         C.\;& \min_{\psi, f} \lambda\, L_T(p', \mathcal{J}(p_T)) +
               \mu\, L_T(p, \mathcal{J}(p_T); c) && \text{on the target}
 
-    The running statistics of batch normalisation are those of the perturbed
-    target alone. An iteration passes the target through psi once more than
-    RegDA's, without a gradient. The averaged teacher is that of `Tarvainen &
-    Valpola`_ (NeurIPS 2017). What is gained over RegDA is gained by f's
-    learning of the teacher's labels: with :math:`\lambda = 0` it is a mean
-    teacher alone, and as good on the rendered hands (docs/benchmark.md).
+    Unless asked otherwise, the running statistics of batch normalisation are
+    those of the perturbed target alone. An iteration passes the target through
+    psi once more than RegDA's, without a gradient. The averaged teacher is that
+    of `Tarvainen & Valpola`_ (NeurIPS 2017). What is gained over RegDA is
+    gained by f's learning of the teacher's labels: with :math:`\lambda = 0` it
+    is a mean teacher alone, and as good on the rendered hands
+    (docs/benchmark.md).
 
     Args:
         head (dict): As in RegDA, and so are ``kwargs``.
@@ -45,6 +46,7 @@ class MeanTeacherRegDA(RegDA):
         momentum (float): Of the teacher; see :class:`AveragedTeacher`.
             Defaults to 0.01.
         perturbation (dict, optional): Arguments of :func:`perturb_`.
+        source_statistics (bool): As in RegDA. Defaults to False.
 
     .. _Tarvainen & Valpola: https://arxiv.org/abs/1703.01780
     """
@@ -55,9 +57,10 @@ class MeanTeacherRegDA(RegDA):
         self_training: float = 1.0,
         momentum: float = 0.01,
         perturbation: Optional[dict] = None,
+        source_statistics: bool = False,
         **kwargs,
     ) -> None:
-        super().__init__(head=head, source_statistics=False, **kwargs)
+        super().__init__(head=head, source_statistics=source_statistics, **kwargs)
         self.self_training = self_training
         self.momentum = momentum
         self.perturbation = perturbation or {}
