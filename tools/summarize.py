@@ -8,9 +8,12 @@ python tools/summarize.py work_dirs/seed_*/results.json
 """
 
 import argparse
-import json
+import sys
 
-import numpy as np
+from mmregda import InputError
+from mmregda.datasets.annotation_files import load_json
+from mmregda.errors import message_of
+from mmregda.evaluation.tables import spread, to_markdown
 
 LABELS = dict(
     pretrained='source only: where both start',
@@ -25,20 +28,39 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('results', nargs='+', help='results.json of each run')
-    runs = []
-    for path in parser.parse_args().results:
-        with open(path, encoding='utf-8') as file:
-            runs.append(json.load(file))
+    try:
+        print(summary(list(map(load_results, parser.parse_args().results))))
+    except InputError as error:
+        sys.exit(f'error: {message_of(error)}')
 
+
+def load_results(path: str) -> dict:
+    """What tools/quickstart.py has written.
+
+    Raises:
+        InputError: If it is not that.
+    """
+    run = load_json(path, 'results file')
+    try:
+        summary([run])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f'results file "{path}" is not what tools/quickstart.py writes at its end '
+            f'({type(error).__name__}: {error}). Give it the results.json of finished '
+            'runs.'
+        ) from error
+    return run
+
+
+def summary(runs: list) -> str:
+    """The table and what stands below it."""
     groups = list(runs[0]['regda']['target'])
-    print(row(['', *groups, 'Avg on the source']))
-    print(row(['---'] + ['--:'] * (len(groups) + 1)))
+    rows = []
     for key, label in LABELS.items():
         if all(key in run for run in runs):
             cells = [[run[key]['target'][group] for run in runs] for group in groups]
             cells.append([run[key]['source']['Avg'] for run in runs])
-            print(row([label, *map(spread, cells)]))
-
+            rows.append([label, *map(spread, cells)])
     gains = [
         run['regda']['target']['Avg'] - run['source_only']['target']['Avg']
         for run in runs
@@ -46,24 +68,13 @@ def main() -> None:
     seeds = ', '.join(str(run['seed']) for run in runs)
     each = ', '.join(f'{gain:+.1f}' for gain in gains)
     minutes = [sum(run['seconds'].values()) / 60 for run in runs]
-    print(
+    return (
+        f'{to_markdown((["", *groups, "Avg on the source"], rows))}\n'
         f'\nPCK@0.05 on the target in percent; mean and standard deviation of '
         f'{len(runs)} seeds ({seeds}).\n'
         f'RegDA over the fair baseline: {spread(gains)} points ({each}).\n'
         f'Minutes a run: {", ".join(f"{m:.1f}" for m in minutes)}.'
     )
-
-
-def row(cells: list) -> str:
-    """One row of a Markdown table."""
-    return f'| {" | ".join(cells)} |'
-
-
-def spread(values: list) -> str:
-    """Mean and sample standard deviation."""
-    if len(values) < 2:
-        return f'{values[0]:.1f}'
-    return f'{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}'
 
 
 if __name__ == '__main__':

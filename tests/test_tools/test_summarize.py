@@ -1,13 +1,25 @@
 """The table over several runs."""
 
 import json
-import subprocess
+import runpy
 import sys
 
+import pytest
 from conftest import ROOT
 
 
-def test_mean_and_sample_deviation_over_seeds(tmp_path):
+@pytest.fixture
+def summarize(monkeypatch, capsys):
+    def run(*paths):
+        tool = str(ROOT / 'tools/summarize.py')
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, paths)])
+        runpy.run_path(tool, run_name='__main__')
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_mean_and_sample_deviation_over_seeds(summarize, tmp_path):
     paths = []
     for seed, (before, after) in enumerate([(20.0, 30.0), (22.0, 31.0), (27.0, 35.0)]):
         run = dict(seed=seed, seconds=dict(data=60.0, regda=120.0))
@@ -15,15 +27,22 @@ def test_mean_and_sample_deviation_over_seeds(tmp_path):
             run[key] = dict(source=dict(Avg=50.0), target=dict(MCP=1.0, Avg=value))
         paths.append(tmp_path / f'{seed}.json')
         paths[-1].write_text(json.dumps(run))
-    done = subprocess.run(
-        [sys.executable, ROOT / 'tools/summarize.py', *paths],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    printed = summarize(*paths)
     # By hand: mean 23, deviations -3 -1 4, variance 26 / 2.
-    assert '23.0 ± 3.6' in done.stdout
-    assert '32.0 ± 2.6' in done.stdout
-    assert '9.0 ± 1.0 points (+10.0, +9.0, +8.0)' in done.stdout
-    assert 'Minutes a run: 3.0, 3.0, 3.0' in done.stdout
-    assert 'oracle' not in done.stdout
+    assert '23.0 ± 3.6' in printed
+    assert '32.0 ± 2.6' in printed
+    assert '9.0 ± 1.0 points (+10.0, +9.0, +8.0)' in printed
+    assert 'Minutes a run: 3.0, 3.0, 3.0' in printed
+    assert 'oracle' not in printed
+
+
+@pytest.mark.parametrize(
+    'content', ['', '{"seed": 0', '[]', '{}', '{"regda": {"target": {"Avg": "high"}}}']
+)
+def test_other_files_are_named(summarize, capsys, tmp_path, content):
+    path = tmp_path / 'results.json'
+    path.write_text(content)
+    with pytest.raises(SystemExit) as stopped:
+        summarize(path)
+    assert str(stopped.value).startswith(f'error: results file "{path}" is not ')
+    assert capsys.readouterr().out == ''
