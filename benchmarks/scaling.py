@@ -41,18 +41,20 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import MODELS
-from mmpose.structures import PoseDataSample
 from rich.progress import track
 
 from mmregda.engine import PlayerDistributedDataParallel, PlayerOptimWrapperConstructor
 from mmregda.engine.distributed import joined_processes
 
 from report import machine, table
+from step import Setup, made_up_batch
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-METHODS = ('source_only', 'adabn', 'dan', 'dann', 'mcd', 'dd', 'regda')
+METHODS = (
+    *('source_only', 'adabn', 'dan', 'dann'),
+    *('mcd', 'dd', 'regda', 'mean_teacher_regda'),
+)
 PAPER, SMALL = 'regda_rhd2h3d.py', 'benchmark/hands.py'
 
 
@@ -79,27 +81,16 @@ class Training:
         optimizers = fragment.optim_wrapper.to_dict()
         optimizers.pop('constructor')
         self._optim_wrapper = PlayerOptimWrapperConstructor(optimizers)(self.model)
-        domains = ['source', 'target'][: 1 + self.model.adaptation.needs_target]
-        keypoints = cfg.head.out_channels
-        self._batch = {d: noise(batch_size, keypoints, side) for d in domains}
+        setup = Setup(
+            naive=False, batch=batch_size, size=side, keypoints=cfg.head.out_channels
+        )
+        self._batch, _ = made_up_batch(setup, seed=0)
+        if not self.model.adaptation.needs_target:
+            del self._batch['target']
 
     def step(self) -> None:
         """One iteration."""
         self._wrapped.train_step(self._batch, self._optim_wrapper)
-
-
-def noise(batch_size: int, num_keypoints: int, side: int) -> dict:
-    """A labelled batch of noise, as MMPose's dataloaders give it."""
-    inputs = list(torch.randint(0, 256, (batch_size, 3, side, side)).byte())
-    samples = []
-    for _ in inputs:
-        sample = PoseDataSample(metainfo=dict(img_shape=(side, side)))
-        heatmaps = torch.rand(num_keypoints, side // 4, side // 4) ** 8
-        weights = torch.ones(1, num_keypoints)
-        sample.gt_fields = PixelData(heatmaps=heatmaps)
-        sample.gt_instance_labels = InstanceData(keypoint_weights=weights)
-        samples.append(sample)
-    return dict(inputs=inputs, data_samples=samples)
 
 
 # --- volume ------------------------------------------------------------------

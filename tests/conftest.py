@@ -30,9 +30,14 @@ def _configs_as_they_come():
         yield
 
 
-@pytest.fixture(autouse=True)
-def _two_threads():
+@pytest.fixture(scope='module', autouse=True)
+def _two_threads_for_fixtures():
     # Sums depend on how they are divided.
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _two_threads(_two_threads_for_fixtures):
     torch.set_num_threads(2)
 
 
