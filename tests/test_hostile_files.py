@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import re
 import resource
 import struct
 import sys
@@ -448,5 +449,24 @@ def test_a_checkpoint_that_claims_more_than_it_holds_is_refused(write, monkeypat
                 # Of four numbers it makes 2^30.
                 assert content.count(b'K\x04') >= 2
                 content = content.replace(b'K\x04', b'J\0\0\0\x40')
+            new.writestr(item.filename, content)
+    refused(write(whole.getvalue()), load_weights, 'can not be loaded')
+
+
+def test_a_checkpoint_that_forges_a_type_is_refused(write, monkeypatch):
+    from mmregda.engine.stages import load_weights
+
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    buffer = io.BytesIO()
+    torch.save(dict(scale=np.float32(1)), buffer)
+    whole = io.BytesIO()
+    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(whole, 'w') as new:
+        for item in old.infolist():
+            content = old.read(item)
+            if item.filename.endswith('data.pkl'):
+                # A type is made a second time, of False.
+                build = rb'K\x00tq.b'
+                assert len(re.findall(build, content)) == 1
+                content = re.sub(build, lambda found: found[0] + b'\x89b', content)
             new.writestr(item.filename, content)
     refused(write(whole.getvalue()), load_weights, 'can not be loaded')

@@ -26,6 +26,7 @@ STEPS = dict(
     mcd=(1 + 4, 2, 2),
     dd=(2, 1, 2),
     regda=(2, 1, 2),
+    mean_teacher_regda=(2, 2, 2),
 )
 
 
