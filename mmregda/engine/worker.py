@@ -11,10 +11,10 @@ from typing import Dict, List
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.runner import find_latest_checkpoint
 from mmpose.registry import DATASETS
 
 from mmregda import InputError, compat
+from mmregda.engine.checkpoints import latest_checkpoint
 from mmregda.engine.jobs import _PROGRESS, _RESULT, write_json
 from mmregda.engine.prediction import load_network
 from mmregda.engine.stages import evaluate, pretrain, train
@@ -32,7 +32,7 @@ def work(folder: Path) -> None:
     began = time.perf_counter()
     cfg = Config.fromfile(str(folder / 'config.py'))
     cfg.work_dir = str(folder)
-    last = find_latest_checkpoint(cfg.work_dir)
+    last = latest_checkpoint(cfg.work_dir)
     cfg.resume = bool(last)
     cfg.custom_hooks = [
         *(cfg.get('custom_hooks') or []),
@@ -55,7 +55,7 @@ def work(folder: Path) -> None:
         metrics = evaluate(copy.deepcopy(cfg), checkpoint)
     else:
         metrics = train(cfg)
-        checkpoint = find_latest_checkpoint(cfg.work_dir)
+        checkpoint = latest_checkpoint(cfg.work_dir)
     loaders = cfg.train_dataloader
     if 'dataset' in loaders:
         loaders = dict(source=loaders)
