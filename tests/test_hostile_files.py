@@ -19,14 +19,16 @@ import torch
 from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mmengine.logging import HistoryBuffer
 from PIL import Image
 
-from mmregda import InputError
+from mmregda import InputError, compat
 from mmregda.datasets import H3DDataset, RHDDataset, UnlabeledImages
 from mmregda.datasets.annotation_files import LARGEST_MAT, load_json, load_mat
 from mmregda.datasets.image_loading import check_image, read_image
 from mmregda.datasets.numpy_pickle import load_array_pickle
 from mmregda.datasets.published import finite_array
+from mmregda.engine.stages import load_weights
 from mmregda.errors import message_of
 
 spec = importlib.util.spec_from_file_location('fuzz', ROOT / 'benchmarks' / 'fuzz.py')
@@ -435,38 +437,74 @@ def test_a_program_among_the_image_formats_is_not_run(write, monkeypatch):
 # --- checkpoints
 
 
-def test_a_checkpoint_that_claims_more_than_it_holds_is_refused(write, monkeypatch):
-    from mmregda.engine.stages import load_weights
+@pytest.fixture
+def plain_checkpoints(monkeypatch):
+    """As in a program that has called ``refuse_unsafe_checkpoints``."""
+    from mmengine.runner.checkpoint import CheckpointLoader
 
+    monkeypatch.setattr(CheckpointLoader, '_schemes', {**CheckpointLoader._schemes})
     monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
-    buffer = io.BytesIO()
-    torch.save(dict(state_dict=dict(a=torch.zeros(4))), buffer)
-    whole = io.BytesIO()
-    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(whole, 'w') as new:
+    compat.refuse_unsafe_checkpoints()
+
+
+def forged(content, pattern, replacement):
+    """A checkpoint in whose pickle something is replaced."""
+    buffer, changed = io.BytesIO(), io.BytesIO()
+    torch.save(content, buffer)
+    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(changed, 'w') as new:
         for item in old.infolist():
-            content = old.read(item)
+            file = old.read(item)
             if item.filename.endswith('data.pkl'):
-                # Of four numbers it makes 2^30.
-                assert content.count(b'K\x04') >= 2
-                content = content.replace(b'K\x04', b'J\0\0\0\x40')
-            new.writestr(item.filename, content)
-    refused(write(whole.getvalue()), load_weights, 'can not be loaded')
+                file, count = re.subn(pattern, lambda _: replacement, file)
+                assert count
+            new.writestr(item.filename, file)
+    return changed.getvalue()
 
 
-def test_a_checkpoint_that_forges_a_type_is_refused(write, monkeypatch):
-    from mmregda.engine.stages import load_weights
+FORGED = {
+    # Of four numbers it makes 2^30.
+    'size': (torch.zeros(4), rb'K\x04', b'J\0\0\0\x40'),
+    # A type is made a second time, of False, or of too little: numpy ends by an
+    # internal error, or a crash.
+    'type of False': (np.float32(1), rb'(?<=K\x00tq.)b', b'b\x89b'),
+    'type of too little': (np.float32(1), rb'NNNJ', b'NNJ'),
+    # Numbers for which numpy would take pointers, and pieces of other memory.
+    'objects': (np.zeros(3), rb'f8', b'O8'),
+    'structure': (np.zeros(3), rb'NNNJ', b'NX\x01\0\0\0a\x85}J'),
+    'shape': (np.zeros(3), rb'K\x03\x85', b'M\0\x10\x85'),
+    'room for bytes': (np.zeros(0), rb'(?<=bytes\n)(q.)?\)', b'J\0\0\0\x40\x85'),
+    # The way from any object to all there is.
+    'attribute': (HistoryBuffer(), b'\x04\0\0\0mean', b'\x08\0\0\0__init__'),
+}
 
-    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
-    buffer = io.BytesIO()
-    torch.save(dict(scale=np.float32(1)), buffer)
-    whole = io.BytesIO()
-    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(whole, 'w') as new:
-        for item in old.infolist():
-            content = old.read(item)
-            if item.filename.endswith('data.pkl'):
-                # A type is made a second time, of False.
-                build = rb'K\x00tq.b'
-                assert len(re.findall(build, content)) == 1
-                content = re.sub(build, lambda found: found[0] + b'\x89b', content)
-            new.writestr(item.filename, content)
-    refused(write(whole.getvalue()), load_weights, 'can not be loaded')
+
+@pytest.mark.parametrize('name', FORGED)
+def test_a_forged_checkpoint_is_refused(write, plain_checkpoints, little_memory, name):
+    value, pattern, replacement = FORGED[name]
+    path = write(forged(dict(value=value), pattern, replacement))
+    refused(path, load_weights, 'can not be loaded')
+
+
+def test_a_checkpoint_is_read_as_it_was_written(write, plain_checkpoints, monkeypatch):
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    colors = np.arange(6, dtype='u1').reshape(2, 3)
+    values = dict(
+        arrays=[colors, colors.T, np.zeros(0), np.array(1 + 2j), np.array(['ab'])],
+        numbers=[np.float32(0.1), np.int64(-3), np.bool_(True)],
+        other_order=np.arange(3, dtype='>i2'),
+        history=history,
+    )
+    first, second = io.BytesIO(), io.BytesIO()
+    torch.save(values, first)
+    loaded = load_weights(write(first.getvalue()))
+    for key in ('arrays', 'numbers'):
+        for old, new in zip(values[key], loaded[key]):
+            assert old.dtype == new.dtype and np.array_equal(old, new)
+    assert loaded['history'].mean() == 1.5
+    # What was resumed is saved as what it stands for.
+    torch.save(loaded, second)
+    monkeypatch.delenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD')
+    again = torch.load(io.BytesIO(second.getvalue()), weights_only=False)
+    for old, new in zip(values['arrays'], again['arrays']):
+        assert type(new) is np.ndarray and np.array_equal(old, new)
+    assert type(again['history'].data[0]) is np.ndarray

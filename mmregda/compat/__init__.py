@@ -20,7 +20,7 @@ import os
 import re
 import sys
 import types
-from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 if sys.version_info < (3, 8):
     raise ImportError('mmregda needs Python 3.8 or later')
@@ -402,52 +402,12 @@ def register_checkpoint_classes() -> Optional[str]:
     named = getattr(checkpoint, 'get_torch_safe_globals', list)()
     if type(np.dtype(np.uint8)) in named:
         return None
-    if not _allow_checkpoint_classes():
+    if not _checkpoints().allow_checkpoint_classes():
         return None
     return (
         'mmengine: its checkpoints hold classes that this PyTorch does not load '
         'by default; registered them, so that the safe loader reads them'
     )
-
-
-def _allow_checkpoint_classes() -> bool:
-    """Add what MMEngine's checkpoints hold to the safe loader's list.
-
-    Returns:
-        bool: Whether any of it was not on the list before.
-    """
-    import numpy as np
-    import torch
-    from mmengine.logging import HistoryBuffer
-
-    multiarray = importlib.import_module(np.ndarray(0).__reduce__()[0].__module__)
-    # An empty array, as of MMPose's hands without sigmas, is saved as bytes().
-    classes: Sequence = [HistoryBuffer, np.ndarray, np.dtype, bytes]
-    # Plain numbers only: an array of objects could hold anything.
-    classes += sorted({type(np.dtype(c)) for c in '?bBhHiIlLqQefd'}, key=str)
-    # NumPy 1 and 2 call the same two functions by different names, and a
-    # checkpoint may come from either.
-    for name in ('_reconstruct', 'scalar'):
-        for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-            classes.append((getattr(multiarray, name), f'{module}.{name}'))
-    classes.append((_get_statistic, 'builtins.getattr'))
-    known = torch.serialization.get_safe_globals()
-    new = [c for c in classes if c not in known]
-    torch.serialization.add_safe_globals(new)
-    return bool(new)
-
-
-def _get_statistic(owner: type, name: str) -> Callable:
-    """``getattr`` as far as a checkpoint of MMEngine needs it, and no further.
-
-    A log history is pickled with its methods ``mean``, ``max`` and so on, each
-    as a call of ``getattr``. The builtin itself would reach much else.
-    """
-    from mmengine.logging import HistoryBuffer
-
-    if owner is not HistoryBuffer or name.startswith('_'):
-        raise ValueError(f'a checkpoint asks for the attribute {name!r} of {owner!r}')
-    return getattr(owner, name)
 
 
 REPAIRS = (
@@ -463,10 +423,12 @@ def refuse_unsafe_checkpoints() -> None:
     """Let no checkpoint file run code while it is loaded by this process.
 
     onedl-mmengine loads a checkpoint safely and, where that fails, once more
-    with ``weights_only=False``, which executes whatever the file says.
-    PyTorch's own switch, set here, turns that second attempt into an error.
-    It holds for the whole process and those it starts, and so is for programs
-    to call, not for an import; who has set it already decides.
+    with ``weights_only=False``, which executes whatever the file says. It then
+    admits ``getattr``, and numpy's constructors, which believe the file. Here
+    it gets a loader of checkpoint files that does none of this, and PyTorch's
+    own switch turns other unsafe loads into errors. Both hold for the whole
+    process, the switch also for those it starts, and so are for programs to
+    call, not for an import; who has set the switch already decides on it.
 
     With PyTorch before 2.6 this does nothing: MMEngine loads every checkpoint
     unsafely there, and could not resume its own otherwise.
@@ -475,4 +437,9 @@ def refuse_unsafe_checkpoints() -> None:
 
     if parse(torch.__version__) >= (2, 6):
         os.environ.setdefault('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
-        _allow_checkpoint_classes()
+        _checkpoints().read_plain_checkpoints()
+
+
+def _checkpoints() -> types.ModuleType:
+    # It imports PyTorch and MMEngine.
+    return importlib.import_module('mmregda.compat.checkpoints')

@@ -8,36 +8,16 @@ from typing import Any, List, Optional, Sequence
 
 import numpy as np
 
+from mmregda.compat.plain_numpy import (
+    PlainArray,
+    PlainType,
+    array_of,
+    empty_array,
+    no_bytes,
+    scalar,
+)
 from mmregda.datasets.data_files import read_data_file
 from mmregda.errors import InputError
-
-
-class _Dtype:
-    """Stands for ``numpy.dtype``: a plain type of elements, once validated.
-
-    Structured and object types are refused: a structure's offsets may point
-    outside of the array, an object's bytes are taken for a pointer.
-    """
-
-    def __init__(self, code: str) -> None:
-        if not isinstance(code, str):
-            raise pickle.UnpicklingError('it names a type by something else than text')
-        self.plain = np.dtype(code)
-        if self.plain.kind not in 'biufcSU':
-            raise pickle.UnpicklingError(f'it holds an array of type "{code}"')
-
-    def build(self, state: tuple) -> None:
-        _, byte_order, subarray, names, fields = state[:5]
-        if not subarray is names is fields is None:
-            raise pickle.UnpicklingError('it holds a structured array')
-        self.plain = self.plain.newbyteorder(byte_order)
-
-
-class _Array(np.ndarray):
-    """An array without content, which follows."""
-
-    def fill(self, array: np.ndarray) -> None:
-        self.__setstate__(array.__reduce__()[2])
 
 
 def _refuse(_: pickle._Unpickler) -> None:
@@ -71,61 +51,53 @@ class _ArrayUnpickler(pickle._Unpickler):
         found = f'{module}.{name}'.replace('numpy._core.', 'numpy.core.')
         if found == 'numpy.ndarray':
             return None  # An argument of _reconstruct, never called.
-        if found not in self._CALLABLES:
-            raise pickle.UnpicklingError(
-                f'it refers to "{module}.{name}", and only numpy arrays, '
-                'numbers, strings and plain containers are admitted'
-            )
-        return getattr(self, self._CALLABLES[found])
+        if found in self._PLAIN:
+            return self._PLAIN[found]
+        if found in self._COUNTED:
+            return getattr(self, self._COUNTED[found])
+        raise pickle.UnpicklingError(
+            f'it refers to "{module}.{name}", and only numpy arrays, '
+            'numbers, strings and plain containers are admitted'
+        )
 
-    _CALLABLES = {
-        'numpy.dtype': '_dtype',
-        'numpy.core.multiarray._reconstruct': '_reconstruct',
+    _PLAIN = {
+        'numpy.dtype': PlainType,
+        'numpy.core.multiarray._reconstruct': empty_array,
+        '__builtin__.bytes': no_bytes,
+    }
+    _COUNTED = {
         'numpy.core.multiarray.scalar': '_scalar',
         'numpy.core.numeric._frombuffer': '_frombuffer',
-        # With these protocols 0 to 2 write bytes.
+        # With this protocols 0 to 2 write bytes.
         '_codecs.encode': '_encode',
-        '__builtin__.bytes': '_no_bytes',
     }
 
-    def _dtype(self, code: str, *_: Any) -> _Dtype:
-        return _Dtype(code)
-
-    def _reconstruct(self, *_: Any) -> _Array:
-        return _Array(0)  # Its state follows.
-
-    def _scalar(self, dtype: _Dtype, data: Any) -> np.generic:
-        return self._array_of(data, dtype, (), 'C')[()]
+    def _scalar(self, dtype: PlainType, data: Any) -> np.generic:
+        return scalar(dtype, self._take_bytes(data))
 
     def _frombuffer(
         self,
         data: Any,
-        dtype: _Dtype,
+        dtype: PlainType,
         shape: Sequence[int],
         order: str,
         axis_order: Optional[Sequence[int]] = None,
     ) -> np.ndarray:
+        data = self._take_bytes(data)
         if axis_order is not None:
-            return self._array_of(data, dtype, shape, 'C').transpose(axis_order)
-        return self._array_of(data, dtype, shape, order)
+            return array_of(data, dtype, shape, 'C').transpose(axis_order)
+        return array_of(data, dtype, shape, order)
 
     def _encode(self, text: str, _: str) -> bytes:
         self._take(len(text))
         return text.encode('latin1')
 
-    def _no_bytes(self) -> bytes:
-        return b''
-
-    def _array_of(
-        self, data: Any, dtype: _Dtype, shape: Sequence[int], order: str
-    ) -> np.ndarray:
+    def _take_bytes(self, data: Any) -> Any:
         if isinstance(data, str):  # The bytes of Python 2.
             data = data.encode('latin1')
-        # No other buffer: an array's would move when the array is filled anew.
-        if not isinstance(data, (bytes, bytearray)):
-            raise pickle.UnpicklingError('it holds an array without bytes')
-        self._take(len(data))
-        return np.frombuffer(data, dtype.plain).reshape(shape, order=order)
+        if isinstance(data, (bytes, bytearray)):
+            self._take(len(data))
+        return data
 
     def _take(self, num_bytes: int) -> None:
         self._room -= num_bytes
@@ -137,12 +109,12 @@ class _ArrayUnpickler(pickle._Unpickler):
     def _build(self) -> None:
         state = self.stack.pop()
         built = self.stack[-1]
-        if isinstance(built, _Dtype):
-            built.build(state)
-        elif isinstance(built, _Array):
-            _, shape, dtype, is_fortran, data = state
-            order = 'F' if is_fortran else 'C'
-            built.fill(self._array_of(data, dtype, shape, order))
+        if isinstance(built, PlainArray):
+            *others, data = state
+            state = (*others, self._take_bytes(data))
+            built.__setstate__(state)
+        elif isinstance(built, PlainType):
+            built.__setstate__(state)
         else:
             _refuse(self)
 

@@ -31,7 +31,11 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
     try:
         content = CheckpointLoader.load_checkpoint(path, 'cpu', logger='silent')
     except Exception as error:  # What a forged file makes its readers raise is theirs.
-        raise InputError(f'checkpoint "{path}" can not be loaded: {error}') from error
+        reason = f'{type(error).__name__}: {error}'.rstrip(': ')
+        raise InputError(
+            f'checkpoint "{path}" can not be loaded. Is it whole, and one of '
+            f'PyTorch? ({reason})'
+        ) from error
     if not isinstance(content, dict):
         raise InputError(f'checkpoint "{path}" holds no state_dict')
     return content
