@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Union
 
 import pytest
 import torch
@@ -127,12 +128,14 @@ def random_batch(
     return dict(inputs=inputs, data_samples=samples)
 
 
-def tiny_config(pair: Path, work_dir: Path, max_iters: int = 4, **changes) -> Config:
+def tiny_config(
+    pair: Path, work_dir: Union[str, Path], max_iters: int = 4, **changes
+) -> Config:
     """The paper's config, with a tiny network, batches of 2 and few iterations."""
     cfg = Config.fromfile(ROOT / 'configs/regda_rhd2h3d.py')
     cfg.work_dir = str(work_dir)
     # MMEngine keeps logs apart by name and second, and two may begin within one.
-    cfg.experiment_name = work_dir.name
+    cfg.experiment_name = Path(work_dir).name
     cfg.pretrain = None
     cfg.model = tiny_model_config()
     loaders = [*cfg.train_dataloader.values(), *cfg.val_dataloader.values()]
