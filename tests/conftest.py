@@ -8,6 +8,7 @@ from typing import Union
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmpose.structures import PoseDataSample
@@ -20,6 +21,9 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(autouse=True)
 def _mmpose_scope():
     init_default_scope('mmpose')
+    yield
+    # MMEngine goes on with the last logger, whose console was this test's.
+    MMLogger._instance_dict.clear()
 
 
 @pytest.fixture(scope='session', autouse=True)
