@@ -176,6 +176,8 @@ def disturb(
             lost[fault_before].append(back)
             if back > INTERVAL:
                 problems.append(f'{fault_before}: {back} iterations lost')
+            if (stage_before, begun_stage) == ('adapt', 'pretrain'):
+                problems.append(f'{fault_before}: the first stage is lost')
             earlier = None
         if code == -signal.SIGKILL:
             # Killed before it has begun, it has lost nothing of its own.

@@ -12,8 +12,9 @@ of each, the slope of a straight line with its standard error, without the first
 fifth, in which caches fill.
 
 The exit status is 1 if there are more open files, threads or children at the end
-than after the first fifth, or if memory grows by more than a megabyte in a
-thousand iterations and by more than three standard errors.
+than after the first fifth, if memory grows by more than a megabyte in a thousand
+iterations, or throughput falls by more than two percent in as many; each by more
+than three standard errors.
 """
 
 # ruff: noqa: E402, I001
@@ -152,6 +153,8 @@ def main() -> None:
             problems.append(f'{name}: {values[0]} at first, {values[-1]} at the end')
         if '(MB)' in name and drift > max(1, 3 * error):
             problems.append(f'{name} grow by {drift:.2f} in 1000 iterations')
+        if name == 'iterations/s' and -drift > max(0.02 * values[0], 3 * error):
+            problems.append(f'{name} fall by {-drift:.2f} in 1000 iterations')
     if problems:
         sys.exit('\n'.join(problems))
 

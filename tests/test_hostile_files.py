@@ -7,8 +7,10 @@ import os
 import pickle
 import re
 import resource
+import signal
 import struct
 import sys
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -28,6 +30,7 @@ from mmregda.datasets.annotation_files import LARGEST_MAT, load_json, load_mat
 from mmregda.datasets.image_loading import check_image, read_image
 from mmregda.datasets.numpy_pickle import load_array_pickle
 from mmregda.datasets.published import finite_array
+from mmregda.engine.checkpoints import read_checkpoint
 from mmregda.engine.stages import load_weights
 from mmregda.errors import message_of
 
@@ -85,7 +88,7 @@ def test_mutations_of_a_valid_file_are_read_or_refused(name):
     assert peak < 2**29
 
 
-def test_the_fuzz_sees_what_it_looks_for(tmp_path):
+def test_the_fuzz_sees_what_it_looks_for(tmp_path, monkeypatch, request):
     def reads(read):
         reader = fuzz.Reader('a', b'', read, {})
         return fuzz.outcome(reader, tmp_path, b'x')
@@ -93,11 +96,23 @@ def test_the_fuzz_sees_what_it_looks_for(tmp_path):
     def raises(error):
         raise error
 
+    def refuses(path, read):
+        try:
+            read()
+        except Exception as error:
+            raise InputError(f'{path}') from error
+
+    monkeypatch.setattr(fuzz, 'SECONDS', 1)
+    before = signal.signal(signal.SIGALRM, fuzz._too_slow)
+    request.addfinalizer(lambda: signal.signal(signal.SIGALRM, before))
     sys.addaudithook(fuzz._audit)
     assert reads(lambda root, path: None) == ('read', '')
     assert reads(lambda root, path: raises(InputError(f'{path}')))[0] == 'refused'
     assert reads(lambda root, path: raises(InputError('a file')))[0] == 'FOUND'
     assert reads(lambda root, path: raises(KeyError()))[0] == 'FOUND'
+    # What readers turn into a refusal.
+    for read in (lambda: time.sleep(5), lambda: raises(MemoryError())):
+        assert reads(lambda root, path, r=read: refuses(path, r))[0] == 'FOUND'
     assert 'os.system' in reads(lambda root, path: os.system('true'))[1]
     assert 'open' in reads(lambda root, path: (root / 'b').write_text(''))[1]
 
@@ -343,7 +358,7 @@ def test_numbers_that_are_claimed_and_not_there_are_refused(
 ):
     body = matrix(DOUBLE, b'joints', (3, 14, 2**26), element(9, bytes(64), 2**32 - 8))
     content = mat_file(element(15, zlib.compress(body)) if packed else body)
-    refused(write(content), lambda path: load_mat(path, 'joints'), 'can not be read')
+    refused(write(content), lambda path: load_mat(path, 'joints'), 'longer than')
 
 
 def test_a_compression_bomb_of_a_matlab_file_is_refused(write, monkeypatch):
@@ -496,7 +511,7 @@ def test_a_checkpoint_is_read_as_it_was_written(write, plain_checkpoints, monkey
     )
     first, second = io.BytesIO(), io.BytesIO()
     torch.save(values, first)
-    loaded = load_weights(write(first.getvalue()))
+    loaded = read_checkpoint(write(first.getvalue()))
     for key in ('arrays', 'numbers'):
         for old, new in zip(values[key], loaded[key]):
             assert old.dtype == new.dtype and np.array_equal(old, new)
@@ -508,3 +523,10 @@ def test_a_checkpoint_is_read_as_it_was_written(write, plain_checkpoints, monkey
     for old, new in zip(values['arrays'], again['arrays']):
         assert type(new) is np.ndarray and np.array_equal(old, new)
     assert type(again['history'].data[0]) is np.ndarray
+
+
+@pytest.mark.parametrize('weights', [dict(weight=3), {5: torch.zeros(1)}])
+def test_what_are_no_weights_is_refused(write, plain_checkpoints, weights):
+    buffer = io.BytesIO()
+    torch.save(dict(state_dict=weights), buffer)
+    refused(write(buffer.getvalue()), load_weights, 'no state_dict of tensors')

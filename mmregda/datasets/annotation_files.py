@@ -109,9 +109,25 @@ def _unpacked(content: bytes) -> bytes:
         room -= len(part)
         if room < 0:
             raise ValueError(f'it unpacks to more than {LARGEST_MAT} bytes')
+        _require_elements(part, integers)
         parts.append(part)
         place = end
     return b''.join([*parts, content[place:]])
+
+
+def _require_elements(variable: bytes, integers: struct.Struct) -> None:
+    """Refuse a variable whose parts are longer than it is.
+
+    SciPy makes room for what is claimed before it reads.
+    """
+    place = integers.size
+    while place + integers.size <= len(variable):
+        kind, size = integers.unpack_from(variable, place)
+        # A part of up to four bytes stands within its own head.
+        place += integers.size + (0 if kind >> 16 else size)
+        if place > len(variable):
+            raise ValueError('a part of it is longer than the whole')
+        place += -place % 8
 
 
 @contextmanager

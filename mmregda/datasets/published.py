@@ -141,8 +141,10 @@ class _DirectoryListing:
 
     def require_inside(self, path: str) -> None:
         """Raise :class:`InputError` if ``path`` leads out of the root."""
-        # A link may lead anywhere, an annotation may not.
-        if os.path.isabs(path) or os.pardir in path.replace(os.sep, '/').split('/'):
+        # A link may lead anywhere, an annotation may not; nor may it choose by
+        # what the file is read, as "http://" would.
+        parts = path.replace(os.sep, '/').split('/')
+        if os.path.isabs(path) or os.pardir in parts or '://' in path:
             raise InputError(
                 f'image "{path}" is annotated but lies outside of "{self._root}"'
             )

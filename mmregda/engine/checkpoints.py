@@ -44,8 +44,9 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
 def latest_checkpoint(work_dir: str) -> Optional[str]:
     """The checkpoint to resume a training from.
 
-    It is the one that ``last_checkpoint`` names. If that can not be read, it
-    is the newest in the folder that can, and a warning says so.
+    It is the one that ``last_checkpoint`` names. If that can not be read, or
+    there is no such note, it is the newest in the folder that can, and a
+    warning says so.
 
     Args:
         work_dir (str): Where the training has left ``last_checkpoint``.
@@ -56,17 +57,17 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
     Raises:
         InputError: If there are checkpoints of which none can be read.
     """
-    if not os.path.isfile(os.path.join(work_dir, 'last_checkpoint')):
-        return None
-    named = find_latest_checkpoint(work_dir) or ''
+    note = os.path.join(work_dir, 'last_checkpoint')
+    noted = os.path.isfile(note)
+    named = (find_latest_checkpoint(work_dir) if noted else '') or ''
     # The work directory may have been moved since.
     moved = os.path.join(work_dir, os.path.basename(named))
     named = moved if os.path.isfile(moved) else named
     folder = os.path.dirname(named) or work_dir
     others = set(glob(os.path.join(escape(folder), '*.pth'))) - {named}
-    candidates = [named, *sorted(others, key=os.path.getmtime, reverse=True)]
+    candidates = sorted(others, key=os.path.getmtime, reverse=True)
     problems: List[str] = []
-    for path in candidates:
+    for path in [named, *candidates] if noted else candidates:
         try:
             content = read_checkpoint(path)
             _require_sound(path)
@@ -74,13 +75,20 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
         except InputError as error:
             problems.append(str(error))
             continue
-        if not missing:
-            for problem in problems:
-                print_log(problem, logger='current', level=logging.WARNING)
-            if problems:
-                message = f'Resuming from "{path}" instead.'
-                print_log(message, logger='current', level=logging.WARNING)
-            return path
+        if missing:
+            problems += [f'"{path}" has no {missing[0]}'] * (path == named)
+            continue
+        if not noted:
+            problems.insert(0, f'"{note}" is not there')
+        for problem in problems:
+            print_log(problem, logger='current', level=logging.WARNING)
+        if problems:
+            message = f'Resuming from "{path}" instead.'
+            print_log(message, logger='current', level=logging.WARNING)
+        return path
+    # Without a note, files that are no checkpoints of a training do not matter.
+    if not noted and not problems:
+        return None
     raise InputError(
         f'"{work_dir}" has no checkpoint to resume from: {"; ".join(problems)}. '
         'Leave --resume out to start anew.'

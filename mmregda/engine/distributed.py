@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 import traceback
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,7 +12,14 @@ from typing import Any, Callable, Dict, Iterator, List
 
 import torch
 import torch.distributed as dist
-from mmengine.dist import broadcast_object_list, init_dist, is_distributed
+from filelock import FileLock, Timeout
+from mmengine.dist import (
+    broadcast_object_list,
+    init_dist,
+    is_distributed,
+    is_main_process,
+)
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.utils.dl_utils import set_multi_processing
@@ -142,6 +150,44 @@ def agreed(value: Any) -> Any:
     answer = [value]
     broadcast_object_list(answer)
     return answer[0]
+
+
+@contextmanager
+def alone_in(folder: str) -> Iterator[None]:
+    """Within, no other training is in here with the same folder.
+
+    It waits for another to be done. What a process that was killed has held is
+    free again when its data workers have ended, too.
+
+    Args:
+        folder (str): Is made if need be.
+    """
+    os.makedirs(folder, exist_ok=True)
+    lock = FileLock(os.path.join(folder, 'in_use.lock'), timeout=0)
+    waiting = False
+    while not agreed(_acquired(lock)):
+        if not waiting:
+            message = f'Waiting for another training to be done in "{folder}"'
+            print_log(message, logger='current')
+        waiting = True
+        time.sleep(1)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquired(lock: FileLock) -> bool:
+    """Try to take a lock, in the first process for all."""
+    if not is_main_process():
+        return False
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    except NotImplementedError:
+        pass  # There are file systems that have no locks.
+    return True
 
 
 def share_buffers(model: nn.Module) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmregda.datasets import UnlabeledDataset
-from mmregda.engine.distributed import share_buffers
+from mmregda.engine.distributed import PlayerDistributedDataParallel, share_buffers
 from mmregda.engine.draws import build_numbered_dataloader, seed_generators
 from mmregda.engine.finite import require_finite
 from mmregda.engine.host_memory import keep_freed_memory
@@ -113,6 +113,9 @@ class SeededTrainLoop(IterBasedTrainLoop):
         outputs = runner.model.train_step(
             data_batch, optim_wrapper=runner.optim_wrapper
         )
+        if not isinstance(runner.model, PlayerDistributedDataParallel):
+            # Others share them before a pass if at all, and differ after it.
+            share_buffers(runner.model)
         require_finite(self._iter + 1, unwrap(runner.model), outputs, data_batch)
         runner.call_hook('after_train_iter', **hook_args, outputs=outputs)
         self._iter += 1

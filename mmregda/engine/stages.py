@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 from typing import Any, Dict, List, Sequence
 
@@ -22,7 +23,7 @@ from mmregda.engine.checkpoints import (
     read_checkpoint,
     resume_from_latest,
 )
-from mmregda.engine.distributed import agreed, joined_processes
+from mmregda.engine.distributed import agreed, alone_in, joined_processes
 from mmregda.engine.loops import require_domains, require_fitting_head, unwrap
 from mmregda.errors import InputError, reading
 from mmregda.files import room_to_write, whole_file
@@ -108,14 +109,28 @@ def pretrain(cfg: Config) -> str:
     cfg.work_dir = os.path.join(cfg.work_dir, _fingerprint(cfg))
     path = os.path.join(cfg.work_dir, 'source_only.pth')
     if not agreed(os.path.isfile(path)):
-        print_log(f'Pretraining on the source; keeping {path}', logger='current')
-        runner = run(cfg)
-        if is_main_process():
-            hub = runner.message_hub
-            name = 'best_ckpt' if 'best_ckpt' in hub.runtime_info else 'last_ckpt'
-            _keep_weights(hub.get_info(name), path)
-        barrier()
+        with alone_in(cfg.work_dir):
+            # Another training may have made them while this one waited.
+            if not agreed(os.path.isfile(path)):
+                _pretrain(cfg, path)
     return path
+
+
+def _pretrain(cfg: Config, path: str) -> None:
+    print_log(f'Pretraining on the source; keeping {path}', logger='current')
+    runner = run(cfg)
+    if is_main_process():
+        hub = runner.message_hub
+        names = [hub.runtime_info.get(name) for name in ('best_ckpt', 'last_ckpt')]
+        # The folder may have been moved since, and what was best be gone with
+        # a checkpoint that could not be read.
+        kept = [os.path.join(cfg.work_dir, os.path.basename(n)) for n in names if n]
+        best, *_ = [*filter(os.path.isfile, kept), *kept]
+        if best != kept[0]:
+            message = f'"{kept[0]}" is gone; keeping the weights of "{best}"'
+            print_log(message, logger='current', level=logging.WARNING)
+        _keep_weights(best, path)
+    barrier()
 
 
 def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
@@ -265,8 +280,11 @@ def load_weights(checkpoint: str) -> Dict[str, torch.Tensor]:
     """
     content = read_checkpoint(checkpoint)
     weights = content.get('state_dict', content)
-    if not isinstance(weights, dict):
-        raise InputError(f'checkpoint "{checkpoint}" holds no state_dict')
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(weight, torch.Tensor)
+        for name, weight in weights.items()
+    ):
+        raise InputError(f'checkpoint "{checkpoint}" holds no state_dict of tensors')
     return weights
 
 

@@ -1,6 +1,9 @@
 """The soak of kills: what it compares, and that it sees a bit."""
 
 import importlib
+import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -69,3 +72,32 @@ def test_any_other_difference_is_found_and_named(kill_soak, path, value):
     place[path[-1]] = value
     found = list(kill_soak.differences(checkpoint(), other))
     assert found and all(str(path[-1]) in where for where in found)
+
+
+class RunThatForgets:
+    """Is killed while it adapts, and then pretrains again."""
+
+    printed = ''
+
+    def __init__(self):
+        self.told = []
+
+    def where(self):
+        return ('adapt', 3) if self.told else ('pretrain', 0)
+
+    def events(self):
+        return self.told
+
+    def work_dirs(self):
+        return []
+
+    def start(self, fault='', stage='', at=0):
+        self.told = [*self.told, ('begin', 'pretrain', 0)]
+        code = 'import os; os.kill(os.getpid(), 9)' if fault else ''
+        return subprocess.Popen([sys.executable, '-c', code], start_new_session=True)
+
+
+def test_a_stage_that_is_lost_is_a_problem(kill_soak):
+    run = RunThatForgets()
+    result = kill_soak.disturb(run, ['in a step'], 0, 0, random.Random(0))
+    assert result['problems'] == ['in a step: the first stage is lost']

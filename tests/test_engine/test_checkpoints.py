@@ -274,8 +274,31 @@ def test_where_none_can_be_read_all_are_named(interrupted):
         train(interrupted, resume=True)
 
 
-def test_without_a_note_there_is_nothing_to_resume(tmp_path):
+def test_without_a_note_the_newest_is_resumed_from(interrupted):
+    (interrupted / 'last_checkpoint').unlink()
+    assert latest_checkpoint(str(interrupted)) == str(interrupted / 'iter_4.pth')
+    for name in ('iter_2.pth', 'iter_4.pth'):
+        tear(interrupted / name)
+    with pytest.raises(InputError, match='iter_4'):
+        latest_checkpoint(str(interrupted))
+
+
+def test_where_no_training_has_saved_there_is_nothing_to_resume(tmp_path):
     assert latest_checkpoint(str(tmp_path)) is None
+    torch.save(dict(state_dict={}), tmp_path / 'weights.pth')
+    assert latest_checkpoint(str(tmp_path)) is None
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'weights.pth'))
+    with pytest.raises(InputError, match='weights.pth" has no meta'):
+        latest_checkpoint(str(tmp_path))
+
+
+def test_last_checkpoint_does_not_wait_for_a_validation_that_never_comes(tmp_path):
+    # MMEngine before 0.10.5 validates at its intervals only.
+    def call_off(runner):
+        runner.val_loop.run = dict
+
+    train(tmp_path, hooks=[ActHook(END, call_off)], val_interval=3)
+    assert {'iter_4.pth', 'iter_5.pth'} <= files(tmp_path)
 
 
 def mount_tmpfs(folder, size):

@@ -93,6 +93,11 @@ class AtomicCheckpointHook(CheckpointHook):
         """Save what is due still: the validation was called off."""
         self._save_due(runner)
 
+    def after_train(self, runner: Runner) -> None:
+        """Save what is due still: not all releases validate at the end."""
+        self._save_due(runner)
+        super().after_train(runner)
+
     def after_val_epoch(
         self, runner: Runner, metrics: Optional[Dict[str, float]] = None
     ) -> None:
