@@ -80,10 +80,10 @@ SUPPORTED = {
     'torch': ('2.0', None),
     'torchvision': ('0.15', None),
     'numpy': ('1.22', '3'),
-    'mmengine': ('0.7.1', '1'),
+    'mmengine': ('0.10.3', '1'),
     'mmcv': ('2.0', '3'),
     'mmdet': ('3.0', '4'),
-    'mmpose': ('1.1', '2'),
+    'mmpose': ('1.2', '2'),
 }
 
 
