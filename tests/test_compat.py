@@ -489,7 +489,7 @@ def test_report_of_this_environment_says_that_it_is_usable():
         ({'torch': 'unknown'}, None),
         ({'numpy': '1.21.6'}, 'numpy 1.21.6 is older than 1.22'),
         ({'numpy': '3.0.0.dev0'}, 'numpy 3.0.0.dev0 is too new: mmregda is written'),
-        ({'mmengine': '0.6.0'}, 'mmengine 0.6.0 is older than 0.7.1'),
+        ({'mmengine': '0.6.0'}, 'mmengine 0.6.0 is older than 0.10.3'),
         ({'mmcv': '1.7.2'}, 'mmcv 1.7.2 is older than 2.0'),
         ({'mmpose': '0.0.0'}, None),
         ({'mmpose': '0.29.0'}, 'mmpose 0.29.0 is older than 1.1'),

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from mmregda import InputError
+from mmregda.compat import plain_numpy
+from mmregda.compat.plain_numpy import PlainType
 from mmregda.datasets.numpy_pickle import load_array_pickle
 
 REAL_RHD = Path(__file__).parents[3] / 'shared/data/real/RHD/RHD_published_v2'
@@ -401,8 +403,13 @@ def is_plain(value) -> bool:
     if isinstance(value, (np.ndarray, np.generic)):
         return value.dtype.kind in 'biufcSU'
     plain = (int, float, complex, str, bytes, bytearray, type(None))
-    # What numpy.dtype and numpy's functions stand for, unused.
-    return isinstance(value, plain) or 'numpy_pickle' in repr(value)
+    # What stands for numpy.dtype and numpy's functions, unused.
+    stand_ins = (PlainType, plain_numpy.empty_array, plain_numpy.no_bytes)
+    return (
+        isinstance(value, (*plain, PlainType))
+        or value in stand_ins
+        or '_ArrayUnpickler' in repr(value)
+    )
 
 
 @pytest.mark.parametrize('protocol', PROTOCOLS)
