@@ -492,7 +492,7 @@ def test_report_of_this_environment_says_that_it_is_usable():
         ({'mmengine': '0.6.0'}, 'mmengine 0.6.0 is older than 0.10.3'),
         ({'mmcv': '1.7.2'}, 'mmcv 1.7.2 is older than 2.0'),
         ({'mmpose': '0.0.0'}, None),
-        ({'mmpose': '0.29.0'}, 'mmpose 0.29.0 is older than 1.1'),
+        ({'mmpose': '0.29.0'}, 'mmpose 0.29.0 is older than 1.2'),
         ({'mmpose': '2.0'}, 'mmpose 2.0 is too new'),
         ({'mmdet': '3.3.0', 'mmcv': '2.3.6'}, 'mmdet 3.3.0 refuses mmcv 2.3.6'),
     ],
