@@ -79,7 +79,7 @@ REQUIRED = {
 SUPPORTED = {
     'torch': ('2.0', None),
     'torchvision': ('0.15', None),
-    'numpy': ('1.22', '3'),
+    'numpy': ('1.22', '2.4'),
     'mmengine': ('0.10.3', '1'),
     'mmcv': ('2.0', '3'),
     'mmdet': ('3.0', '4'),
