@@ -160,7 +160,9 @@ def test_a_missing_image_is_named(tmp_path):
     assert str(path) in refused(tmp_path, 'annotated but missing', split='val')
 
 
-@pytest.mark.parametrize('name', ['/etc/hostname', '../../../elsewhere.jpg'])
+@pytest.mark.parametrize(
+    'name', ['/etc/hostname', '../../../elsewhere.jpg', 'http://elsewhere/a.jpg']
+)
 def test_an_image_outside_of_the_dataset_is_refused(tmp_path, name):
     write_surreal(tmp_path, number=1)
     path = tmp_path / 'surreal_processed/val/run0.json'

@@ -2,10 +2,11 @@
 
 import torch
 import torch.distributed as dist
-from conftest import tiny_config, tiny_model_config
+from conftest import tiny_config, tiny_model_config, write_pretrain_config
 from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmpose.registry import METRICS, MODELS
+from mmpose.registry import HOOKS, METRICS, MODELS
 from processes import results
 
 from mmregda.engine import DisparityStatisticsHook, stages
@@ -110,3 +111,38 @@ def test_validation_of_processes_is_that_of_one(hand_pair, tmp_path):
         assert first == alone
         for other in others:
             assert other == dict(first, seen={})
+
+
+@HOOKS.register_module()
+class StateHook(Hook):
+    """Notes parameters and buffers after every iteration."""
+
+    priority = 'LOWEST'
+    states: list = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        model = unwrap(runner.model)
+        self.states.append({k: v.clone() for k, v in model.state_dict().items()})
+
+
+def pretrain(pair, folder):
+    """What a process holds after each iteration of the first stage."""
+    with joined_processes('pytorch', {}):
+        cfg = tiny_config(pair, folder / 'run', launcher='pytorch')
+        path = folder / f'pretrain_{dist.get_rank()}.py'
+        write_pretrain_config(cfg, path, max_iters=2)
+        cfg.pretrain = dict(config=str(path), work_dir=str(folder / 'pretrain'))
+        stage = stages.load_pretrain_config(cfg)
+        stage.custom_hooks = [dict(type='StateHook')]
+        stages.pretrain(stage)
+        return StateHook.states
+
+
+def test_processes_hold_the_same_after_every_iteration_of_the_first_stage(
+    hand_pair, tmp_path
+):
+    first, second = results(pretrain, 2, hand_pair, tmp_path)
+    assert len(first) == 2
+    for ours, theirs in zip(first, second):
+        assert any('running_mean' in name for name in ours)
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -4,11 +4,13 @@ import copy
 import pickle
 import random
 import shutil
+import threading
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT, tiny_config, write_pretrain_config
+from filelock import FileLock, Timeout
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -18,6 +20,7 @@ from torch.utils.data import Dataset
 
 from mmregda import InputError
 from mmregda.engine import NumberedSampler, SeededDataset, stages
+from mmregda.engine.distributed import alone_in
 from mmregda.engine.draws import Draw
 from mmregda.visualization import load_scalars
 
@@ -244,3 +247,47 @@ def test_interrupted_pretraining_ends_bit_for_bit_as_a_whole_one(hand_pair, tmp_
     assert list((tmp_path / 'parts').rglob('iter_2.pth'))
     assert not list((tmp_path / 'parts').rglob('source_only.pth'))
     assert_equal(whole, weights('parts', 99, resume=True))
+
+
+@pytest.mark.parametrize('gone', [False, True])
+def test_pretraining_that_was_moved_finds_what_was_best(hand_pair, tmp_path, gone):
+    def pretrain(name, at):
+        cfg = tiny_config(hand_pair, tmp_path / name / 'adapt', resume=True)
+        write_pretrain_config(cfg, tmp_path / 'pretraining.py', max_iters=4)
+        cfg.pretrain = dict(config=str(tmp_path / 'pretraining.py'))
+        stage = stages.load_pretrain_config(cfg)
+        stage.custom_hooks = [dict(type='StopHook', at=at)]
+        stage.default_hooks.checkpoint.update(interval=2)
+        stage.train_cfg.val_interval = 2
+        return stages.pretrain(stage)
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain('before', 3)
+    (tmp_path / 'before').rename(tmp_path / 'after')
+    # It predicts nothing well at any time, so the first stays the best.
+    (best,) = (tmp_path / 'after').rglob('best_*_iter_2.pth')
+    if gone:
+        best.unlink()
+    kept = pretrain('after', 99)
+    expected = best.with_name('iter_4.pth') if gone else best
+    expected, kept = map(stages.load_weights, map(str, (expected, kept)))
+    assert_equal(expected, kept)
+
+
+def test_two_trainings_do_not_pretrain_in_one_folder_at_once(tmp_path):
+    path, told = tmp_path / 'source_only', []
+    path.mkdir()
+    other = FileLock(path / 'in_use.lock', thread_local=False)
+    other.acquire()
+
+    def be_done():
+        told.append('done')
+        other.release()
+
+    threading.Timer(0.5, be_done).start()
+    with alone_in(str(path)):
+        told.append('begun')
+        with pytest.raises(Timeout):
+            FileLock(path / 'in_use.lock', timeout=0).acquire()
+    assert told == ['done', 'begun']
+    FileLock(path / 'in_use.lock', timeout=0).acquire()
