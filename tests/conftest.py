@@ -13,6 +13,10 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmpose.structures import PoseDataSample
 
+# Its first import writes a cache, which a second process would read half written:
+# here it is done before there are several.
+from yapf.yapflib import yapf_api
+
 import mmregda  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,8 +34,7 @@ def _mmpose_scope():
 def _configs_as_they_come():
     # A training writes its config seven times, at seconds of layout each.
     with pytest.MonkeyPatch.context() as monkeypatch:
-        formatter = 'yapf.yapflib.yapf_api.FormatCode'
-        monkeypatch.setattr(formatter, lambda text, **_: (text, True))
+        monkeypatch.setattr(yapf_api, 'FormatCode', lambda text, **_: (text, True))
         yield
 
 
