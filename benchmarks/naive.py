@@ -73,11 +73,12 @@ class NaiveStep:
         raise NotImplementedError
 
     def minimize(self, loss: Tensor, *players: str) -> None:
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad()
         loss.backward()
         for player in players:
             self.optimizers[player].step()
+        # Before the next forward pass, as published code has it.
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
 
     def scaled(self, feats: Sequence[Tensor], hi: float) -> Sequence[Tensor]:
         """Features whose gradient is multiplied by lambda(i)."""

@@ -9,14 +9,22 @@ import sys
 import tempfile
 import time
 import traceback
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Callable, List, NamedTuple, Optional
+from unittest import mock
 
 import torch
 
 # One process imports everything; the others are its forks.
 _server = multiprocessing.get_context('forkserver')
 _server.set_forkserver_preload(['mmregda', 'conftest'])
+# NCCL wants a GPU for each process, of which no test has more than four. Where there
+# are fewer, the processes see none.
+DEVICE = 'cuda' if torch.cuda.device_count() >= 4 else 'cpu'
+if 0 < torch.cuda.device_count() < 4:
+    with mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES=''):
+        forkserver.ensure_running()
 
 
 class Outcome(NamedTuple):

@@ -483,8 +483,10 @@ def test_report_of_this_environment_says_that_it_is_usable():
     ('versions', 'said'),
     [
         ({'torch': '1.13.1'}, 'torch 1.13.1 is older than 2.0'),
-        ({'torch': '2.0.0rc1'}, None),
-        ({'torch': '2'}, None),
+        ({'torch': '2.0.0rc1', 'numpy': '1.26.4'}, None),
+        ({'torch': '2', 'numpy': '1.26.4'}, None),
+        ({'torch': '2.2.2', 'numpy': '2.0.0'}, 'torch 2.2.2 was built before NumPy 2'),
+        ({'torch': '2.3.0', 'numpy': '2.0.0'}, None),
         ({'torch': '2.16.0a0+git0123abc'}, None),
         ({'torch': 'unknown'}, None),
         ({'numpy': '1.21.6'}, 'numpy 1.21.6 is older than 1.22'),

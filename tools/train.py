@@ -13,6 +13,7 @@ import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 import argparse
+import gc
 import sys
 
 import torch
@@ -49,8 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--amp-dtype',
         choices=('bfloat16', 'float16'),
-        default='bfloat16',
-        help='of --amp (bfloat16)',
+        help='the same, in this type (bfloat16)',
     )
     parser.add_argument(
         '--compile',
@@ -104,8 +104,8 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.resume = args.resume or cfg.get('resume', False)
     if args.seed is not None:
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=args.seed)
-    if args.amp:
-        use_mixed_precision(cfg, args.amp_dtype)
+    if args.amp or args.amp_dtype:
+        use_mixed_precision(cfg, args.amp_dtype or 'bfloat16')
     cfg.compile = cfg.get('compile') or args.compile
     cfg.channels_last = cfg.get('channels_last') or args.channels_last
     if args.pretrained:
@@ -120,6 +120,11 @@ def use_mixed_precision(cfg: Config, dtype: str) -> None:
         'optim_wrapper.type': 'AmpOptimWrapper',
         'optim_wrapper.dtype': dtype,
     }
+    for entry in cfg.optim_wrapper.values():
+        if isinstance(entry, dict) and 'optimizer' in entry:
+            # What a player says of itself would count.
+            entry.pop('type', None)
+            entry.pop('dtype', None)
     cfg.merge_from_dict(options)
     if cfg.get('pretrain'):
         cfg.pretrain.options = {**(cfg.pretrain.get('options') or {}), **options}
@@ -136,6 +141,7 @@ def require_cuda() -> None:
 
 def main() -> None:
     args = parse_args()
+    gc.freeze()  # MMEngine collects garbage often; what was imported is none.
     # Data files are not trusted, and checkpoints are data.
     compat.refuse_unsafe_checkpoints()
     try:

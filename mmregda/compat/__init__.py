@@ -151,6 +151,14 @@ def find_problems() -> List[Problem]:
             )
         )
     problems += _out_of_bounds()
+    torch, numpy = (find_distribution(name)[1] or '' for name in ('torch', 'numpy'))
+    if any(parse(torch)) and parse(torch) < (2, 3) and parse(numpy) >= (2,):
+        problems.append(
+            Problem(
+                f'torch {torch} was built before NumPy 2 and hands it no tensor',
+                'pip install "numpy<2"',
+            )
+        )
     mmcv, mmcv_version = find_distribution('mmcv')
     mmdet, mmdet_version = find_distribution('mmdet')
     if mmdet == 'mmdet' and mmcv_version and parse(mmcv_version) >= (2, 2):

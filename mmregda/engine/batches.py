@@ -25,20 +25,25 @@ class PackingCollate:
 
     Args:
         collate (Callable): The other function.
+        pin (bool): Whether what arrives is in pinned memory, from where a GPU
+            fetches it by itself. PyTorch would leave out the labels, which are
+            in samples that it does not look into. Defaults to False.
     """
 
-    def __init__(self, collate: Callable[[Sequence], Any]) -> None:
+    def __init__(self, collate: Callable[[Sequence], Any], pin: bool = False) -> None:
         self.collate = collate
+        self.pin = pin
 
     def __call__(self, samples: Sequence) -> _Packed:
-        return _Packed(self.collate(samples))
+        return _Packed(self.collate(samples), self.pin)
 
 
 class _Packed:
     """Something that becomes itself again, without this around it, on arrival."""
 
-    def __init__(self, content: Any) -> None:
+    def __init__(self, content: Any, pin: bool) -> None:
         self.content = content
+        self.pin = pin
 
     def __reduce__(self) -> Tuple[Callable, Tuple]:
         text = io.BytesIO()
@@ -52,10 +57,12 @@ class _Packed:
         joint = torch.empty(end, dtype=torch.uint8)
         for tensor, view in zip(pickler.tensors, _views(joint, places)):
             view.copy_(tensor)
-        return _unpack, (text.getvalue(), joint, places)
+        return _unpack, (text.getvalue(), joint, places, self.pin)
 
 
-def _unpack(text: bytes, joint: Tensor, places: List[Tuple]) -> Any:
+def _unpack(text: bytes, joint: Tensor, places: List[Tuple], pin: bool) -> Any:
+    if pin:
+        joint = joint.pin_memory()
     unpickler = _Unpickler(io.BytesIO(text))
     unpickler.tensors = _views(joint, places)
     return unpickler.load()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import subprocess
 import time
 import traceback
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, Callable, Dict, Iterator, List
+from typing import IO, Any, Callable, Dict, Iterator, List
 
 import torch
 import torch.distributed as dist
-from filelock import FileLock, Timeout
 from mmengine.dist import (
     broadcast_object_list,
     init_dist,
@@ -27,6 +28,11 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from mmregda.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None
 
 # Where each launcher tells a process which one it is.
 _VARIABLES = dict(
@@ -70,10 +76,7 @@ class PlayerDistributedDataParallel(nn.Module):
         super().__init__()
         synchronized = any(isinstance(m, nn.SyncBatchNorm) for m in module.modules())
         if synchronized and not next(module.parameters()).is_cuda:
-            raise InputError(
-                'PyTorch synchronises batch normalisation on GPUs alone. Leave out '
-                'sync_bn, and norm_cfg=dict(type="SyncBN"), to train on CPUs.'
-            )
+            raise synchronized_on_cpu()
         self.module = module
         self._averaging = False
         _broadcast([*module.parameters(), *module.buffers()])
@@ -103,6 +106,14 @@ class PlayerDistributedDataParallel(nn.Module):
     def test_step(self, data: dict) -> list:
         """Predict a test batch."""
         return self.module.test_step(data)
+
+
+def synchronized_on_cpu() -> InputError:
+    """The error of a training that would fail in its first iteration."""
+    return InputError(
+        'PyTorch synchronises batch normalisation on GPUs alone. Leave out '
+        'sync_bn, and norm_cfg=dict(type="SyncBN"), to train on CPUs.'
+    )
 
 
 @contextmanager
@@ -163,30 +174,35 @@ def alone_in(folder: str) -> Iterator[None]:
         folder (str): Is made if need be.
     """
     os.makedirs(folder, exist_ok=True)
-    lock = FileLock(os.path.join(folder, 'in_use.lock'), timeout=0)
     waiting = False
-    while not agreed(_acquired(lock)):
-        if not waiting:
-            message = f'Waiting for another training to be done in "{folder}"'
-            print_log(message, logger='current')
-        waiting = True
-        time.sleep(1)
-    try:
+    # What is locked is the open file: closed, it is free.
+    with open(os.path.join(folder, 'in_use.lock'), 'a') as file:
+        while not agreed(_locked(file)):
+            if not waiting:
+                message = f'Waiting for another training to be done in "{folder}"'
+                print_log(message, logger='current')
+            waiting = True
+            time.sleep(1)
         yield
-    finally:
-        lock.release()
 
 
-def _acquired(lock: FileLock) -> bool:
-    """Try to take a lock, in the first process for all."""
+def _locked(file: IO) -> bool:
+    """Try to lock a file, in the first process for all."""
     if not is_main_process():
         return False
     try:
-        lock.acquire()
-    except Timeout:
-        return False
-    except NotImplementedError:
-        pass  # There are file systems that have no locks.
+        if fcntl is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        # There are file systems that have no locks.
+        message = (
+            f'"{file.name}" can not be locked ({error.strerror}): see to it that no '
+            'other training makes the same weights meanwhile.'
+        )
+        print_log(message, logger='current', level=logging.WARNING)
     return True
 
 

@@ -73,7 +73,16 @@ class NumberedSampler(Sampler):
         for epoch in count():
             if hasattr(self.sampler, 'set_epoch'):
                 self.sampler.set_epoch(epoch)
-            yield from self.sampler
+            drawn = False
+            for index in self.sampler:
+                drawn = True
+                yield index
+            if not drawn:
+                raise InputError(
+                    f'{type(self.sampler).__name__} gives this process no sample: '
+                    'there are fewer than processes. Use sampler=dict('
+                    'type="InfiniteSampler"), or round_up=True.'
+                )
 
     def skip(self, num_samples: int) -> None:
         """Begin after so many samples of this process."""
@@ -122,7 +131,7 @@ def build_numbered_dataloader(runner: Runner, cfg: dict, seed: int) -> DataLoade
         DataLoader: It has no end.
     """
     if torch.cuda.is_available():
-        # One copy of a whole batch, from where the GPU fetches it by itself.
+        # One copy of a whole batch's images, from where the GPU fetches it by itself.
         collate = dict(type='default_collate')
         cfg = {'pin_memory': True, 'collate_fn': collate, **cfg}
     loader = runner.build_dataloader(
@@ -134,7 +143,8 @@ def build_numbered_dataloader(runner: Runner, cfg: dict, seed: int) -> DataLoade
         seed=seed,
     )
     if loader.num_workers:
-        loader.collate_fn = PackingCollate(loader.collate_fn)
+        pin = loader.pin_memory and torch.cuda.is_available()
+        loader.collate_fn = PackingCollate(loader.collate_fn, pin)
     # Its workers' own seeds must not take a number from the training's stream.
     loader.generator = torch.Generator().manual_seed(seed)
     return loader

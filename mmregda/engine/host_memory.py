@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from typing import Optional
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -19,9 +20,25 @@ def keep_freed_memory() -> None:
     allocator does on a GPU. Where the C library is another than glibc, nothing
     is done.
     """
-    if sys.platform != 'linux':
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, 'gnu_get_libc_version'):
+    library = _glibc()
+    if library is not None:
         library.mallopt(_M_MMAP_MAX, 0)
         library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def release_freed_memory() -> None:
+    """Hand back what :func:`keep_freed_memory` has kept so far.
+
+    It is for the moment before processes are forked. They would go on holding
+    each of these pages after this process has written to it anew.
+    """
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
+
+
+def _glibc() -> Optional[ctypes.CDLL]:
+    if sys.platform != 'linux':
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, 'gnu_get_libc_version') else None

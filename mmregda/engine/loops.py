@@ -15,10 +15,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmregda.datasets import UnlabeledDataset
-from mmregda.engine.distributed import PlayerDistributedDataParallel, share_buffers
+from mmregda.engine.distributed import (
+    PlayerDistributedDataParallel,
+    agreed,
+    share_buffers,
+)
 from mmregda.engine.draws import build_numbered_dataloader, seed_generators
 from mmregda.engine.finite import require_finite
-from mmregda.engine.host_memory import keep_freed_memory
+from mmregda.engine.host_memory import keep_freed_memory, release_freed_memory
 from mmregda.errors import InputError, reading
 
 
@@ -88,7 +92,8 @@ class SeededTrainLoop(IterBasedTrainLoop):
     ) -> None:
         if isinstance(dataloader, dict):
             with reading('the training dataset'):
-                dataloader = build_numbered_dataloader(runner, dataloader, runner.seed)
+                seed = agreed(runner.seed)  # each process may have its own
+                dataloader = build_numbered_dataloader(runner, dataloader, seed)
         super().__init__(runner, dataloader, **kwargs)
         self.dataloader_iterator = _LazyIterator(self.dataloader)
 
@@ -209,6 +214,7 @@ class DomainValLoop(BaseLoop):
             model = unwrap(runner.model)
             require_fitting_head(model, loop.dataloader.dataset, domain)
         self.domain: Optional[str] = None
+        self._begun = False
 
     @property
     def dataloader(self) -> DataLoader:
@@ -234,6 +240,9 @@ class DomainValLoop(BaseLoop):
         self.runner.call_hook('before_val_epoch')
         share_buffers(self.runner.model)
         self.runner.model.eval()
+        if not self._begun:
+            release_freed_memory()  # The workers start, and stay.
+            self._begun = True
         metrics: Dict[str, float] = {}
         for domain, loop in self.loops.items():
             self.domain = domain
@@ -263,7 +272,7 @@ def build_domain_dataloaders(
     # From one seed both domains would draw the same indices and augmentations.
     for (domain, cfg), offset in zip(configs.items(), count(0, 10_000)):
         with reading(f'the {domain} dataset'):
-            seed = runner.seed + offset
+            seed = agreed(runner.seed) + offset
             loaders[domain] = build_numbered_dataloader(runner, cfg, seed)
     return DomainDataloaders(loaders)
 

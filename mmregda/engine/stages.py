@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Sequence
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.dist import barrier, get_world_size, is_distributed, is_main_process
 from mmengine.logging import print_log
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import RUNNERS, init_default_scope
@@ -23,7 +23,12 @@ from mmregda.engine.checkpoints import (
     read_checkpoint,
     resume_from_latest,
 )
-from mmregda.engine.distributed import agreed, alone_in, joined_processes
+from mmregda.engine.distributed import (
+    agreed,
+    alone_in,
+    joined_processes,
+    synchronized_on_cpu,
+)
 from mmregda.engine.loops import require_domains, require_fitting_head, unwrap
 from mmregda.errors import InputError, reading
 from mmregda.files import room_to_write, whole_file
@@ -69,6 +74,8 @@ def train(cfg: Config) -> Dict[str, float]:
 
 def find_start(cfg: Config) -> None:
     """Put the weights that training starts from into a config, made if need be."""
+    if cfg.get('sync_bn') and is_distributed() and not torch.cuda.is_available():
+        raise synchronized_on_cpu()
     if cfg.get('resume') and not cfg.get('load_from'):
         cfg.load_from = agreed(latest_checkpoint(cfg.work_dir))
     if cfg.get('resume') and cfg.load_from:
@@ -76,12 +83,15 @@ def find_start(cfg: Config) -> None:
         for part in _psi(cfg):
             cfg.model[part].init_cfg = None
     elif cfg.get('pretrain'):
-        model = rehearse(cfg)
+        init_default_scope(cfg.get('default_scope', 'mmpose'))
+        model = MODELS.build(cfg.model)
         checkpoint = cfg.pretrain.get('checkpoint')
         if not checkpoint:
             stage = load_pretrain_config(cfg)
             weights = MODELS.build(stage.model).state_dict()
             require_same_weights(model, weights, _psi(cfg), stage.filename)
+            if not agreed(os.path.isfile(pretrained_path(stage))):
+                rehearse(cfg, model)
             checkpoint = pretrain(stage)
         require_same_weights(model, load_weights(checkpoint), _psi(cfg), checkpoint)
         for part in _psi(cfg):
@@ -106,14 +116,19 @@ def pretrain(cfg: Config) -> str:
     Returns:
         str: The file.
     """
-    cfg.work_dir = os.path.join(cfg.work_dir, _fingerprint(cfg))
-    path = os.path.join(cfg.work_dir, 'source_only.pth')
+    path = pretrained_path(cfg)
+    cfg.work_dir = os.path.dirname(path)
     if not agreed(os.path.isfile(path)):
         with alone_in(cfg.work_dir):
             # Another training may have made them while this one waited.
             if not agreed(os.path.isfile(path)):
                 _pretrain(cfg, path)
     return path
+
+
+def pretrained_path(cfg: Config) -> str:
+    """Where :func:`pretrain` keeps the weights of a config."""
+    return os.path.join(cfg.work_dir, _fingerprint(cfg), 'source_only.pth')
 
 
 def _pretrain(cfg: Config, path: str) -> None:
@@ -169,12 +184,24 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
 
 def run(cfg: Config) -> Runner:
     """Build the runner of a config and train."""
+    take_up_seed(cfg)
     runner = build_runner(cfg)
     resume_from_latest(runner)
     with room_to_write(cfg.work_dir):
         runner.train()
     stop_workers(runner)
     return runner
+
+
+def take_up_seed(cfg: Config) -> None:
+    """Have a config that names no seed go on with the one that was drawn for it."""
+    randomness = dict(cfg.get('randomness') or {})
+    if not cfg.get('resume') or randomness.get('seed') is not None:
+        return
+    checkpoint = cfg.get('load_from') or agreed(latest_checkpoint(cfg.work_dir))
+    if checkpoint:
+        randomness['seed'] = read_checkpoint(checkpoint)['meta'].get('seed')
+        cfg.randomness = randomness
 
 
 def stop_workers(runner: Runner) -> None:
@@ -199,7 +226,7 @@ def build_runner(cfg: Config) -> Runner:
     (see :class:`~mmregda.engine.hooks.ChannelsLastHook`).
     """
     compiling, channels_last = (cfg.pop(key, None) for key in SPEED)
-    hooks = []
+    hooks = [dict(type='OptimizerStateHook')]
     if channels_last:
         hooks.append(dict(type='ChannelsLastHook'))
     if compiling:
@@ -229,16 +256,14 @@ def metrics_of(runner: Runner) -> Dict[str, float]:
     }
 
 
-def rehearse(cfg: Config) -> nn.Module:
-    """Build what a config asks for and drop it again, but for the model.
+def rehearse(cfg: Config, model: nn.Module) -> None:
+    """Build what a config asks for beside its model, and drop it again.
 
     An hour of pretraining is a long way to a typing error.
 
     Raises:
         InputError: If a dataset is missing, or the parts do not fit together.
     """
-    init_default_scope(cfg.get('default_scope', 'mmpose'))
-    model = MODELS.build(cfg.model)
     build_optim_wrapper(model, cfg.optim_wrapper)
     loaders = cfg.train_dataloader
     if 'dataset' in loaders:  # an ordinary model, of one domain
@@ -250,7 +275,6 @@ def rehearse(cfg: Config) -> nn.Module:
         with reading(f'the {domain} dataset'):
             dataset = DATASETS.build(loader.dataset)
         require_fitting_head(model, dataset, domain)
-    return model
 
 
 def load_pretrain_config(cfg: Config) -> Config:
@@ -265,9 +289,11 @@ def load_pretrain_config(cfg: Config) -> Config:
     name = os.path.splitext(os.path.basename(path))[0]
     siblings = os.path.dirname(os.path.normpath(cfg.work_dir))
     stage.work_dir = cfg.pretrain.get('work_dir') or os.path.join(siblings, name)
-    for key in ('launcher', 'randomness', 'env_cfg', 'resume', *SPEED):
+    for key in ('launcher', 'randomness', 'env_cfg', 'resume', 'sync_bn'):
         if key in cfg:
             stage[key] = cfg[key]
+    for key in SPEED:  # or those of its own
+        stage[key] = cfg.get(key) or stage.get(key)
     return stage
 
 
@@ -330,6 +356,8 @@ def _fingerprint(cfg: Config) -> str:
     )
     relevant = {key: cfg.get(key) for key in keys}
     relevant['train_dataloader'] = _of_all_processes(relevant['train_dataloader'])
+    if cfg.get('sync_bn'):
+        relevant['sync_bn'] = cfg.sync_bn
     # What the best checkpoint is chosen by.
     relevant['selection'] = (cfg.get('val_dataloader') or {}).get('source')
     return hashlib.sha256(repr(_plain(relevant)).encode()).hexdigest()[:8]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import sys
 import time
 from pathlib import Path
@@ -92,6 +93,7 @@ def evidence_of(cfg: Config, checkpoint: str) -> Dict[str, float]:
 
 
 def main() -> None:
+    gc.freeze()  # as tools/train.py does
     # Checkpoints are data.
     compat.refuse_unsafe_checkpoints()
     try:

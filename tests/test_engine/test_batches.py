@@ -48,6 +48,21 @@ def test_every_kind_of_tensor_comes_back():
         assert torch.equal(tensor, expected)
 
 
+def test_batch_for_a_gpu_is_pinned_where_it_arrives(monkeypatch):
+    pinned = []
+
+    def pin_memory(tensor):
+        pinned.append(tensor)
+        return tensor.clone()
+
+    monkeypatch.setattr(torch.Tensor, 'pin_memory', pin_memory)
+    for pin in (False, True):
+        sent = PackingCollate(lambda samples: samples, pin)(TENSORS)
+        found = ForkingPickler.loads(ForkingPickler.dumps(sent))
+        assert all(map(torch.equal, found, TENSORS))
+        assert len(pinned) == pin
+
+
 @pytest.mark.parametrize('num_workers', [1, 2])
 def test_batches_of_workers_are_those_without(num_workers):
     collate = PackingCollate(pseudo_collate)

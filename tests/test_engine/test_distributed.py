@@ -11,19 +11,19 @@ import torch
 import torch.distributed as dist
 from conftest import random_batch, tiny_model_config
 from mmpose.registry import MODELS
-from processes import results
+from processes import DEVICE, results
 from torch import nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmregda import InputError
 from mmregda.engine import PlayerDistributedDataParallel, PlayerOptimWrapperConstructor
+from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
 from mmregda.engine.distributed import average_gradients, joined_processes
 
 K, ITERATIONS = 5, 2
 # Of all processes together; with four of them DAN has two of each domain.
 SOURCE, TARGET = 8, 12
-DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 METHODS = [
     *('RegDA', 'DisparityDiscrepancy', 'GroundFalseMinimax', 'MCD'),
     *('DANN', 'DAN', 'MeanTeacherRegDA', 'AdaBN', 'SourceOnly'),
@@ -273,3 +273,42 @@ def test_gradients_of_all_types_and_layouts_are_averaged():
             torch.testing.assert_close(grad.float(), values)
         assert grads[1].is_contiguous(memory_format=torch.channels_last)
         assert [g.dtype for g in grads[2:]] == [torch.float64, torch.bfloat16]
+
+
+def train_with_overflow():
+    """Two iterations in float16; in the first, a gradient of one process overflows."""
+    with joined_processes('pytorch', dict(dist_cfg=dict(backend='gloo', timeout=60))):
+        rank, world_size = dist.get_rank(), dist.get_world_size()
+        model = build_model('RegDA', seed=0)
+        overflows = [rank == 1]
+        model.head.final_layer.weight.register_hook(
+            lambda grad: grad * float('inf') if any(overflows) else grad
+        )
+        optimizer = dict(type='SGD', lr=0.02)
+        scale = dict(init_scale=64.0)
+        amp = dict(type='AmpOptimWrapper', dtype='float16', loss_scale=scale)
+        wrappers = PlayerOptimWrapperConstructor(dict(amp, optimizer=optimizer))(model)
+        wrapped = PlayerDistributedDataParallel(model)
+        states, scales = [copy.deepcopy(model.state_dict())], []
+        for i in range(2):
+            part = batches(i, True, slice(rank, None, world_size))
+            wrapped.train_step(part, wrappers)
+            overflows[:] = []
+            states.append(copy.deepcopy(model.state_dict()))
+            state = wrappers['head'].state_dict()
+            scales.append(state['loss_scaler']['scale'])
+        return [{k: v.cpu() for k, v in state.items()} for state in states], scales
+
+
+@pytest.mark.skipif(
+    DEVICE == 'cpu' and not SCALES_ON_CPU, reason='gradients are scaled on GPUs only'
+)
+def test_overflow_in_one_process_is_every_ones():
+    (states, scales), other = results(train_with_overflow, 2)
+    assert scales == other[1] and scales[0] == 32.0
+    for ours, theirs in zip(states, other[0]):
+        for name, tensor in ours.items():
+            assert torch.equal(tensor, theirs[name]), name
+    head = [state['head.final_layer.weight'] for state in states]
+    assert torch.equal(head[0], head[1]), 'the step was not left out'
+    assert not torch.equal(head[1], head[2]) and head[2].isfinite().all()

@@ -1,6 +1,8 @@
 """Draws that depend on their number alone, and what follows: exact resuming."""
 
 import copy
+import errno
+import os
 import pickle
 import random
 import shutil
@@ -15,11 +17,11 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
-from mmpose.registry import HOOKS
-from torch.utils.data import Dataset
+from mmpose.registry import DATA_SAMPLERS, HOOKS
+from torch.utils.data import Dataset, Sampler
 
 from mmregda import InputError
-from mmregda.engine import NumberedSampler, SeededDataset, stages
+from mmregda.engine import NumberedSampler, SeededDataset, distributed, stages
 from mmregda.engine.distributed import alone_in
 from mmregda.engine.draws import Draw
 from mmregda.visualization import load_scalars
@@ -291,3 +293,44 @@ def test_two_trainings_do_not_pretrain_in_one_folder_at_once(tmp_path):
             FileLock(path / 'in_use.lock', timeout=0).acquire()
     assert told == ['done', 'begun']
     FileLock(path / 'in_use.lock', timeout=0).acquire()
+
+
+@pytest.mark.parametrize('number', [errno.ENOLCK, errno.ENOSYS])
+def test_file_system_without_locks_stops_no_training(tmp_path, monkeypatch, number):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    said = []
+    monkeypatch.setattr(distributed.fcntl, 'flock', flock)
+    monkeypatch.setattr(distributed, 'print_log', lambda text, **_: said.append(text))
+    with alone_in(str(tmp_path)):
+        (message,) = said
+    assert 'in_use.lock" can not be locked' in message
+
+
+class NoSamples(Sampler):
+    def __init__(self, dataset, seed):
+        pass
+
+    def __iter__(self):
+        return iter(())
+
+
+def test_sampler_that_gives_nothing_is_named(monkeypatch):
+    monkeypatch.setitem(DATA_SAMPLERS._module_dict, 'NoSamples', NoSamples)
+    sampler = NumberedSampler(Noise(), dict(type='NoSamples'), seed=0)
+    with pytest.raises(InputError, match='NoSamples gives this process no sample'):
+        next(iter(sampler))
+
+
+def test_seed_that_was_drawn_is_gone_on_with(hand_pair, tmp_path):
+    def run(max_iters, resume=False):
+        cfg = tiny_config(hand_pair, tmp_path / 'run', max_iters, resume=resume)
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        cfg.default_hooks.checkpoint.save_best = None
+        cfg.custom_hooks = []
+        cfg.randomness = dict(deterministic=False)
+        stages.find_start(cfg)
+        return stages.run(cfg).seed
+
+    assert run(2) == run(4, resume=True)

@@ -16,12 +16,13 @@ from conftest import (
 )
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.optim import build_optim_wrapper
 from mmengine.runner import CheckpointLoader
 from mmpose.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmregda.engine import CompileHook, PlayerOptimWrapperConstructor
+from mmregda.engine import CompileHook, PlayerOptimWrapperConstructor, stages
 from mmregda.engine import train as train_config
 from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
 from mmregda.engine.hooks.compile_hook import compile_for_training
@@ -120,10 +121,19 @@ def assert_alike(model, losses, moves, method, tolerance, noise):
             torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
+def types_of_features(model):
+    """In which types the backbone hands over what it finds, from now on."""
+    types = set()
+    model.backbone.register_forward_hook(lambda _, __, maps: types.add(maps[0].dtype))
+    return types
+
+
 @pytest.mark.parametrize('method', METHODS)
 def test_bfloat16_trains_as_float32(method):
     model = build_model(method)
+    types = types_of_features(model)
     losses, moves = train(model, type='AmpOptimWrapper', dtype='bfloat16')
+    assert types == {torch.bfloat16}
     assert_alike(model, losses, moves, method, tolerance=0.05, noise=0.3)
 
 
@@ -133,8 +143,28 @@ def test_float16_trains_as_float32(method):
     model = build_model(method)
     # A scale that fits from the start: no step is skipped.
     amp = dict(type='AmpOptimWrapper', dtype='float16', loss_scale=256.0)
+    types = types_of_features(model)
     losses, moves = train(model, **amp)
+    assert types == {torch.float16}
     assert_alike(model, losses, moves, method, tolerance=0.01, noise=0.2)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_gradients_that_are_short_enough_are_not_clipped(method):
+    model = build_model(method)
+    losses, moves = train(model, clip_grad=dict(max_norm=1e6))
+    assert_alike(model, losses, moves, method, tolerance=1e-6, noise=1e-5)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_gradients_that_are_too_long_are_clipped(method):
+    model = build_model(method)
+    _, moves = train(model, num_iters=1, clip_grad=dict(max_norm=1e-4))
+    for player, modules in model.players().items():
+        owned = {id(p) for module in modules for p in module.parameters()}
+        moved = [moves[n].norm() for n, p in model.named_parameters() if id(p) in owned]
+        # As often as the player steps, by the learning rate times this.
+        assert 0 < torch.stack(moved).norm() < 10 * 0.02 * 1e-4, player
 
 
 def test_last_layer_of_both_heads_keeps_float32_under_autocast():
@@ -300,6 +330,46 @@ def load_tool():
     return module
 
 
+def test_precision_reaches_players_with_types_of_their_own():
+    tool = load_tool()
+    cfg = Config.fromfile(ROOT / 'configs/regda_rhd2h3d.py')
+    cfg.optim_wrapper.head.update(type='OptimWrapper')
+    tool.use_mixed_precision(cfg, 'float16')
+    model = build_model('RegDA')
+    for wrapper in build_optim_wrapper(model, cfg.optim_wrapper).values():
+        assert wrapper.cast_dtype == torch.float16
+    assert cfg.pretrain.options['optim_wrapper.dtype'] == 'float16'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'dtype'),
+    [
+        (['--amp'], 'bfloat16'),
+        (['--amp-dtype', 'float16'], 'float16'),
+        (['--amp', '--amp-dtype', 'float16'], 'float16'),
+        ([], None),
+    ],
+)
+def test_precision_of_a_model_of_one_domain(arguments, dtype, monkeypatch):
+    config = str(ROOT / 'configs/source_only_rhd2h3d.py')
+    monkeypatch.setattr(sys, 'argv', ['train.py', config, *arguments])
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    tool = load_tool()
+    settings = tool.load_config(tool.parse_args()).optim_wrapper
+    assert settings.get('dtype') == dtype and settings.optimizer.type == 'SGD'
+    if dtype:
+        assert settings.type == 'AmpOptimWrapper'
+
+
+def test_pretraining_may_be_faster_than_what_follows(config_file):
+    cfg = Config.fromfile(config_file)
+    cfg.work_dir = 'run'
+    cfg.channels_last, cfg.compile = False, True
+    cfg.pretrain.options = dict(channels_last=True)
+    stage = stages.load_pretrain_config(cfg)
+    assert (stage.channels_last, stage.compile) == (True, True)
+
+
 def test_switches_of_the_command_reach_both_stages(config_file, monkeypatch):
     seen = []
 
@@ -368,3 +438,51 @@ def test_resumed_training_with_every_switch_is_the_uninterrupted_one(
     assert (scales[0]['scale'], scales[0]['_growth_tracker']) == (256.0, 2)
     fresh = MODELS.build(tiny_model_config())
     assert list(whole['state_dict']) == list(fresh.state_dict())
+
+
+def _has_fused_sgd():
+    try:
+        torch.optim.SGD([nn.Parameter(torch.zeros(1))], fused=True)
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _has_fused_sgd(), reason='this PyTorch has none on CPUs')
+@pytest.mark.parametrize('later', [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize('first', [(False, False), (True, True)])
+def test_kernels_and_layout_may_change_when_training_resumes(
+    first, later, hand_pair, tmp_path
+):
+    seen = []
+
+    class Look(Hook):
+        def after_train(self, runner):
+            optimizer = runner.optim_wrapper['feature_extractor'].optimizer
+            (group,), weight = (
+                optimizer.param_groups,
+                runner.model.backbone.conv1.weight,
+            )
+            momentum = optimizer.state[weight]['momentum_buffer']
+            seen.append((group['fused'], weight.stride(1) == 1))
+            assert momentum.stride() == weight.stride()
+
+    def run(name, switches, max_iters, resume=False):
+        cfg = tiny_config(hand_pair, tmp_path / name, max_iters, resume=resume)
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        cfg.default_hooks.checkpoint.save_best = None
+        cfg.param_scheduler = None
+        cfg.custom_hooks = [Look()]
+        for player in ('feature_extractor', 'head', 'adversary'):
+            cfg.optim_wrapper[player].optimizer.fused = switches[0]
+        cfg.channels_last = switches[1]
+        train_config(cfg)
+        path = str(tmp_path / name / f'iter_{max_iters}.pth')
+        return CheckpointLoader.load_checkpoint(path)['state_dict']
+
+    whole = run('whole', (False, False), 4)
+    run('parts', first, 2)
+    parts = run('parts', later, 4, resume=True)
+    assert seen == [(False, False), first, later]
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[name], value, rtol=1e-3, atol=1e-4, msg=name)

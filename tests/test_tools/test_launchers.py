@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, tiny_config
 from mmengine.runner.checkpoint import CheckpointLoader
+from processes import DEVICE
 
 pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='shell scripts')
 
@@ -61,6 +62,8 @@ def environment(folder: Path, **programs: str) -> dict:
     kept = {k: v for k, v in os.environ.items() if k not in unset}
     path = f'{bin_folder}{os.pathsep}{os.environ["PATH"]}'
     pythonpath = os.pathsep.join((str(folder), str(ROOT)))
+    if DEVICE == 'cpu':  # also where there is a GPU, but not for each
+        kept['CUDA_VISIBLE_DEVICES'] = ''
     return dict(kept, PATH=path, PYTHONPATH=pythonpath, OMP_NUM_THREADS='1')
 
 
