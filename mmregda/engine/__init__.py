@@ -9,6 +9,7 @@ from mmregda.engine.hooks import (
     CompileHook,
     DisparityStatisticsHook,
     DomainVisualizationHook,
+    OptimizerStateHook,
     ProgressBarHook,
 )
 from mmregda.engine.loops import (
@@ -33,6 +34,7 @@ __all__ = [
     'DomainVisualizationHook',
     'InverseDecayLR',
     'NumberedSampler',
+    'OptimizerStateHook',
     'PlayerDistributedDataParallel',
     'PlayerOptimWrapperConstructor',
     'ProgressBarHook',

@@ -329,7 +329,7 @@ def test_seed_that_was_drawn_is_gone_on_with(hand_pair, tmp_path):
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.default_hooks.checkpoint.save_best = None
         cfg.custom_hooks = []
-        cfg.randomness = dict(deterministic=False)
+        cfg.randomness = dict(seed=None)
         stages.find_start(cfg)
         return stages.run(cfg).seed
 
