@@ -10,8 +10,8 @@ optimiser wrappers of mmregda, so these are also what those are checked against.
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
-from typing import Callable, ContextManager, Dict, Optional, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Callable, ContextManager, Dict, Iterator, Optional, Sequence
 
 import numpy as np
 import torch
@@ -88,6 +88,14 @@ class NaiveStep:
             feat.register_hook(lambda gradient: gradient * scale)
         return tuple(passed)
 
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Within, running statistics may move, but not for long."""
+        before = [buffer.clone() for buffer in self.model.buffers()]
+        yield
+        for buffer, value in zip(self.model.buffers(), before):
+            buffer.copy_(value)
+
     def pseudo_labels(self, logits: Tensor) -> Sequence[Tensor]:
         """H and H_F of the argmax, looked up on the CPU."""
         batch, keypoints, height, width = logits.shape
@@ -149,8 +157,7 @@ class NaiveRegDA(NaiveStep):
         logits = self.model.head(feats)
         return logits, self.model.adaptation.adversary(self.scaled(feats, self.hi))
 
-    def step(self, x_s, y_s, weights, x_t, y_t):
-        # A
+    def learn_source(self, x_s, y_s, weights):
         with self.precision():
             p_s, p_s_adv = self.predict(x_s)
             truth, _ = self.pseudo_labels(p_s)
@@ -158,6 +165,11 @@ class NaiveRegDA(NaiveStep):
             loss = supervised_loss(p_s, y_s, weights)
             loss = loss + self.margin * self.trade_off * disparity
         self.minimize(loss, 'feature_extractor', 'head', 'adversary')
+        return p_s, p_s_adv
+
+    def step(self, x_s, y_s, weights, x_t, y_t):
+        # A
+        p_s, p_s_adv = self.learn_source(x_s, y_s, weights)
         # B
         with self.precision():
             p_t, p_t_adv = self.predict(x_t)
@@ -180,6 +192,69 @@ class NaiveDisparityDiscrepancy(NaiveRegDA):
 class NaiveGroundFalseMinimax(NaiveRegDA):
     def feature_extractor_loss(self, logits, truth, false):
         return -kl_divergence(logits, false, epsilon=1e-7).mean()
+
+
+class NaiveMeanTeacherRegDA(NaiveRegDA):
+    """One pass forward more, the teacher's; it averages parameter by parameter."""
+
+    self_training, momentum, updates = 1.0, 0.01, 0
+
+    def update_teacher(self):
+        teacher = self.model.adaptation.teacher.network
+        student = nn.Sequential(self.model.backbone, self.model.neck, self.model.head)
+        new = max(self.momentum, 9 / (9 + self.updates))
+        with torch.no_grad():
+            for average, value in zip(teacher.parameters(), student.parameters()):
+                average.copy_((1 - new) * average + new * value)
+        for running, value in zip(teacher.buffers(), student.buffers()):
+            running.copy_(value)
+        self.updates += 1
+        return teacher
+
+    @staticmethod
+    def perturbed(images):
+        """Other contrast and brightness, and two rectangles of one colour each."""
+        b, c, h, w = images.shape
+
+        def draw(*shape):
+            return torch.rand(*shape, 1, 1, device=images.device)
+
+        images = images * (0.7 + 0.6 * draw(b, 1)) + (0.6 * draw(b, c) - 0.3)
+        y = torch.arange(h, device=images.device)[:, None] / h
+        x = torch.arange(w, device=images.device)[None] / w
+        for _ in range(2):
+            height, width = 0.08 + 0.22 * draw(b, 1), 0.08 + 0.22 * draw(b, 1)
+            top, left = draw(b, 1) * (1 - height), draw(b, 1) * (1 - width)
+            outside = (y < top) | (y >= top + height) | (x < left) | (x >= left + width)
+            colour = torch.randn(b, c, 1, 1, device=images.device)
+            images = images * outside + colour * ~outside
+        return images
+
+    def step(self, x_s, y_s, weights, x_t, y_t):
+        # A
+        with self.uncounted():
+            p_s, p_s_adv = self.learn_source(x_s, y_s, weights)
+        teacher = self.update_teacher()
+        with self.precision(), torch.no_grad():
+            p = teacher(x_t)
+            truth, false = self.pseudo_labels(p)
+            probability = p.flatten(2).float().softmax(dim=-1)
+            confidence = (probability * (truth.flatten(2) > 0)).sum(dim=-1)
+        x_t = self.perturbed(x_t)
+        # B
+        with self.precision():
+            p_t, p_t_adv = self.predict(x_t)
+            loss = self.adversary_loss(p_t_adv, truth, false)
+        self.minimize(self.trade_off * loss, 'adversary')
+        # C
+        with self.precision():
+            p_t, p_t_adv = self.predict(x_t)
+            loss = self.trade_off * self.feature_extractor_loss(p_t_adv, truth, false)
+            learnt = (kl_divergence(p_t, truth) * confidence).mean()
+            loss = loss + self.self_training * learnt
+        self.minimize(loss, 'feature_extractor', 'head')
+        for predicted, true in ((p_s, y_s), (p_s_adv, y_s), (p_t, y_t), (p_t_adv, y_t)):
+            self.accuracy(predicted, true)
 
 
 class NaiveMCD(NaiveStep):
@@ -283,6 +358,20 @@ class NaiveSourceOnly(NaiveStep):
         self.accuracy(p_s, y_s)
 
 
+class NaiveAdaBN(NaiveStep):
+    """A pass of each domain, and the accuracy on the source."""
+
+    def step(self, x_s, y_s, weights, x_t, y_t):
+        with self.uncounted():
+            with self.precision():
+                p_s = self.model.head(self.model.extract_feat(x_s))
+                loss = supervised_loss(p_s, y_s, weights)
+            self.minimize(loss, 'feature_extractor', 'head')
+        with self.precision(), torch.no_grad():
+            self.model.head(self.model.extract_feat(x_t))
+        self.accuracy(p_s, y_s)
+
+
 def pooled(feats: Sequence[Tensor]) -> Tensor:
     return feats[-1].float().mean(dim=(2, 3))
 
@@ -296,4 +385,6 @@ NAIVE = dict(
     dann=NaiveDANN,
     dan=NaiveDAN,
     source_only=NaiveSourceOnly,
+    adabn=NaiveAdaBN,
+    mean_teacher_regda=NaiveMeanTeacherRegDA,
 )

@@ -11,9 +11,10 @@ formulas line by line: for RegDA three passes forward and backward, pseudo label
 the CPU from a lookup table, four accuracies on the CPU. Both get the same networks
 and the same batches of bytes, in turns within one run: ratios are medians over the
 rounds, the quartiles behind them, and the only figures here that carry over to other
-machines. Each has a process of its own, and all are there at once; ours keeps the
-memory that it frees, as a training does (mmregda/engine/host_memory.py). Memory is
-the peak above what the imports take (on a GPU: what PyTorch allocated there).
+machines. Each has a process of its own, and all are there at once. On a CPU ours
+keeps the memory that it frees, as a training does (mmregda/engine/host_memory.py),
+and published code does not: "memory kept" is the naive one with that. Memory is the
+peak above what the imports take (on a GPU: what PyTorch allocated there).
 
 Networks are ResNets as the simple baseline has them, "hrnet" (MMPose's HRNetV2-W18
 for RHD), or any config of MMPose's with a heatmap head (mmpose::...). Each of
@@ -86,11 +87,13 @@ class Setup(NamedTuple):
     channels_last: bool = False
     fused: bool = False
     compiled: bool = False
+    kept: bool = False  # what is freed, by the naive one too
 
     @property
     def name(self) -> str:
         switches = ('channels_last', 'fused', 'compiled')
         extras = [s.replace('_', '-') for s in switches if getattr(self, s)]
+        extras += ['memory kept'] * self.kept
         side = 'naive' if self.naive else 'ours'
         return ', '.join([f'{side} {self.precision}', *extras])
 
@@ -268,7 +271,7 @@ class Process:
 def serve(setup: Setup, threads: int, pipe: multiprocessing.connection.Connection):
     """Answer to :meth:`Process.ask` until its end hangs up."""
     prepare(threads)
-    if not setup.naive:
+    if setup.kept or not setup.naive:
         keep_freed_memory()  # as the training loops do
     gc.collect()
     before = 0.0 if setup.device == 'cuda' else resident_memory('VmRSS')
@@ -349,6 +352,7 @@ def compare(setup: Setup, other: Setup, iterations: int) -> Difference:
     for seed in range(iterations):
         batch = made_up_batch(setup, seed)
         for contender in contenders:
+            torch.manual_seed(seed)  # for what a method draws
             contender.step(batch)
     one, two = (contender.model for contender in contenders)
     return Difference(
@@ -418,6 +422,8 @@ def contenders_of(args: argparse.Namespace, network: str, method: str) -> List[S
     for precision in args.precision:
         setup = common._replace(precision=precision)
         setups.append(setup)
+        if args.device == 'cpu':
+            setups.append(setup._replace(kept=True))
         setup = setup._replace(naive=False)
         setups.append(setup)
         for switch in filter(None, switches):
