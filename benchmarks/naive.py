@@ -90,10 +90,12 @@ class NaiveStep:
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:
-        """Within, running statistics may move, but not for long."""
-        before = [buffer.clone() for buffer in self.model.buffers()]
+        """Within, running statistics of psi and f move, but not for long."""
+        parts = (self.model.backbone, self.model.neck, self.model.head)
+        buffers = [buffer for part in parts for buffer in part.buffers()]
+        before = [buffer.clone() for buffer in buffers]
         yield
-        for buffer, value in zip(self.model.buffers(), before):
+        for buffer, value in zip(buffers, before):
             buffer.copy_(value)
 
     def pseudo_labels(self, logits: Tensor) -> Sequence[Tensor]:
