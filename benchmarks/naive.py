@@ -91,7 +91,7 @@ class NaiveStep:
     @contextmanager
     def uncounted(self) -> Iterator[None]:
         """Within, running statistics of psi and f move, but not for long."""
-        parts = (self.model.backbone, self.model.neck, self.model.head)
+        parts = (*self.model.players()['feature_extractor'], self.model.head)
         buffers = [buffer for part in parts for buffer in part.buffers()]
         before = [buffer.clone() for buffer in buffers]
         yield
@@ -203,7 +203,8 @@ class NaiveMeanTeacherRegDA(NaiveRegDA):
 
     def update_teacher(self):
         teacher = self.model.adaptation.teacher.network
-        student = nn.Sequential(self.model.backbone, self.model.neck, self.model.head)
+        psi = self.model.players()['feature_extractor']
+        student = nn.Sequential(*psi, self.model.head)
         new = max(self.momentum, 9 / (9 + self.updates))
         with torch.no_grad():
             for average, value in zip(teacher.parameters(), student.parameters()):

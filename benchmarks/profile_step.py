@@ -307,7 +307,8 @@ def runner_of(config: Path, folder: Path, iterations: int) -> Runner:
         (domain.dataset.get('dataset') or domain.dataset).data_root = str(folder)
     for key in ('val_dataloader', 'val_evaluator', 'val_cfg', 'pretrain'):
         cfg[key] = None
-    cfg.custom_hooks = []
+    hooks = cfg.get('custom_hooks') or []
+    cfg.custom_hooks = [h for h in hooks if h.type == 'DisparityStatisticsHook']
     cfg.default_hooks.checkpoint = None
     cfg.train_cfg.update(max_iters=iterations)
     cfg.work_dir = str(folder / 'work_dir')
