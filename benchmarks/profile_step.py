@@ -305,12 +305,13 @@ def runner_of(config: Path, folder: Path, iterations: int) -> Runner:
     cfg = Config.fromfile(config)
     for domain in cfg.train_dataloader.values():
         (domain.dataset.get('dataset') or domain.dataset).data_root = str(folder)
-    for key in ('val_dataloader', 'val_evaluator', 'val_cfg', 'pretrain'):
-        cfg[key] = None
+    cfg.pretrain = None
+    for domain in cfg.val_dataloader.values():
+        domain.dataset.data_root = str(folder)
     hooks = cfg.get('custom_hooks') or []
     cfg.custom_hooks = [h for h in hooks if h.type == 'DisparityStatisticsHook']
     cfg.default_hooks.checkpoint = None
-    cfg.train_cfg.update(max_iters=iterations)
+    cfg.train_cfg.update(max_iters=iterations, val_interval=10 * iterations)
     cfg.work_dir = str(folder / 'work_dir')
     cfg.log_level = 'ERROR'
     return build_runner(cfg)
