@@ -5,19 +5,27 @@ against one process that has all their batches at once.
 """
 
 import copy
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import random_batch, tiny_model_config
+from conftest import ROOT, random_batch, tiny_model_config
+from mmengine.config import Config
 from mmpose.registry import MODELS
-from processes import DEVICE, results
+from processes import DEVICE, outcomes, results
 from torch import nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmregda import InputError
-from mmregda.engine import PlayerDistributedDataParallel, PlayerOptimWrapperConstructor
+from mmregda.engine import (
+    PlayerDistributedDataParallel,
+    PlayerOptimWrapperConstructor,
+    loops,
+    stages,
+)
 from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
 from mmregda.engine.distributed import average_gradients, joined_processes
 
@@ -312,3 +320,43 @@ def test_overflow_in_one_process_is_every_ones():
     head = [state['head.final_layer.weight'] for state in states]
     assert torch.equal(head[0], head[1]), 'the step was not left out'
     assert not torch.equal(head[1], head[2]) and head[2].isfinite().all()
+
+
+def seeds_of_loaders():
+    """Each process has another seed of its own."""
+    with joined_processes('pytorch', dict(dist_cfg=dict(backend='gloo', timeout=60))):
+        runner = SimpleNamespace(seed=3 + dist.get_rank())
+        seeds = []
+
+        def build(runner, cfg, seed):
+            seeds.append(seed)
+
+        with mock.patch.object(loops, 'build_numbered_dataloader', build):
+            loops.build_domain_dataloaders(runner, dict(source={}, target={}))
+        return seeds
+
+
+def test_processes_draw_from_one_order_whatever_their_own_seeds():
+    first, second = results(seeds_of_loaders, 2)
+    assert first == second and len(set(first)) == 2
+
+
+def start_with_synchronised_norms():
+    with joined_processes('pytorch', dict(dist_cfg=dict(backend='gloo', timeout=60))):
+        stages.find_start(Config(dict(sync_bn='torch', model={})))
+
+
+@pytest.mark.skipif(DEVICE == 'cuda', reason='it works there')
+def test_synchronised_norms_are_refused_before_pretraining():
+    for outcome in outcomes(start_with_synchronised_norms, 2):
+        assert outcome.error.startswith('InputError: PyTorch synchronises')
+
+
+def test_pretraining_synchronises_as_what_follows(tmp_path):
+    cfg = Config.fromfile(ROOT / 'configs/regda_rhd2h3d.py')
+    cfg.work_dir = str(tmp_path)
+    plain = stages.load_pretrain_config(cfg)
+    cfg.sync_bn = 'torch'
+    stage = stages.load_pretrain_config(cfg)
+    assert stage.sync_bn == 'torch'
+    assert stages.pretrained_path(stage) != stages.pretrained_path(plain)
