@@ -21,7 +21,8 @@ for RHD), or any config of MMPose's with a heatmap head (mmpose::...). Each of
 --channels-last, --fused and --compile adds a row, on top of those before it.
 
 --check trains both for some iterations on the same batches and compares their
-parameters and running statistics; it fails if these differ by more than rounding.
+parameters and running statistics; it fails if these differ by more than a tenth of
+what another memory layout makes of the same sums.
 """
 
 from __future__ import annotations
@@ -392,7 +393,8 @@ def check(setups: List[Setup], iterations: int) -> None:
             *(ours.statistics, reordered.statistics),
         ]
         rows.append([name, *(f'{figure:.1e}' for figure in figures)])
-        if not (ours.parameters < 1e-4 * ours.moved and ours.statistics < 1e-3):
+        rounding = max(reordered.parameters / 10, 1e-6 * ours.moved)
+        if not (ours.parameters <= rounding and ours.statistics < 1e-3):
             failed.append(name)
     print(table(rows))
     if failed:
