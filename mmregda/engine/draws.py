@@ -79,9 +79,9 @@ class NumberedSampler(Sampler):
                 yield index
             if not drawn:
                 raise InputError(
-                    f'{type(self.sampler).__name__} gives this process no sample: '
-                    'there are fewer than processes. Use sampler=dict('
-                    'type="InfiniteSampler"), or round_up=True.'
+                    f'{type(self.sampler).__name__} gives this process no sample of '
+                    'its dataset. If there are fewer samples than processes, use '
+                    'sampler=dict(type="InfiniteSampler"), or round_up=True.'
                 )
 
     def skip(self, num_samples: int) -> None:

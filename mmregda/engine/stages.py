@@ -194,14 +194,25 @@ def run(cfg: Config) -> Runner:
 
 
 def take_up_seed(cfg: Config) -> None:
-    """Have a config that names no seed go on with the one that was drawn for it."""
-    randomness = dict(cfg.get('randomness') or {})
-    if not cfg.get('resume') or randomness.get('seed') is not None:
+    """Have a training that is resumed go on with the seed that it began with.
+
+    MMEngine takes it from the checkpoint too, but after the dataloaders are built.
+    """
+    if not cfg.get('resume'):
         return
     checkpoint = cfg.get('load_from') or agreed(latest_checkpoint(cfg.work_dir))
-    if checkpoint:
-        randomness['seed'] = read_checkpoint(checkpoint)['meta'].get('seed')
-        cfg.randomness = randomness
+    if not checkpoint:
+        return
+    begun_with = read_checkpoint(checkpoint).get('meta', {}).get('seed')
+    asked_for = (cfg.get('randomness') or {}).get('seed')
+    if begun_with is None or begun_with == asked_for:
+        return
+    if asked_for is not None:
+        message = (
+            f'{checkpoint} began with seed {begun_with}, which is kept, not {asked_for}'
+        )
+        print_log(message, logger='current', level=logging.WARNING)
+    cfg.randomness = dict(cfg.get('randomness') or {}, seed=begun_with)
 
 
 def stop_workers(runner: Runner) -> None:
@@ -356,7 +367,7 @@ def _fingerprint(cfg: Config) -> str:
     )
     relevant = {key: cfg.get(key) for key in keys}
     relevant['train_dataloader'] = _of_all_processes(relevant['train_dataloader'])
-    if cfg.get('sync_bn'):
+    if cfg.get('sync_bn') and get_world_size() > 1:
         relevant['sync_bn'] = cfg.sync_bn
     # What the best checkpoint is chosen by.
     relevant['selection'] = (cfg.get('val_dataloader') or {}).get('source')

@@ -6,7 +6,9 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from mmpose.registry import DATA_SAMPLERS, HOOKS
 from torch.utils.data import Dataset, Sampler
 
 from mmregda import InputError
-from mmregda.engine import NumberedSampler, SeededDataset, distributed, stages
+from mmregda.engine import NumberedSampler, SeededDataset, distributed, loops, stages
 from mmregda.engine.distributed import alone_in
 from mmregda.engine.draws import Draw
 from mmregda.visualization import load_scalars
@@ -295,6 +297,21 @@ def test_two_trainings_do_not_pretrain_in_one_folder_at_once(tmp_path):
     FileLock(path / 'in_use.lock', timeout=0).acquire()
 
 
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='nothing to fork')
+def test_folder_is_free_again_though_a_forked_worker_lives_on(tmp_path):
+    with pytest.raises(KeyError), alone_in(str(tmp_path)):
+        worker = os.fork()
+        if not worker:
+            time.sleep(60)
+            os._exit(0)
+        raise KeyError
+    try:
+        FileLock(tmp_path / 'in_use.lock', timeout=0).acquire()
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)
+
+
 @pytest.mark.parametrize('number', [errno.ENOLCK, errno.ENOSYS])
 def test_file_system_without_locks_stops_no_training(tmp_path, monkeypatch, number):
     def flock(*_):
@@ -323,14 +340,28 @@ def test_sampler_that_gives_nothing_is_named(monkeypatch):
         next(iter(sampler))
 
 
-def test_seed_that_was_drawn_is_gone_on_with(hand_pair, tmp_path):
-    def run(max_iters, resume=False):
+@pytest.mark.parametrize('seeds', [(None, None), (3, 0)], ids=['drawn', 'given'])
+def test_seed_is_gone_on_with(hand_pair, tmp_path, monkeypatch, seeds):
+    built = []
+    build = loops.build_numbered_dataloader
+
+    def noted(runner, cfg, seed):
+        built.append(seed)
+        return build(runner, cfg, seed)
+
+    monkeypatch.setattr(loops, 'build_numbered_dataloader', noted)
+
+    def run(max_iters, seed, resume=False):
         cfg = tiny_config(hand_pair, tmp_path / 'run', max_iters, resume=resume)
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.default_hooks.checkpoint.save_best = None
         cfg.custom_hooks = []
-        cfg.randomness = dict(seed=None)
+        cfg.randomness = dict(seed=seed)
         stages.find_start(cfg)
         return stages.run(cfg).seed
 
-    assert run(2) == run(4, resume=True)
+    first = run(2, seeds[0])
+    assert seeds[0] in (None, first)
+    assert run(4, seeds[1], resume=True) == first
+    # What the data is drawn with, too.
+    assert len(built) == 4 and built[:2] == built[2:] and built[0] == first

@@ -250,9 +250,9 @@ def test_resuming_before_pretraining_has_ended_goes_on_with_it(hand_pair, tmp_pa
     cfg.resume = True
     stages.train(cfg)
     (kept,) = tmp_path.rglob('source_only.pth')
-    logs = sorted(kept.parent.glob('*/*.log'))
-    assert len(logs) == 2
-    assert 'resumed epoch: 0, iter: 2' in logs[-1].read_text()
+    # One folder for both, if they began within one second.
+    logs = ''.join(path.read_text() for path in kept.parent.glob('*/*.log'))
+    assert logs.count('resumed epoch: 0, iter: 2') == 1
     assert list((tmp_path / 'runs' / 'regda').glob('iter_1.pth'))
 
 
