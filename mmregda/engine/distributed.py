@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import IO, Any, Callable, Dict, Iterator, List
 
@@ -175,7 +175,6 @@ def alone_in(folder: str) -> Iterator[None]:
     """
     os.makedirs(folder, exist_ok=True)
     waiting = False
-    # What is locked is the open file: closed, it is free.
     with open(os.path.join(folder, 'in_use.lock'), 'a') as file:
         while not agreed(_locked(file)):
             if not waiting:
@@ -183,7 +182,18 @@ def alone_in(folder: str) -> Iterator[None]:
                 print_log(message, logger='current')
             waiting = True
             time.sleep(1)
-        yield
+        try:
+            yield
+        finally:
+            # Closing it would not do where a forked worker has it open, too.
+            if is_main_process():
+                _unlock(file)
+
+
+def _unlock(file: IO) -> None:
+    with suppress(OSError):
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _locked(file: IO) -> bool:
