@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from contextlib import suppress
 from typing import Any, Callable, List, Sequence, Tuple
 
 import torch
@@ -62,7 +63,10 @@ class _Packed:
 
 def _unpack(text: bytes, joint: Tensor, places: List[Tuple], pin: bool) -> Any:
     if pin:
-        joint = joint.pin_memory()
+        # Without it, it is slower. An error here would end PyTorch's thread that
+        # pins with no word of the cause.
+        with suppress(RuntimeError):
+            joint = joint.pin_memory()
     unpickler = _Unpickler(io.BytesIO(text))
     unpickler.tensors = _views(joint, places)
     return unpickler.load()

@@ -70,6 +70,9 @@ def _read(path: str) -> Scalars:
         for name, value in record.items():
             if isinstance(step, int) and isinstance(value, (int, float)):
                 steps, values = scalars.setdefault(name, ([], []))
+                # Parts that began within one second have one log.
+                while steps and steps[-1] >= step:
+                    del steps[-1], values[-1]
                 steps.append(step)
                 values.append(_float(value))
     return scalars
