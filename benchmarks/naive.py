@@ -208,7 +208,7 @@ class NaiveMeanTeacherRegDA(NaiveRegDA):
         new = max(self.momentum, 9 / (9 + self.updates))
         with torch.no_grad():
             for average, value in zip(teacher.parameters(), student.parameters()):
-                average.copy_((1 - new) * average + new * value)
+                average.mul_(1 - new).add_(value, alpha=new)
         for running, value in zip(teacher.buffers(), student.buffers()):
             running.copy_(value)
         self.updates += 1
@@ -230,7 +230,7 @@ class NaiveMeanTeacherRegDA(NaiveRegDA):
             top, left = draw(b, 1) * (1 - height), draw(b, 1) * (1 - width)
             outside = (y < top) | (y >= top + height) | (x < left) | (x >= left + width)
             colour = torch.randn(b, c, 1, 1, device=images.device)
-            images = images * outside + colour * ~outside
+            images = torch.where(outside, images, colour)
         return images
 
     def step(self, x_s, y_s, weights, x_t, y_t):
