@@ -241,6 +241,52 @@ def test_backend_with_gradients_of_its_own_trains_a_resnet_as_plain():
     torch.testing.assert_close(*moves, rtol=1e-3, atol=1e-5)
 
 
+# --- a GPU ------------------------------------------------------------------
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
+FLOAT16 = dict(type='AmpOptimWrapper', dtype='float16')
+
+
+@needs_gpu
+# A mean teacher's student sees what is drawn on the device.
+@pytest.mark.parametrize('method', [m for m in METHODS if m != 'MeanTeacherRegDA'])
+def test_gpu_trains_as_the_cpu(method):
+    model = build_model(method).cuda()
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        losses, moves = train(model)
+    moves = {name: move.cpu() for name, move in moves.items()}
+    assert_alike(model.cpu(), losses, moves, method, tolerance=1e-3, noise=1e-2)
+
+
+@needs_gpu
+@pytest.mark.parametrize(
+    'settings',
+    [{}, dict(FLOAT16, dtype='bfloat16'), FLOAT16],
+    ids=['float32', 'bfloat16', 'float16'],
+)
+@pytest.mark.parametrize('method', METHODS)
+def test_iteration_does_not_wait_for_the_gpu(method, settings):
+    preprocessor = tiny_model_config()['data_preprocessor']
+    model = build_model(
+        method, data_preprocessor=dict(preprocessor, non_blocking=True)
+    ).cuda()
+    sgd = dict(type='SGD', lr=0.02, momentum=0.9, fused=True)
+    wrappers = PlayerOptimWrapperConstructor(dict(optimizer=sgd, **settings))(model)
+
+    def step(i):
+        batch = batches(i)
+        for part in batch.values():
+            part['inputs'] = torch.stack(part['inputs']).pin_memory()
+        model.train_step(batch, wrappers)
+
+    step(0)  # What is there once is made.
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        step(1)
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+
+
 # --- a batch in parts -------------------------------------------------------
 
 
