@@ -18,6 +18,10 @@ Stages: what each transform of these pipelines takes of it, and what comes after
 collating a batch of 32, handing it from a worker to the training (pickling on both
 sides), and normalising it.
 
+Recolouring: colour jitter and blur of a whole batch of each domain as tensor
+operations, on the GPU if there is one, from the same draws as the transforms: what it
+takes there, what it saves of a core, and how far the bytes are apart.
+
 Decoders: the same files, decoded from memory by each library that is installed and
 loads. Ours reads with OpenCV.
 
@@ -384,6 +388,122 @@ def time_stages(pipeline: Pipeline, rounds: int) -> dict:
     return {stage: statistics.median(seconds) for stage, seconds in found.items()}
 
 
+# --- recolouring -------------------------------------------------------------
+
+
+def benchmark_recolouring(pipelines: dict, rounds: int) -> str:
+    """The table of colour jitter and blur, of 32 + 32 images."""
+    generator = np.random.default_rng(0)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    images, draws = [], []
+    for name in ('RHD, labelled', 'H3D, unlabelled'):
+        pipeline = pipelines[name]
+        for index in range(32):
+            results = dict(pipeline.infos[index % len(pipeline.infos)])
+            for transform in (pipeline.decode, *pipeline.augment.transforms):
+                if isinstance(transform, TRANSFORMS.get('ColorJitter')):
+                    break
+                results = transform(results)
+            images.append(results['img'])
+            factors = generator.uniform(0.75, 1.25, 3)
+            radius = generator.uniform(0, 0.8)
+            draws.append((generator.permutation(3), factors, radius))
+    expected, seconds = recolor_on_cores(images, draws, rounds)
+    batch = np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
+    batch = torch.from_numpy(batch).to(device)
+    orders, factors, radii = (
+        torch.from_numpy(np.stack(x)).to(device) for x in zip(*draws)
+    )
+    arguments = (batch, orders, factors.float(), radii.float())
+    found = recolor(*arguments).permute(0, 2, 3, 1).cpu().numpy()
+    apart = np.abs(found.astype(int) - np.stack(expected))
+    rows = [
+        ['64 images of 256 x 256', 'ms'],
+        ['transforms, on one core', spread([1e3 * s for s in seconds])],
+    ]
+    ways = {'tensors': recolor}
+    if device == 'cuda':
+        ways['tensors, compiled'] = torch.compile(recolor)
+    for name, way in ways.items():
+        times = [1e3 * s for s in time_on(device, way, arguments, rounds)]
+        rows.append([f'{name}, on {device}', spread(times)])
+    return (
+        f'{table(rows)}\n\nBytes apart: {apart.max()} at most, '
+        f'{(apart > 1).mean():.2%} by more than 1.'
+    )
+
+
+def recolor_on_cores(images: list, draws: list, rounds: int) -> tuple:
+    """The transforms' images, and seconds for all of them in each round."""
+    jitter = TRANSFORMS.build(dict(type='ColorJitter'))
+    blur = TRANSFORMS.build(dict(type='RandomGaussianBlur'))
+    found, seconds = [], []
+    for _ in range(rounds + 1):
+        found.clear()
+        clock = Clock()
+        for image, (order, factors, radius) in zip(images, draws):
+            enhancers = [jitter._ENHANCERS[kind] for kind in order]
+            jitter._draw = partial(list, zip(enhancers, map(float, factors)))
+            blur._draw = partial(float, radius)
+            clock.start()
+            found.append(blur(jitter(dict(img=image)))['img'])
+            clock.lap('recolor')
+        seconds.append(clock.seconds(1)['recolor'])
+    return found, seconds[1:]
+
+
+def recolor(
+    images: torch.Tensor,
+    orders: torch.Tensor,
+    factors: torch.Tensor,
+    radii: torch.Tensor,
+) -> torch.Tensor:
+    """``ColorJitter`` and ``RandomGaussianBlur`` of a batch.
+
+    Args:
+        images (Tensor): (B, 3, H, W) uint8, BGR.
+        orders (Tensor): (B, 3), permutations of brightness, contrast, saturation.
+        factors (Tensor): (B, 3), of each in its turn.
+        radii (Tensor): (B,), in pixels.
+
+    Returns:
+        Tensor: Of the type and shape of the images.
+    """
+    x = images.float()
+    weights = x.new_tensor((0.114, 0.587, 0.299)).view(3, 1, 1)
+    for kind, factor in zip(orders.T, factors.T):
+        kind, factor = (v.view(-1, 1, 1, 1) for v in (kind, factor))
+        grey = (x * weights).sum(1, keepdim=True).round()
+        level = torch.where(kind == 1, grey.mean((2, 3), keepdim=True).round(), grey)
+        x = factor * x + (1 - factor) * level * (kind > 0)
+        x = torch.where(kind == 2, x.round(), x.floor()).clamp(0, 255)
+    # As many taps as OpenCV takes for images of bytes.
+    reach = torch.floor(torch.round(6 * radii + 1) / 2)
+    taps = torch.arange(-3, 4, device=x.device)
+    kernel = torch.exp(-(taps**2) / (2 * radii[:, None].clamp(min=0.1) ** 2))
+    kernel = kernel * (taps.abs() <= torch.where(radii > 0.1, reach, 0)[:, None])
+    kernel = (kernel / kernel.sum(1, keepdim=True)).view(-1, 7, 1, 1, 1)
+    for axis in (2, 3):
+        pad = (0, 0, 3, 3) if axis == 2 else (3, 3, 0, 0)
+        padded = torch.nn.functional.pad(x, pad, mode='reflect')
+        length = x.shape[axis]
+        x = sum(kernel[:, i] * padded.narrow(axis, i, length) for i in range(7))
+    return x.round().to(torch.uint8)
+
+
+def time_on(device: str, way, arguments: tuple, rounds: int) -> list:
+    """Seconds of each round."""
+    wait = torch.cuda.synchronize if device == 'cuda' else lambda: None
+    seconds = []
+    for _ in range(rounds + 3):
+        wait()
+        start = time.perf_counter()
+        way(*arguments)
+        wait()
+        seconds.append(time.perf_counter() - start)
+    return seconds[3:]
+
+
 # --- decoders ----------------------------------------------------------------
 
 
@@ -641,11 +761,14 @@ def make_up_surreal(data: Path, count: int) -> Path:
 # --- face --------------------------------------------------------------------
 
 
+TABLES = ('pipelines', 'stages', 'recolouring', 'decoders', 'index')
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--only', choices=('pipelines', 'stages', 'decoders', 'index'))
+    parser.add_argument('--only', choices=TABLES)
     parser.add_argument('--images', type=int, default=64, help='of each dataset (64)')
     parser.add_argument('--rounds', type=int, default=11, help='(11)')
     parser.add_argument('--rhd', type=int, default=41258, help='made-up images (41258)')
@@ -669,6 +792,7 @@ def main() -> None:
     benchmarks = dict(
         pipelines=benchmark_pipelines,
         stages=benchmark_stages,
+        recolouring=benchmark_recolouring,
         decoders=benchmark_decoders,
     )
     with tempfile.TemporaryDirectory() as data:

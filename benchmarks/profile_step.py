@@ -15,8 +15,12 @@ whatever asks for a value fails. So it is the same on every machine.
 
 operators: torch.profiler's view of our step, by kind of operator.
 
-iteration: a training of the quickstart on rendered hands, data included: what the
-process waits for.
+iteration: a training of the quickstart on rendered hands, or of another config of
+hands, data included: what the process waits for. On a GPU the step only says what is
+to be done; it is waited for where losses are looked at.
+
+python benchmarks/profile_step.py iteration --config configs/regda_rhd2h3d.py \\
+    --workers 8 --precision bf16 --channels-last --fused --compile
 """
 
 from __future__ import annotations
@@ -48,6 +52,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmregda.datasets.synthetic import write_hand_pair
+from mmregda.engine import loops
 from mmregda.engine.host_memory import keep_freed_memory
 from mmregda.engine.stages import build_runner, stop_workers
 
@@ -269,15 +274,17 @@ class Clock:
         setattr(owner, attribute, timed)
 
 
-def table_of_an_iteration(config: Path, iterations: int) -> str:
+def table_of_an_iteration(args: argparse.Namespace) -> str:
     """What the process of a training waits for."""
+    iterations = args.iterations
     with tempfile.TemporaryDirectory() as folder:
-        runner = runner_of(config, Path(folder), iterations)
+        runner = runner_of(args, Path(folder))
         runner.train()  # Workers, caches, compilers: they start once.
         clock = Clock()
         loop, model = runner.train_loop, runner.model
         clock.wrap(model.data_preprocessor, 'forward', 'moving and normalising it')
         clock.wrap(model, 'train_step', 'step')
+        clock.wrap(loops, 'require_finite', 'looking at the losses')
         for hook in runner.hooks:
             for place in ('before_train_iter', 'after_train_iter'):
                 clock.wrap(hook, place, type(hook).__name__)
@@ -291,26 +298,37 @@ def table_of_an_iteration(config: Path, iterations: int) -> str:
     clock.spent['step'] -= clock.spent['moving and normalising it']
     total = clock.spent.pop('all')
     clock.spent['the loop itself'] = total - sum(clock.spent.values())
+    spent = sorted(clock.spent.items(), key=lambda item: -item[1])
     rows = [['', 'ms an iteration', 'share']]
-    for name, seconds in sorted(clock.spent.items(), key=lambda item: -item[1]):
+    for name, seconds in [*spent, ('all', total)]:
         rows.append(
             [name, f'{1e3 * seconds / iterations:.2f}', f'{seconds / total:.1%}']
         )
     return table(rows)
 
 
-def runner_of(config: Path, folder: Path, iterations: int) -> Runner:
+def runner_of(args: argparse.Namespace, folder: Path) -> Runner:
     """The training of a config on rendered hands, without validation."""
     write_hand_pair(folder, 64, 8, 96, num_workers=1, progress=False)
-    cfg = Config.fromfile(config)
+    cfg = Config.fromfile(args.config)
+    cfg.model.backbone.init_cfg = cfg.pretrain = None
     for domain in cfg.train_dataloader.values():
         (domain.dataset.get('dataset') or domain.dataset).data_root = str(folder)
-    cfg.pretrain = None
+        if args.workers is not None:
+            domain.update(num_workers=args.workers, persistent_workers=args.workers > 0)
     for domain in cfg.val_dataloader.values():
         domain.dataset.data_root = str(folder)
+    if args.precision[-1] == 'bf16':
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
+    if args.fused:
+        for player in cfg.optim_wrapper.values():
+            if isinstance(player, dict):
+                player.optimizer.fused = True
+    cfg.update(compile=args.compile, channels_last=args.channels_last)
     hooks = cfg.get('custom_hooks') or []
     cfg.custom_hooks = [h for h in hooks if h.type == 'DisparityStatisticsHook']
     cfg.default_hooks.checkpoint = None
+    iterations = args.iterations
     cfg.train_cfg.update(max_iters=iterations, val_interval=10 * iterations)
     cfg.work_dir = str(folder / 'work_dir')
     cfg.log_level = 'ERROR'
@@ -334,6 +352,7 @@ def parse_args() -> argparse.Namespace:
         default=CONFIGS / 'quickstart' / 'regda.py',
         help='of the training, on hands (configs/quickstart/regda.py)',
     )
+    parser.add_argument('--workers', type=int, help="of each domain (the config's)")
     return parser.parse_args()
 
 
@@ -342,7 +361,7 @@ def main() -> None:
     prepare(args.threads)
     print(machine(), flush=True)
     if args.what == 'iteration':
-        print(f'\n{table_of_an_iteration(args.config, args.iterations)}')
+        print(f'\n{table_of_an_iteration(args)}')
         return
     chosen = [
         contenders_of(args, network, method)

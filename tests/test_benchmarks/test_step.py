@@ -93,7 +93,7 @@ def test_bfloat16_reaches_both_sides(step, setup):
 
 def test_table_is_printed(step, network, monkeypatch, capsys):
     arguments = ['--networks', network, '--size', 64, '--batch', 2, '--keypoints', 3]
-    arguments += ['--rounds', 3, '--channels-last', '--fused']
+    arguments += ['--rounds', 3, '--channels-last', '--fused', '--device', 'cpu']
     monkeypatch.setattr(sys, 'argv', ['step.py', *map(str, arguments)])
     step.main()
     printed = capsys.readouterr().out
