@@ -41,6 +41,7 @@ from step import (
     add_setup_options,
     contenders_of,
     made_up_batch,
+    modes_of,
     prepare,
     wait_for,
 )
@@ -324,7 +325,8 @@ def runner_of(args: argparse.Namespace, folder: Path) -> Runner:
         for player in cfg.optim_wrapper.values():
             if isinstance(player, dict):
                 player.optimizer.fused = True
-    cfg.update(compile=args.compile, channels_last=args.channels_last)
+    compiling = [dict(mode=mode) for mode in modes_of(args)]
+    cfg.update(compile=compiling and compiling[-1], channels_last=args.channels_last)
     hooks = cfg.get('custom_hooks') or []
     cfg.custom_hooks = [h for h in hooks if h.type == 'DisparityStatisticsHook']
     cfg.default_hooks.checkpoint = None

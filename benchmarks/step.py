@@ -89,13 +89,15 @@ class Setup(NamedTuple):
     precision: str = 'fp32'
     channels_last: bool = False
     fused: bool = False
-    compiled: bool = False
+    compiled: str = ''  # in which of PyTorch's modes
     kept: bool = False  # what is freed, by the naive one too
 
     @property
     def name(self) -> str:
         switches = ('channels_last', 'fused', 'compiled')
         extras = [s.replace('_', '-') for s in switches if getattr(self, s)]
+        if self.compiled not in ('', 'default'):
+            extras[-1] += f' ({self.compiled})'
         extras += ['memory kept'] * self.kept
         side = 'naive' if self.naive else 'ours'
         return ', '.join([f'{side} {self.precision}', *extras])
@@ -151,7 +153,7 @@ def build_model(setup: Setup) -> nn.Module:
         model.to(memory_format=torch.channels_last)
     if setup.compiled:
         for module in model.players()['feature_extractor']:
-            compile_for_training(module)
+            compile_for_training(module, mode=setup.compiled)
     return model
 
 
@@ -252,9 +254,12 @@ class Process:
     """
 
     def __init__(self, setup: Setup, threads: int) -> None:
-        # Forked from one that has only imported: it holds no model.
-        server = multiprocessing.get_context('forkserver')
-        server.set_forkserver_preload(['mmregda'])
+        # Forked from one that has only imported: it holds no model. After a fork
+        # there is no GPU.
+        way = 'spawn' if setup.device == 'cuda' else 'forkserver'
+        server = multiprocessing.get_context(way)
+        if way == 'forkserver':
+            server.set_forkserver_preload(['mmregda'])
         self.pipe, theirs = server.Pipe()
         arguments = (setup, threads, theirs)
         self.process = server.Process(target=serve, args=arguments, daemon=True)
@@ -278,7 +283,7 @@ class Process:
     def _failing(self) -> Iterator[None]:
         try:
             yield
-        except (EOFError, BrokenPipeError):
+        except (EOFError, ConnectionError):
             sys.exit('error: a process that was timed has failed; see above')
 
     def stop(self) -> None:
@@ -451,7 +456,7 @@ def contenders_of(args: argparse.Namespace, network: str, method: str) -> List[S
     switches = [
         dict(channels_last=True) if args.channels_last else None,
         dict(fused=True) if args.fused else None,
-        dict(compiled=True) if args.compile else None,
+        *(dict(compiled=mode) for mode in modes_of(args)),
     ]
     setups = []
     for precision in args.precision:
@@ -465,6 +470,11 @@ def contenders_of(args: argparse.Namespace, network: str, method: str) -> List[S
             setup = setup._replace(**switch)
             setups.append(setup)
     return setups
+
+
+def modes_of(args: argparse.Namespace) -> List[str]:
+    """The modes in which to compile; none unless asked for."""
+    return [] if args.compile is None else args.compile or ['default']
 
 
 def rows_of(costs: Dict[Setup, Cost]) -> List[List[str]]:
@@ -522,7 +532,12 @@ def add_setup_options(
     add('--precision', nargs='+', default=['fp32'], choices=('fp32', 'bf16'))
     add('--channels-last', action='store_true', help='of ours, a row more')
     add('--fused', action='store_true', help='optimisers of ours, a row more')
-    add('--compile', action='store_true', help="ours' feature extractor, a row more")
+    add(
+        '--compile',
+        nargs='*',
+        metavar='MODE',
+        help="ours' feature extractor, a row for each of PyTorch's modes (default)",
+    )
     add('--threads', type=int, default=torch.get_num_threads())
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     add('--device', default=device, choices=('cpu', 'cuda'), help=f'({device})')

@@ -11,6 +11,7 @@ from mmregda.models.adaptations import (
     RegDA,
     SourceOnly,
 )
+from mmregda.models.data_preprocessor import PromptPoseDataPreprocessor
 from mmregda.models.domain_adaptive_topdown import DomainAdaptiveTopdown
 from mmregda.models.losses import (
     GroundFalseKLLoss,
@@ -32,6 +33,7 @@ __all__ = [
     'GroundFalseMinimax',
     'KeypointKLLoss',
     'MultiKernelMMDLoss',
+    'PromptPoseDataPreprocessor',
     'RegDA',
     'SourceOnly',
 ]

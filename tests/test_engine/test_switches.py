@@ -266,23 +266,21 @@ def test_gpu_trains_as_the_cpu(method):
 )
 @pytest.mark.parametrize('method', METHODS)
 def test_iteration_does_not_wait_for_the_gpu(method, settings):
-    preprocessor = tiny_model_config()['data_preprocessor']
-    model = build_model(
-        method, data_preprocessor=dict(preprocessor, non_blocking=True)
-    ).cuda()
+    preprocessor = dict(
+        tiny_model_config()['data_preprocessor'],
+        type='PromptPoseDataPreprocessor',
+        non_blocking=True,
+    )
+    model = build_model(method, data_preprocessor=preprocessor).cuda()
     sgd = dict(type='SGD', lr=0.02, momentum=0.9, fused=True)
     wrappers = PlayerOptimWrapperConstructor(dict(optimizer=sgd, **settings))(model)
-
-    def step(i):
-        batch = batches(i)
-        for part in batch.values():
-            part['inputs'] = torch.stack(part['inputs']).pin_memory()
-        model.train_step(batch, wrappers)
-
-    step(0)  # What is there once is made.
+    pinned = [batches(i) for i in range(2)]
+    for part in (part for batch in pinned for part in batch.values()):
+        part['inputs'] = torch.stack(part['inputs']).pin_memory()
+    model.train_step(pinned[0], wrappers)  # What is there once is made.
     torch.cuda.set_sync_debug_mode('error')
     try:
-        step(1)
+        model.train_step(pinned[1], wrappers)
     finally:
         torch.cuda.set_sync_debug_mode('default')
 
