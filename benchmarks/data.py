@@ -18,6 +18,9 @@ Stages: what each transform of these pipelines takes of it, and what comes after
 collating a batch of 32, handing it from a worker to the training (pickling on both
 sides), and normalising it.
 
+Preprocessors: a batch of 32 + 32 images on its way into the model, by ours and by
+MMPose's, in turns: the samples alone (on a GPU the rest is its own), and all of it.
+
 Recolouring: colour jitter and blur of a whole batch of each domain as tensor
 operations, on the GPU if there is one, from the same draws as the transforms: what it
 takes there, what it saves of a core, and how far the bytes are apart.
@@ -43,6 +46,7 @@ import argparse
 import ctypes
 import gc
 import io
+import itertools
 import json
 import math
 import multiprocessing
@@ -206,7 +210,7 @@ class Pipeline:
         rotation = next(t.rotation for t in transforms if hasattr(t, 'rotation'))
         self.reference = PILPipeline(rotation)
         self.preprocessor = MODELS.build(
-            dict(type='PoseDataPreprocessor', mean=MEAN, std=STD, bgr_to_rgb=True)
+            dict(type='PromptPoseDataPreprocessor', mean=MEAN, std=STD, bgr_to_rgb=True)
         )
 
     def time_ours(self) -> tuple:
@@ -386,6 +390,46 @@ def time_stages(pipeline: Pipeline, rounds: int) -> dict:
             for stage, seconds in clock.seconds(len(samples)).items():
                 found.setdefault(stage, []).append(seconds)
     return {stage: statistics.median(seconds) for stage, seconds in found.items()}
+
+
+# --- preprocessors -----------------------------------------------------------
+
+
+def benchmark_preprocessors(pipelines: dict, rounds: int) -> str:
+    """The table of what a batch takes from the loader into the model."""
+    batches = [
+        pseudo_collate(
+            [
+                pipeline.augment(pipeline.decode(dict(info)))
+                for info in itertools.islice(itertools.cycle(pipeline.infos), 32)
+            ]
+        )
+        for pipeline in (pipelines['RHD, labelled'], pipelines['H3D, unlabelled'])
+    ]
+    kinds = ('PromptPoseDataPreprocessor', 'PoseDataPreprocessor')
+    options = dict(mean=MEAN, std=STD, bgr_to_rgb=True)
+    seconds = {kind: [] for kind in kinds}
+    for number in range(rounds + 1):
+        for kind in kinds if number % 2 else reversed(kinds):
+            preprocessor = MODELS.build(dict(type=kind, **options))
+            clock = Clock()
+            for batch in batches:
+                clock.start()
+                preprocessor.cast_data(batch['data_samples'])
+                clock.lap('samples')
+                preprocessor(batch, training=True)
+                clock.lap('all')
+            if number:  # The first fills caches.
+                seconds[kind].append(clock.mean(1, ('samples', 'all')))
+    rows = [
+        ['32 + 32 images', 'samples (ms)', "of MMPose's", 'all (ms)', "of MMPose's"]
+    ]
+    for kind, times in seconds.items():
+        rows.append([kind])
+        for mine, theirs in zip(zip(*times), zip(*seconds[kinds[1]])):
+            ratios = [one / other for one, other in zip(mine, theirs)]
+            rows[-1] += [f'{1e3 * statistics.median(mine):.2f}', spread(ratios)]
+    return table(rows)
 
 
 # --- recolouring -------------------------------------------------------------
@@ -761,7 +805,7 @@ def make_up_surreal(data: Path, count: int) -> Path:
 # --- face --------------------------------------------------------------------
 
 
-TABLES = ('pipelines', 'stages', 'recolouring', 'decoders', 'index')
+TABLES = ['pipelines', 'stages', 'preprocessors', 'recolouring', 'decoders', 'index']
 
 
 def parse_args() -> argparse.Namespace:
@@ -792,6 +836,7 @@ def main() -> None:
     benchmarks = dict(
         pipelines=benchmark_pipelines,
         stages=benchmark_stages,
+        preprocessors=benchmark_preprocessors,
         recolouring=benchmark_recolouring,
         decoders=benchmark_decoders,
     )

@@ -9,6 +9,11 @@ Everything else is a finding: another error, a crash, a file that took longer
 than 20 seconds or more memory than there is, and whatever an audit hook sees of
 programs started, files written and connections opened. Findings are kept in
 --work-dir, with the traceback, and make the exit status 1.
+
+python benchmarks/fuzz.py --minutes 60 --guided
+
+With --guided (and `pip install atheris`, where there is a wheel of it) files that
+reach new branches of the readers are kept and mutated further.
 """
 
 from __future__ import annotations
@@ -30,6 +35,7 @@ import time
 import traceback
 import zlib
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -40,20 +46,26 @@ import torch
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from mmregda import InputError, compat
-from mmregda.datasets import (
-    FreiHANDDataset,
-    H3DDataset,
-    Human36MDataset,
-    LSPDataset,
-    RHDDataset,
-    SURREALDataset,
-    UnlabeledImages,
-)
-from mmregda.datasets.image_loading import check_image, read_image
-from mmregda.engine.jobs import Job
-from mmregda.engine.stages import load_weights
-from mmregda.visualization.curves import load_scalars
+GUIDED = '--guided' in sys.argv
+if GUIDED:
+    import atheris
+
+# Branches are watched in what is imported within.
+with atheris.instrument_imports(['mmregda']) if GUIDED else nullcontext():
+    from mmregda import InputError, compat
+    from mmregda.datasets import (
+        FreiHANDDataset,
+        H3DDataset,
+        Human36MDataset,
+        LSPDataset,
+        RHDDataset,
+        SURREALDataset,
+        UnlabeledImages,
+    )
+    from mmregda.datasets.image_loading import check_image, read_image
+    from mmregda.engine.jobs import Job
+    from mmregda.engine.stages import load_weights
+    from mmregda.visualization.curves import load_scalars
 
 SECONDS, MEMORY = 20, 2**30
 HOSTILE_VALUES = [
@@ -412,7 +424,9 @@ def _peak() -> int:
     return int(line.split()[1]) * 1024
 
 
-def _child(name: str, seed: int, seconds: float, most: int, pipe: Any) -> None:
+def _child(
+    folder: str, name: str, seed: int, seconds: float, most: int, pipe: Any
+) -> None:
     """Mutate and read until the time is over; send what came of it."""
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # What decoders print.
@@ -423,24 +437,59 @@ def _child(name: str, seed: int, seconds: float, most: int, pipe: Any) -> None:
     signal.signal(signal.SIGALRM, _too_slow)
     sys.addaudithook(_audit)
     reader = readers()[name]
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        for other, content in {**reader.others, reader.path: b''}.items():
-            (root / other).parent.mkdir(parents=True, exist_ok=True)
-            (root / other).write_bytes(content)
-        gc.freeze()  # MMEngine collects what is left over from every dataset.
-        valid = outcome(reader, root, reader.content)
-        with open('/proc/self/statm') as file:
-            size = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
-        before, end, number = _peak(), time.monotonic() + seconds, 0
-        pipe.send((valid[0], valid[1], 0, 0, reader.content))
-        while time.monotonic() < end and number < most:
-            number += 1
-            content = mutated(reader.content, random.Random(f'{seed} {number}'))
-            pipe.send(('reads', '', number, 0, content))
-            kind, what = outcome(reader, root, content)
-            pipe.send((kind, what, number, _peak() - before, content))
+    root = Path(folder) / 'files'
+    os.chdir(folder)
+    for other, content in {**reader.others, reader.path: b''}.items():
+        (root / other).parent.mkdir(parents=True, exist_ok=True)
+        (root / other).write_bytes(content)
+    gc.freeze()  # MMEngine collects what is left over from every dataset.
+    valid = outcome(reader, root, reader.content)
+    with open('/proc/self/statm') as file:
+        size = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
+    before, end, number = _peak(), time.monotonic() + seconds, 0
+    pipe.send((valid[0], valid[1], 0, 0, reader.content))
+
+    def one(content: bytes) -> None:
+        nonlocal number
+        number += 1
+        pipe.send(('reads', '', number, 0, content))
+        kind, what = outcome(reader, root, content)
+        pipe.send((kind, what, number, _peak() - before, content))
+
+    if GUIDED:
+        return _guided(one, reader.content, seed, end - time.monotonic(), most)
+    while time.monotonic() < end and number < most:
+        one(mutated(reader.content, random.Random(f'{seed} {number + 1}')))
+
+
+def _guided(
+    one: Callable[[bytes], None], valid: bytes, seed: int, seconds: float, most: int
+) -> None:
+    """Have atheris choose the files; it ends the process."""
+
+    def mutator(content: bytes, largest: int, number: int) -> bytes:
+        rng = random.Random(number)
+        if rng.random() < 0.5:
+            return atheris.Mutate(content, largest)
+        try:
+            return mutated(content, rng)[:largest]
+        except (ValueError, struct.error, zlib.error):  # no longer of its format
+            return atheris.Mutate(content, largest)
+
+    Path('corpus').mkdir()
+    Path('corpus/valid').write_bytes(valid)
+    limits = dict(
+        max_total_time=max(1, round(seconds)),
+        runs=most if most < sys.maxsize else -1,
+        seed=seed + 1,  # 0 is any
+        max_len=4 * len(valid) + 4096,
+        rss_limit_mb=0,  # as are memory and time, by `outcome`
+        timeout=0,
+    )
+    options = [f'-{name}={value}' for name, value in limits.items()]
+    atheris.Setup(['fuzz', *options, 'corpus'], one, custom_mutator=mutator)
+    atheris.Fuzz()
 
 
 def fuzz(
@@ -455,23 +504,25 @@ def fuzz(
     """
     context = multiprocessing.get_context('fork')
     pipe, far = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(name, seed, seconds, most, far))
-    process.start()
-    far.close()
     counts: Counter = Counter()
     peak, findings, last = 0, [], b''
-    while True:
-        try:
-            kind, what, number, memory, last = pipe.recv()
-        except EOFError:
-            break
-        peak = max(peak, memory)
-        if kind == 'reads':
-            continue
-        counts[kind] += number > 0
-        if kind == 'FOUND' or (number == 0 and kind != 'read' and '4' not in name):
-            findings.append((what or 'the valid file is refused', last))
-    process.join()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = (folder, name, seed, seconds, most, far)
+        process = context.Process(target=_child, args=arguments)
+        process.start()
+        far.close()
+        while True:
+            try:
+                kind, what, number, memory, last = pipe.recv()
+            except EOFError:
+                break
+            peak = max(peak, memory)
+            if kind == 'reads':
+                continue
+            counts[kind] += number > 0
+            if kind == 'FOUND' or (number == 0 and kind != 'read' and '4' not in name):
+                findings.append((what or 'the valid file is refused', last))
+        process.join()
     if process.exitcode:
         counts['FOUND'] += 1
         findings.append((f'the process died ({process.exitcode})', last))
@@ -484,6 +535,7 @@ def main() -> None:
     )
     parser.add_argument('--minutes', type=float, default=10)
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--guided', action='store_true', help='by atheris')
     parser.add_argument('--readers', nargs='+', help='parts of their names')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/fuzz'))
     args = parser.parse_args()

@@ -15,8 +15,8 @@ machines. Each has a process of its own, and all are there at once. On a CPU our
 keeps the memory that it frees, as a training does (mmregda/engine/host_memory.py),
 and published code does not: "memory kept" is the naive one with that. Memory is the
 peak above what the imports take (on a GPU: what PyTorch allocated there). On a GPU
-both get their batches stacked and from pinned memory, and have cuDNN try its
-algorithms, and "fp32" is PyTorch's default there: convolutions in TF32.
+both get their batches stacked and from pinned memory, and "fp32" is PyTorch's
+default there: convolutions in TF32. Allow for minutes before the first figure.
 
 Networks are ResNets as the simple baseline has them, "hrnet" (MMPose's HRNetV2-W18
 for RHD), or any config of MMPose's with a heatmap head (mmpose::...). Each of
@@ -310,9 +310,7 @@ def serve(setup: Setup, threads: int, pipe: multiprocessing.connection.Connectio
             contender.step(batch)
             wait_for(setup.device)
             pipe.send(0.0)
-            # From now on, with nobody else on the GPU, it tries what is fastest.
-            torch.backends.cudnn.benchmark = True
-        elif question == 'forget':  # what was tried
+        elif question == 'forget':  # what warming up took
             faults.clear()
             if on_gpu:
                 torch.cuda.reset_peak_memory_stats()
