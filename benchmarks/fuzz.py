@@ -63,8 +63,8 @@ with atheris.instrument_imports(['mmregda']) if GUIDED else nullcontext():
         UnlabeledImages,
     )
     from mmregda.datasets.image_loading import check_image, read_image
+    from mmregda.engine.checkpoints import load_weights
     from mmregda.engine.jobs import Job
-    from mmregda.engine.stages import load_weights
     from mmregda.visualization.curves import load_scalars
 
 SECONDS, MEMORY = 20, 2**30

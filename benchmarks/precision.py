@@ -26,7 +26,7 @@ from mmpose.registry import DATASETS, MODELS
 from torch import Tensor
 
 import mmregda  # noqa: F401
-from mmregda.engine.stages import load_weights
+from mmregda.engine.checkpoints import load_weights
 from mmregda.models.pseudo_heatmaps import argmax_keypoints
 
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import contextmanager, suppress
+from secrets import token_hex
 from typing import Iterator, Union
 
 from mmregda.errors import InputError
+
+# Read-only, somebody else's, or a file where a folder is to be.
+_FORBIDDEN = (
+    *(errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
+)
 
 
 @contextmanager
@@ -21,9 +28,10 @@ def whole_file(path: Union[str, os.PathLike]) -> Iterator[str]:
         path (str | PathLike): The file.
 
     Raises:
-        InputError: If the disk is full.
+        InputError: If the disk is full, or nothing can be written there.
     """
-    partial = f'{os.fspath(path)}.partial'
+    # Two that write it at once have each their own, and the last one's is kept.
+    partial = f'{os.fspath(path)}.{token_hex(4)}.partial'
     with room_to_write(path):
         try:
             yield partial
@@ -38,7 +46,7 @@ def whole_file(path: Union[str, os.PathLike]) -> Iterator[str]:
 
 @contextmanager
 def room_to_write(path: Union[str, os.PathLike]) -> Iterator[None]:
-    """Turn the error of a full disk into an :class:`InputError`.
+    """Turn the errors of a disk that takes nothing into an :class:`InputError`.
 
     Args:
         path (str | PathLike): The file or folder that is written.
@@ -46,10 +54,16 @@ def room_to_write(path: Union[str, os.PathLike]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InputError(
-            f'"{os.fspath(path)}" can not be written: {error.strerror}. What was '
-            'there before is as it was. Make room and try again (a training goes on '
-            'from its last checkpoint with --resume).'
-        ) from error
+        place = os.fspath(path)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise InputError(
+                f'"{place}" can not be written: {error.strerror}. What was there '
+                'before is as it was. Make room and try again (a training goes on '
+                'from its last checkpoint with --resume).'
+            ) from error
+        if error.errno in _FORBIDDEN and str(error.filename).startswith(place):
+            raise InputError(
+                f'"{error.filename}" can not be written: {error.strerror}. Name a '
+                'folder that can.'
+            ) from error
+        raise

@@ -26,11 +26,12 @@ def test_writing_that_fails_leaves_the_file_as_it_was_and_nothing_beside(tmp_pat
 def test_full_disk_is_one_message_that_names_the_file(tmp_path):
     path = tmp_path / 'a.txt'
     path.write_text('before')
-    (tmp_path / 'a.txt.partial').symlink_to('/dev/full')
 
     def write():
-        with whole_file(path) as partial, open(partial, 'w') as file:
-            file.write('x' * 100_000)
+        with whole_file(path) as partial:
+            os.symlink('/dev/full', partial)
+            with open(partial, 'w') as file:
+                file.write('x' * 100_000)
 
     with pytest.raises(InputError, match='a.txt" can not be written: No space left'):
         write()
@@ -38,5 +39,29 @@ def test_full_disk_is_one_message_that_names_the_file(tmp_path):
 
 
 def test_other_errors_are_not_taken_for_a_full_disk(tmp_path):
-    with pytest.raises(PermissionError), room_to_write(tmp_path):
-        raise PermissionError(errno.EACCES, 'no')
+    for elsewhere in (None, '/somewhere/else'):
+        with pytest.raises(PermissionError), room_to_write(tmp_path):
+            raise PermissionError(errno.EACCES, 'no', elsewhere)
+
+
+@pytest.mark.parametrize('kind', [PermissionError, NotADirectoryError, FileExistsError])
+def test_place_that_takes_nothing_is_one_message(tmp_path, kind):
+    numbers = {
+        PermissionError: errno.EACCES,
+        NotADirectoryError: errno.ENOTDIR,
+        FileExistsError: errno.EEXIST,
+    }
+    place = tmp_path / 'a.txt'
+    message = 'a.txt" can not be written: '
+    with pytest.raises(InputError, match=message), room_to_write(tmp_path):
+        raise kind(numbers[kind], os.strerror(numbers[kind]), str(place))
+
+
+def test_two_that_write_a_file_at_once_leave_one_of_theirs(tmp_path):
+    path = tmp_path / 'a.txt'
+    with whole_file(path) as one, whole_file(path) as other:
+        for partial in (one, other):
+            with open(partial, 'w') as file:
+                file.write(partial)
+        assert not path.exists()
+    assert path.read_text() in (one, other) and os.listdir(tmp_path) == ['a.txt']

@@ -30,8 +30,7 @@ from mmregda.datasets.annotation_files import LARGEST_MAT, load_json, load_mat
 from mmregda.datasets.image_loading import check_image, read_image
 from mmregda.datasets.numpy_pickle import load_array_pickle
 from mmregda.datasets.published import finite_array
-from mmregda.engine.checkpoints import read_checkpoint
-from mmregda.engine.stages import load_weights
+from mmregda.engine.checkpoints import load_weights, read_checkpoint
 from mmregda.errors import message_of
 
 spec = importlib.util.spec_from_file_location('fuzz', ROOT / 'benchmarks' / 'fuzz.py')

@@ -18,6 +18,10 @@ if [ "${NNODES:-1}" -eq 1 ] && [ -z "${PORT:-}" ]; then
     # At a free port: there may be another training on this machine.
     meeting=(--standalone)
 else
+    if [ "${NNODES:-1}" -ne 1 ] && [ -z "${MASTER_ADDR:-}" ]; then
+        echo "error: with NNODES=$NNODES set MASTER_ADDR to the first machine's" >&2
+        exit 2
+    fi
     meeting=(
         --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
         --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}"

@@ -62,7 +62,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='keep channels innermost in memory: faster convolutions on most devices',
     )
-    parser.add_argument('--seed', type=int, help='overrides randomness.seed')
+    parser.add_argument('--seed', type=seed, help='overrides randomness.seed')
     parser.add_argument(
         '--device',
         choices=('auto', 'cuda'),
@@ -90,6 +90,13 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
+
+
+def seed(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**32:  # what NumPy takes
+        raise argparse.ArgumentTypeError(f'{number} is not from 0 to 2^32 - 1')
+    return number
 
 
 def load_config(args: argparse.Namespace) -> Config:

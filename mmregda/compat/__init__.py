@@ -77,8 +77,8 @@ REQUIRED = {
 # is how these packages say that what was there is gone. docs/installation.md
 # says which were tested.
 SUPPORTED = {
-    'torch': ('2.0', None),
-    'torchvision': ('0.15', None),
+    'torch': ('2.0', '3'),
+    'torchvision': ('0.15', '1'),
     'numpy': ('1.22', '2.4'),
     'mmengine': ('0.10.3', '1'),
     'mmcv': ('2.0', '3'),

@@ -17,6 +17,8 @@ from mmregda.compat import plain_numpy
 # NumPy 1 and 2 call the same modules by different names, and a checkpoint may
 # come from either.
 _MULTIARRAY = ('numpy.core.multiarray', 'numpy._core.multiarray')
+# Configs as text, which MMEngine runs when it resumes or infers from a checkpoint.
+_PROGRAMS = ('config', 'cfg')
 
 
 def _get_statistic(owner: type, name: str) -> Callable:
@@ -62,7 +64,8 @@ def load_plain(filename: str, map_location: Any = None) -> Dict[str, Any]:
     In place of numpy's own constructors of arrays, which the safe loader would
     call with whatever a file says, it has those of
     :mod:`mmregda.compat.plain_numpy`. What else a program has added to the
-    safe loader's list stays on it.
+    safe loader's list stays on it. The text of the config, which is a program, is
+    left out.
 
     Args:
         filename (str): The checkpoint.
@@ -91,7 +94,7 @@ def load_plain(filename: str, map_location: Any = None) -> Dict[str, Any]:
                 *((plain_numpy.scalar, f'{m}.scalar') for m in _MULTIARRAY),
             ]
         )
-        return torch.load(filename, map_location=map_location, weights_only=True)
+        content = torch.load(filename, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         # Around the reason PyTorch explains how to load it unsafely.
         reason = str(error).partition('WeightsUnpickler error: ')[2]
@@ -100,6 +103,11 @@ def load_plain(filename: str, map_location: Any = None) -> Dict[str, Any]:
     finally:
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(known)
+    meta = content.get('meta') if isinstance(content, dict) else None
+    if isinstance(meta, dict):
+        for name in _PROGRAMS:
+            meta.pop(name, None)
+    return content
 
 
 def _name(known: Any) -> str:

@@ -122,6 +122,8 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         """Clip the true gradients and step, unless they overflowed."""
         if all(p.grad is None for p in self._parameters):
             return  # the scaler would miss them
+        if self.loss_scaler.is_enabled():
+            _begin_momenta(self.optimizer)
         if self.clip_grad_kwargs:
             self.loss_scaler.unscale_(self.optimizer)
             self._clip_grad()
@@ -146,6 +148,23 @@ class AmpOptimWrapper(_AmpOptimWrapper):
             self.device_type, dtype=self.cast_dtype
         ):
             yield
+
+
+def _begin_momenta(optimizer: torch.optim.Optimizer) -> None:
+    """Give a fused SGD the momenta that its first step would begin with.
+
+    PyTorch allocates them without a value and has the kernel fill them in, which
+    does nothing if a gradient has overflowed. The next step would take what was in
+    that memory for momenta. Zeros are what the first step is the same with.
+    """
+    if not isinstance(optimizer, torch.optim.SGD):
+        return
+    for group in optimizer.param_groups:
+        if group.get('fused') and group['momentum'] and not group['dampening']:
+            for parameter in group['params']:
+                state = optimizer.state[parameter]
+                if parameter.grad is not None and state.get('momentum_buffer') is None:
+                    state['momentum_buffer'] = torch.zeros_like(parameter)
 
 
 def _require_support(dtype: torch.dtype, device_type: str) -> None:

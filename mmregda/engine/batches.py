@@ -20,7 +20,8 @@ class PackingCollate:
     PyTorch sends every tensor through a file in shared memory of its own, whose
     handle is asked for over a socket. A labelled sample of MMPose's has three
     tensors, and for a batch of them that takes longer than augmenting it. Here a
-    batch's tensors are joined for the way, and what arrives is what was sent.
+    batch's tensors are joined for the way, and arrive with the same values and
+    shapes, each contiguous.
 
     It is for loaders with workers only: nothing else pickles its batches.
 

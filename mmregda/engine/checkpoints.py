@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import zipfile
+from functools import partial
 from glob import escape, glob
-from typing import Any, Dict, List, Optional
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from mmengine.logging import print_log
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor, nn
 
 from mmregda.engine.distributed import agreed
 from mmregda.errors import InputError
+from mmregda.files import whole_file
 
+# Where a training says which checkpoint is its last; and that it has none yet.
+NOTE = 'last_checkpoint'
+_NOTHING = 'none yet'
 # What a training is resumed from, beside the schedulers, which it may not have.
 _STATES = ('meta', 'state_dict', 'message_hub', 'optimizer')
 
@@ -41,11 +50,62 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
     return content
 
 
+def load_weights(checkpoint: str) -> Dict[str, Tensor]:
+    """The state dict in a checkpoint.
+
+    Raises:
+        InputError: If the file does not exist, is damaged, or holds what is
+            not loaded from a data file.
+    """
+    content = read_checkpoint(checkpoint)
+    weights = content.get('state_dict', content)
+    if not isinstance(weights, dict) or not all(
+        isinstance(name, str) and isinstance(weight, Tensor)
+        for name, weight in weights.items()
+    ):
+        raise InputError(f'checkpoint "{checkpoint}" holds no state_dict of tensors')
+    return weights
+
+
+def require_same_weights(
+    model: nn.Module,
+    weights: Dict[str, Tensor],
+    where: str,
+    parts: Optional[Sequence[str]] = None,
+) -> None:
+    """Refuse weights of another architecture, of which some would be skipped.
+
+    Args:
+        model (nn.Module): The model.
+        weights (dict[str, Tensor]): A state dict.
+        where (str): Where the weights are from, for the message.
+        parts (Sequence[str], optional): Names of the model's children, if no others
+            matter.
+
+    Raises:
+        InputError: At the first name or shape that differs.
+    """
+    prefixes = '' if parts is None else tuple(f'{part}.' for part in parts)
+    ours, theirs = (
+        {k: tuple(v.shape) for k, v in state.items() if k.startswith(prefixes)}
+        for state in (model.state_dict(), weights)
+    )
+    for name in [*ours, *theirs]:
+        if ours.get(name) != theirs.get(name):
+            what = 'model' if parts is None else ' and '.join(parts)
+            raise InputError(
+                f'the weights of "{where}" are not of this model: "{name}" is '
+                f'{theirs.get(name, "missing")} there and '
+                f'{ours.get(name, "missing")} here. The {what} of both must be '
+                'configured alike.'
+            )
+
+
 def latest_checkpoint(work_dir: str) -> Optional[str]:
     """The checkpoint to resume a training from.
 
     It is the one that ``last_checkpoint`` names. If that can not be read, or
-    there is no such note, it is the newest in the folder that can, and a
+    there is no such note, it is the latest in the folder that can, and a
     warning says so.
 
     Args:
@@ -57,26 +117,30 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
     Raises:
         InputError: If there are checkpoints of which none can be read.
     """
-    note = os.path.join(work_dir, 'last_checkpoint')
+    note = os.path.join(work_dir, NOTE)
     noted = os.path.isfile(note)
-    named = (find_latest_checkpoint(work_dir) if noted else '') or ''
+    named = Path(note).read_bytes().decode(errors='replace').strip() if noted else ''
+    if named == _NOTHING:
+        return None
     # The work directory may have been moved since.
     moved = os.path.join(work_dir, os.path.basename(named))
     named = moved if os.path.isfile(moved) else named
     folder = os.path.dirname(named) or work_dir
     others = set(glob(os.path.join(escape(folder), '*.pth'))) - {named}
-    candidates = sorted(others, key=os.path.getmtime, reverse=True)
+    candidates = sorted(others, key=_age)
     problems: List[str] = []
     for path in [named, *candidates] if noted else candidates:
         try:
             content = read_checkpoint(path)
             _require_sound(path)
-            missing = [state for state in _STATES if state not in content]
         except InputError as error:
             problems.append(str(error))
             continue
-        if missing:
-            problems += [f'"{path}" has no {missing[0]}'] * (path == named)
+        try:
+            _require_resumable(content, path)
+        except InputError as error:
+            # Others, such as the best, are not made to resume from.
+            problems += [str(error)] * (path == named)
             continue
         if not noted:
             problems.insert(0, f'"{note}" is not there')
@@ -95,6 +159,37 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
     )
 
 
+def note_beginning(work_dir: str) -> None:
+    """Say that what is in a folder is of another training than the one that begins.
+
+    Killed before its first checkpoint, it would otherwise go on from that one's.
+    """
+    note = os.path.join(work_dir, NOTE)
+    if os.path.isfile(note):
+        with whole_file(note) as path, open(path, 'w') as file:
+            file.write(_NOTHING)
+
+
+def _age(path: str) -> Tuple[int, float]:
+    """Sorts the latest first: by iterations, which copying does not change."""
+    numbers = re.findall(r'\d+', os.path.basename(path)) or ['-1']
+    return -int(numbers[-1]), -os.path.getmtime(path)
+
+
+def _require_resumable(content: Dict[str, Any], path: str) -> None:
+    """Refuse a checkpoint that is none of a training."""
+    for state in _STATES:
+        if not isinstance(content.get(state), dict):
+            raise InputError(f'"{path}" has no {state}')
+    for name in ('epoch', 'iter'):
+        number = content['meta'].get(name)
+        if type(number) is not int or number < 0:
+            raise InputError(f'"{path}" has {number!r} for meta.{name}, not a number')
+    seed = content['meta'].get('seed')
+    if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
+        raise InputError(f'"{path}" has {seed!r} for meta.seed, not a number')
+
+
 def _require_sound(path: str) -> None:
     """Compare checksums: a disk may have lost a part in the middle of a file."""
     # Not so before PyTorch 1.6, and then there are none.
@@ -109,7 +204,30 @@ def resume_from_latest(runner: Runner) -> None:
     """Have a runner that resumes do so from :func:`latest_checkpoint`.
 
     MMEngine would take the one that ``last_checkpoint`` names, be it whole or
-    not. If the config names another, it stays with that.
+    not. If the config names another, it stays with that. Either has to be of this
+    model: MMEngine would go on with what fits, and without a word to a log file.
     """
-    if runner._resume and runner._load_from is None:
+    if not runner._resume:
+        return
+    if runner._load_from is None:
         runner._load_from = agreed(latest_checkpoint(runner.work_dir))
+        # MMEngine would look for itself.
+        runner._resume = runner._load_from is not None
+    if not isinstance(runner.resume, partial):
+        runner.resume = partial(_resume, runner, runner.resume)
+
+
+def _resume(
+    runner: Runner, resume: Callable, filename: str, *args: Any, **kwargs: Any
+) -> None:
+    content = read_checkpoint(filename)
+    _require_resumable(content, filename)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    require_same_weights(model, content['state_dict'], filename)
+    try:
+        resume(filename, *args, **kwargs)
+    except Exception as error:  # What does not fit makes its users raise is theirs.
+        raise InputError(
+            f'"{filename}" can not be resumed from, with this config at least '
+            f'({type(error).__name__}: {error})'
+        ) from error

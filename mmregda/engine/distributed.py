@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import subprocess
 import time
 import traceback
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import IO, Any, Callable, Dict, Iterator, List
 
 import torch
@@ -134,12 +136,12 @@ def joined_processes(launcher: str, env_cfg: dict) -> Iterator[None]:
             GPU where others have, or if another process is lost.
     """
     joining = launcher != 'none' and not is_distributed()
+    if joining:
+        _join(launcher, env_cfg)
     try:
-        if joining:
-            _join(launcher, env_cfg)
         yield
     except RuntimeError as error:
-        if not _is_lost_connection(error):
+        if not (is_distributed() and _is_lost_connection(error)):
             raise
         rank, world_size = (os.environ.get(k, '?') for k in ('RANK', 'WORLD_SIZE'))
         raise InputError(
@@ -243,12 +245,25 @@ def _join(launcher: str, env_cfg: dict) -> None:
             raise InputError(
                 f'there are more processes on this machine than its {num_gpus} GPUs'
             )
-        init_dist('pytorch', **dist_cfg)
+        join = partial(init_dist, 'pytorch', **dist_cfg)
     else:
         # MMEngine's launcher gives each process a GPU.
         timeout = dist_cfg.get('timeout')
         options = {} if timeout is None else dict(timeout=timedelta(seconds=timeout))
-        dist.init_process_group('gloo', **options)
+        join = partial(dist.init_process_group, 'gloo', **options)
+    try:
+        join()
+    except (RuntimeError, ValueError) as error:
+        meeting, rank = (
+            ':'.join(os.environ[k] for k in ('MASTER_ADDR', 'MASTER_PORT')),
+            ' of '.join(os.environ[k] for k in ('RANK', 'WORLD_SIZE')),
+        )
+        raise InputError(
+            f'process {rank} does not meet the others at {meeting} '
+            f'({str(error).splitlines()[0]}). Is the address that of the first '
+            "process's machine (MASTER_ADDR), the port free there (PORT), and are all "
+            'started?'
+        ) from error
 
 
 def _first_node() -> str:
@@ -275,7 +290,7 @@ def _is_lost_connection(error: RuntimeError) -> bool:
         return False
     raiser = traceback.extract_tb(error.__traceback__)[-1].filename
     by_name = raiser.startswith(os.path.dirname(dist.__file__))
-    return by_name or any(backend in str(error) for backend in ('gloo', 'NCCL'))
+    return by_name or bool(re.search(r'\b(gloo|NCCL)\b', str(error)))
 
 
 def _averaging_first(wrapper: OptimWrapper) -> Callable:

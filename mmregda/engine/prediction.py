@@ -21,8 +21,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmregda.datasets import UnlabeledImages
+from mmregda.engine.checkpoints import load_weights, require_same_weights
 from mmregda.engine.loops import require_fitting_head
-from mmregda.engine.stages import load_weights, require_same_weights
 from mmregda.errors import InputError
 
 # Of a validation pipeline, what UnlabeledImages does itself, and what can't be
@@ -182,7 +182,7 @@ def load_network(
     model = {**model, **{part: {**model[part], 'init_cfg': None} for part in parts}}
     weights = load_weights(checkpoint)
     network = MODELS.build(model)
-    require_same_weights(network, weights, parts, checkpoint)
+    require_same_weights(network, weights, checkpoint, parts)
     network.load_state_dict(weights, strict=False)
     return network.to(place).eval()
 

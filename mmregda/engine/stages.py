@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import inspect
 import io
 import logging
 import os
-from typing import Any, Dict, List, Sequence
+import re
+from contextlib import contextmanager
+from glob import escape, glob
+from typing import Any, Dict, Iterator, List
 
 import torch
 from mmengine.config import Config
@@ -19,8 +24,11 @@ from mmpose.registry import DATASETS, MODELS
 from torch import nn
 
 from mmregda.engine.checkpoints import (
+    NOTE,
     latest_checkpoint,
+    load_weights,
     read_checkpoint,
+    require_same_weights,
     resume_from_latest,
 )
 from mmregda.engine.distributed import (
@@ -34,6 +42,8 @@ from mmregda.errors import InputError, reading
 from mmregda.files import room_to_write, whole_file
 
 SPEED = ('compile', 'channels_last')
+# The weights of a pretraining that is done.
+KEPT = 'source_only.pth'
 
 
 def train(cfg: Config) -> Dict[str, float]:
@@ -67,9 +77,29 @@ def train(cfg: Config) -> Dict[str, float]:
             together, or if another process is lost. What can be known of the
             adaptation is said before the pretraining starts.
     """
-    with joined_processes(cfg.get('launcher', 'none'), cfg.get('env_cfg') or {}):
+    require_compile_options(cfg)
+    launcher, env_cfg = cfg.get('launcher', 'none'), cfg.get('env_cfg') or {}
+    # Alone from before it looks for a checkpoint: the one before it, stopped to be
+    # started elsewhere, may still be saving its last.
+    with room_to_write(cfg.work_dir), joined_processes(launcher, env_cfg), alone_in(
+        cfg.work_dir
+    ):
         find_start(cfg)
         return metrics_of(run(cfg))
+
+
+def require_compile_options(cfg: Config) -> None:
+    """Raise :class:`InputError` unless ``compile`` is what PyTorch can do."""
+    options = cfg.get('compile') or {}
+    if options is True:
+        return
+    try:
+        inspect.signature(torch.compile).bind_partial(**options)
+    except TypeError as error:
+        raise InputError(
+            f'compile = {cfg.compile!r}: use True, or a dict of options of '
+            f'torch.compile such as dict(mode="max-autotune") ({error})'
+        ) from error
 
 
 def find_start(cfg: Config) -> None:
@@ -89,11 +119,11 @@ def find_start(cfg: Config) -> None:
         if not checkpoint:
             stage = load_pretrain_config(cfg)
             weights = MODELS.build(stage.model).state_dict()
-            require_same_weights(model, weights, _psi(cfg), stage.filename)
+            require_same_weights(model, weights, stage.filename, _psi(cfg))
             if not agreed(os.path.isfile(pretrained_path(stage))):
                 rehearse(cfg, model)
             checkpoint = pretrain(stage)
-        require_same_weights(model, load_weights(checkpoint), _psi(cfg), checkpoint)
+        require_same_weights(model, load_weights(checkpoint), checkpoint, _psi(cfg))
         for part in _psi(cfg):
             cfg.model[part].init_cfg = dict(
                 type='Pretrained', checkpoint=checkpoint, prefix=f'{part}.'
@@ -119,6 +149,7 @@ def pretrain(cfg: Config) -> str:
     path = pretrained_path(cfg)
     cfg.work_dir = os.path.dirname(path)
     if not agreed(os.path.isfile(path)):
+        warn_of_others(cfg)
         with alone_in(cfg.work_dir):
             # Another training may have made them while this one waited.
             if not agreed(os.path.isfile(path)):
@@ -126,9 +157,25 @@ def pretrain(cfg: Config) -> str:
     return path
 
 
+def warn_of_others(cfg: Config) -> None:
+    """Say so if a pretraining begins where others were begun and not finished."""
+    others = [
+        os.path.dirname(note)
+        for note in glob(os.path.join(escape(os.path.dirname(cfg.work_dir)), '*', NOTE))
+        if not os.path.isfile(os.path.join(os.path.dirname(note), KEPT))
+    ]
+    if cfg.get('resume') and others and cfg.work_dir not in others:
+        message = (
+            f'Pretraining begins anew in "{cfg.work_dir}". Unfinished ones in '
+            f'{", ".join(sorted(others))} have another seed, data, model or schedule '
+            'than this one.'
+        )
+        print_log(message, logger='current', level=logging.WARNING)
+
+
 def pretrained_path(cfg: Config) -> str:
     """Where :func:`pretrain` keeps the weights of a config."""
-    return os.path.join(cfg.work_dir, _fingerprint(cfg), 'source_only.pth')
+    return os.path.join(cfg.work_dir, _fingerprint(cfg), KEPT)
 
 
 def _pretrain(cfg: Config, path: str) -> None:
@@ -176,7 +223,7 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
     with joined_processes(cfg.get('launcher', 'none'), cfg.get('env_cfg') or {}):
         runner = build_runner(cfg)
         parts = [*_psi(cfg), 'head']
-        require_same_weights(unwrap(runner.model), weights, parts, checkpoint)
+        require_same_weights(unwrap(runner.model), weights, checkpoint, parts)
         metrics = runner.val()
         stop_workers(runner)
     return metrics
@@ -187,10 +234,25 @@ def run(cfg: Config) -> Runner:
     take_up_seed(cfg)
     runner = build_runner(cfg)
     resume_from_latest(runner)
-    with room_to_write(cfg.work_dir):
+    with room_to_write(cfg.work_dir), workers_alive():
         runner.train()
     stop_workers(runner)
     return runner
+
+
+@contextmanager
+def workers_alive() -> Iterator[None]:
+    """Turn the loss of a data worker into an :class:`InputError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.match(r'DataLoader worker \(pid', str(error)):
+            raise
+        raise InputError(
+            f'{str(error).splitlines()[0]} It was ended from outside, most often for '
+            'lack of memory. Give the dataloaders fewer workers (num_workers) or free '
+            'memory, and go on from the last checkpoint with --resume.'
+        ) from error
 
 
 def take_up_seed(cfg: Config) -> None:
@@ -308,55 +370,10 @@ def load_pretrain_config(cfg: Config) -> Config:
     return stage
 
 
-def load_weights(checkpoint: str) -> Dict[str, torch.Tensor]:
-    """The state dict in a checkpoint.
-
-    Raises:
-        InputError: If the file does not exist, is damaged, or holds what is
-            not loaded from a data file.
-    """
-    content = read_checkpoint(checkpoint)
-    weights = content.get('state_dict', content)
-    if not isinstance(weights, dict) or not all(
-        isinstance(name, str) and isinstance(weight, torch.Tensor)
-        for name, weight in weights.items()
-    ):
-        raise InputError(f'checkpoint "{checkpoint}" holds no state_dict of tensors')
-    return weights
-
-
-def require_same_weights(
-    model: nn.Module, weights: Dict[str, torch.Tensor], parts: Sequence[str], where: str
-) -> None:
-    """Refuse weights of another architecture, of which some would be skipped.
-
-    Args:
-        model (nn.Module): The model.
-        weights (dict[str, Tensor]): A state dict; parts of the model that are
-            not named in ``parts`` do not matter.
-        parts (Sequence[str]): Names of the model's children.
-        where (str): Where the weights are from, for the message.
-
-    Raises:
-        InputError: At the first name or shape that differs.
-    """
-    prefixes = tuple(f'{part}.' for part in parts)
-    ours, theirs = (
-        {k: tuple(v.shape) for k, v in state.items() if k.startswith(prefixes)}
-        for state in (model.state_dict(), weights)
-    )
-    for name in [*ours, *theirs]:
-        if ours.get(name) != theirs.get(name):
-            raise InputError(
-                f'the weights of "{where}" are not of this model: "{name}" is '
-                f'{theirs.get(name, "missing")} there and '
-                f'{ours.get(name, "missing")} here. The {" and ".join(parts)} of '
-                'both must be configured alike.'
-            )
-
-
 def _fingerprint(cfg: Config) -> str:
     """What the weights depend on, as a short text that can be compared."""
+    selection = copy.deepcopy((cfg.get('val_dataloader') or {}).get('source') or {})
+    selection.pop('batch_size', None)
     keys = (
         'model',
         'train_dataloader',
@@ -370,7 +387,7 @@ def _fingerprint(cfg: Config) -> str:
     if cfg.get('sync_bn') and get_world_size() > 1:
         relevant['sync_bn'] = cfg.sync_bn
     # What the best checkpoint is chosen by.
-    relevant['selection'] = (cfg.get('val_dataloader') or {}).get('source')
+    relevant['selection'] = selection
     return hashlib.sha256(repr(_plain(relevant)).encode()).hexdigest()[:8]
 
 
@@ -386,11 +403,14 @@ def _of_all_processes(loaders: Any) -> Any:
 def _plain(value: Any) -> Any:
     """A config's value with its keys in one order, and no mere mechanics."""
     if isinstance(value, dict):
-        keys = sorted(set(value) - {'num_workers', 'persistent_workers'})
+        keys = sorted(set(value) - _MECHANICS)
         return {key: _plain(value[key]) for key in keys}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
+
+
+_MECHANICS = {'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'}
 
 
 def _psi(cfg: Config) -> List[str]:

@@ -318,6 +318,38 @@ def test_ordinary_model_of_mmpose_trains_in_bfloat16_without_a_gpu():
 
 
 @needs_scaler
+@pytest.mark.parametrize('fused', [False, True])
+@pytest.mark.parametrize('clip_grad', [None, dict(max_norm=1e6)])
+def test_momenta_begin_with_the_first_step_that_is_taken(fused, clip_grad):
+    # What was in the memory that they get is not to be seen in them.
+    junk = [torch.full((2,), 1e30) for _ in range(1000)]
+    del junk
+    game, expected = Game(), Game()
+    sgd = dict(SGD, fused=True) if fused else SGD
+    try:
+        wrappers = PlayerOptimWrapperConstructor(
+            dict(
+                type='AmpOptimWrapper',
+                dtype='float16',
+                loss_scale=dict(init_scale=8.0),
+                optimizer=sgd,
+                clip_grad=clip_grad,
+            )
+        )(game)
+    except RuntimeError:
+        pytest.skip('this PyTorch has no fused SGD here')
+    everything = tuple((i, p) for i, phase in enumerate(PHASES) for p in phase)
+    play(game, wrappers, everything)
+    assert same_weights(game, expected)
+    referee = Referee()
+    for _ in range(3):
+        play(game, wrappers)
+        referee.play()
+    for weight, other in zip(game.parameters(), referee.game.parameters()):
+        torch.testing.assert_close(weight, other)
+
+
+@needs_scaler
 def test_overflow_in_float16_leaves_a_network_alone_until_the_scale_fits():
     torch.manual_seed(0)
     model = MODELS.build(tiny_model_config(num_keypoints=5)).train()

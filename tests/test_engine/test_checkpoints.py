@@ -16,7 +16,7 @@ from mmengine.runner import Runner
 from mmpose.registry import HOOKS, METRICS, MODELS
 from torch import nn
 
-from mmregda import InputError
+from mmregda import InputError, compat
 from mmregda.engine.checkpoints import latest_checkpoint, read_checkpoint
 
 INTERVAL, END = 2, 5
@@ -247,8 +247,9 @@ def test_unreadable_checkpoint_gives_way_to_the_one_before(interrupted, damage):
     assert 'optimizer' in read_checkpoint(str(interrupted / 'iter_5.pth'))
 
 
-def test_torn_note_does_not_lose_the_checkpoints(interrupted):
-    (interrupted / 'last_checkpoint').write_text('')
+@pytest.mark.parametrize('note', [b'', b'\xff\xfe\0', b'iter_4.p'])
+def test_torn_note_does_not_lose_the_checkpoints(interrupted, note):
+    (interrupted / 'last_checkpoint').write_bytes(note)
     found = latest_checkpoint(str(interrupted))
     assert found == str(interrupted / 'iter_4.pth')
 
@@ -276,6 +277,8 @@ def test_where_none_can_be_read_all_are_named(interrupted):
 
 def test_without_a_note_the_newest_is_resumed_from(interrupted):
     (interrupted / 'last_checkpoint').unlink()
+    # By its iterations; as files of a copied folder any may be the newest.
+    os.utime(interrupted / 'iter_2.pth', (2**31, 2**31))
     assert latest_checkpoint(str(interrupted)) == str(interrupted / 'iter_4.pth')
     for name in ('iter_2.pth', 'iter_4.pth'):
         tear(interrupted / name)
@@ -301,12 +304,90 @@ def test_last_checkpoint_does_not_wait_for_a_validation_that_never_comes(tmp_pat
     assert {'iter_4.pth', 'iter_5.pth'} <= files(tmp_path)
 
 
+def test_training_begun_anew_does_not_go_on_from_another(interrupted):
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupted, hooks=[ActHook(1, interrupt)])
+    assert (interrupted / 'iter_4.pth').exists()
+    assert latest_checkpoint(str(interrupted)) is None
+    started = []
+    hook = ActHook(1, lambda runner: started.append(runner.iter))
+    train(interrupted, hooks=[hook], resume=True)
+    assert started == [0]
+    assert latest_checkpoint(str(interrupted)) == str(interrupted / 'iter_5.pth')
+
+
+def forge(path, change):
+    content = read_checkpoint(str(path))
+    change(content)
+    torch.save(content, path)
+
+
+FORGERIES = {
+    'a weight less': (lambda c: c['state_dict'].pop('weight'), '"weight" is missing'),
+    'a weight more': (
+        lambda c: c['state_dict'].update(other=torch.ones(1)),
+        r'"other" is \(1,\) there and missing here',
+    ),
+    'another shape': (
+        lambda c: c['state_dict'].update(weight=torch.ones(4)),
+        r'"weight" is \(4,\) there and \(3,\) here',
+    ),
+    'a state of nothing': (lambda c: c.update(optimizer={}), 'can not be resumed from'),
+    'other scalars': (
+        lambda c: c['message_hub'].update(log_scalars=5),
+        'can not be resumed from',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', FORGERIES)
+def test_checkpoint_that_does_not_fit_is_not_gone_on_from(interrupted, name):
+    change, message = FORGERIES[name]
+    forge(interrupted / 'iter_4.pth', change)
+    with pytest.raises(InputError, match=f'iter_4.pth.*{message}'):
+        train(interrupted, resume=True)
+
+
+MALFORMED = {
+    'no meta': lambda c: c.update(meta=5),
+    'no iterations': lambda c: c.update(meta={}),
+    'iterations below zero': lambda c: c['meta'].update(iter=-5),
+    'a seed that is text': lambda c: c['meta'].update(seed='x'),
+    'no scalars': lambda c: c.update(message_hub=5),
+    'no optimiser': lambda c: c.update(optimizer=5),
+}
+
+
+@pytest.mark.parametrize('name', MALFORMED)
+def test_malformed_checkpoint_gives_way_to_the_one_before(interrupted, name):
+    forge(interrupted / 'iter_4.pth', MALFORMED[name])
+    found = latest_checkpoint(str(interrupted))
+    assert found == str(interrupted / 'iter_2.pth')
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_program_in_a_checkpoint_is_not_run(interrupted):
+    trace = interrupted / 'executed'
+    path = interrupted / 'iter_4.pth'
+    program = f'open({str(trace)!r}, "w").close()\n'
+    forge(path, lambda c: c['meta'].update(config=program, cfg=program))
+
+    def resume():
+        compat.refuse_unsafe_checkpoints()
+        meta = read_checkpoint(str(path))['meta']
+        assert meta['iter'] == 4 and not {'config', 'cfg'} & set(meta)
+        train(interrupted, resume=True)
+
+    assert in_a_process(resume) == 0
+    assert (interrupted / 'iter_5.pth').exists() and not trace.exists()
+
+
 def mount_tmpfs(folder, size):
     command = ['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', str(folder)]
     return subprocess.run(command, capture_output=True).returncode == 0
 
 
-def test_full_disk_leaves_the_earlier_checkpoint(tmp_path):
+def test_full_disk_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
     work_dir = tmp_path / 'small'
     work_dir.mkdir()
     mounted = mount_tmpfs(work_dir, '1m')
@@ -316,7 +397,13 @@ def test_full_disk_leaves_the_earlier_checkpoint(tmp_path):
             with open(work_dir / 'rest', 'wb') as file:
                 file.write(bytes(os.statvfs(work_dir).f_bavail * 4096 - 4096))
         elif os.path.exists('/dev/full'):
-            (work_dir / 'iter_4.pth.partial').symlink_to('/dev/full')
+            put = LocalBackend.put
+
+            def put_on_a_full_one(backend, content, path):
+                os.symlink('/dev/full', path)
+                put(backend, content, path)
+
+            monkeypatch.setattr(LocalBackend, 'put', put_on_a_full_one)
         else:
             pytest.skip('needs root or /dev/full')
 
@@ -329,6 +416,7 @@ def test_full_disk_leaves_the_earlier_checkpoint(tmp_path):
         assert found == str(work_dir / 'iter_2.pth')
         if mounted:
             (work_dir / 'rest').unlink()
+        monkeypatch.undo()
         train(work_dir, resume=True, save_best=None)
         assert 'optimizer' in read_checkpoint(str(work_dir / 'iter_5.pth'))
     finally:
@@ -348,6 +436,15 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
     assert files(tmp_path) == {'iter_2.pth', 'last_checkpoint'}
 
 
+@pytest.mark.parametrize('name', ['running_mean', 'running_var'])
+def test_statistics_that_are_not_finite_are_not_saved(tmp_path, name):
+    def spoil(runner):
+        runner.model.register_buffer(name, torch.tensor([1.0, torch.inf]))
+
+    with pytest.raises(InputError, match=f'"{name}" is not finite'):
+        train(tmp_path, hooks=[ActHook(2, spoil)], save_best=None)
+
+
 def test_what_a_kill_has_left_is_removed_and_nothing_else(interrupted):
     # A checkpoint is data and may say anything.
     outside = interrupted.parent / 'thesis.pth'
@@ -359,7 +456,8 @@ def test_what_a_kill_has_left_is_removed_and_nothing_else(interrupted):
     info = checkpoint['message_hub']['runtime_info']
     info['outdated_ckpts'] = ['../thesis.pth', str(outside), 'notes.txt', 'old.pth']
     torch.save(checkpoint, path)
-    left = [interrupted / name for name in ('old.pth', 'iter_99.pth.partial')]
+    names = ('old.pth', 'iter_9.pth.12ab.partial', 'last_checkpoint.34cd.partial')
+    left = [interrupted / name for name in names]
     for path in left:
         path.touch()
     train(interrupted, resume=True)

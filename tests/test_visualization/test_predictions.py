@@ -11,7 +11,7 @@ from PIL import Image
 
 from mmregda import InputError
 from mmregda.engine import evaluate, train
-from mmregda.engine.stages import load_weights
+from mmregda.engine.checkpoints import load_weights
 from mmregda.visualization import (
     Predictions,
     labeled,

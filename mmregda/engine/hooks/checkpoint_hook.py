@@ -15,7 +15,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpose.registry import HOOKS
 
-from mmregda.engine.checkpoints import resume_from_latest
+from mmregda.engine.checkpoints import NOTE, note_beginning, resume_from_latest
 from mmregda.engine.loops import unwrap
 from mmregda.errors import InputError
 from mmregda.files import whole_file
@@ -75,12 +75,18 @@ class AtomicCheckpointHook(CheckpointHook):
         if not remote and type(get_file_backend(place)) is LocalBackend:
             self.backend_args = dict(backend='whole_file')
         super().before_train(runner)
+        if not runner._resume and is_main_process():
+            note_beginning(runner.work_dir)
         hub = runner.message_hub
         # MMEngine forgets it, and then does not save what it would have saved.
         self.last_ckpt = hub.get_info('last_ckpt')
         if isinstance(self.file_backend, WholeFileBackend):
-            partial = glob(os.path.join(escape(self.out_dir), '*.pth.partial'))
-            self.file_backend.outdated += partial
+            self.file_backend.outdated += [
+                path
+                for folder in {self.out_dir, runner.work_dir}
+                for name in ('*.pth', 'last_checkpoint')
+                for path in glob(os.path.join(escape(folder), f'{name}.*partial'))
+            ]
             # Resumed from elsewhere, the names are those of another run's files.
             if os.path.dirname(self.last_ckpt or '') == self.out_dir:
                 left = hub.get_info('outdated_ckpts') or ()
@@ -115,7 +121,8 @@ class AtomicCheckpointHook(CheckpointHook):
         parameters = {name for name, _ in unwrap(runner.model).named_parameters()}
         for name, tensor in checkpoint['state_dict'].items():
             # A mask that is minus infinity is a buffer, and in its right.
-            spoiled = torch.isnan(tensor) | (torch.isinf(tensor) & (name in parameters))
+            finite = name in parameters or 'running_' in name
+            spoiled = torch.isnan(tensor) | (torch.isinf(tensor) & finite)
             if spoiled.any():
                 before = f'as it was: {self.last_ckpt}' if self.last_ckpt else 'none'
                 raise InputError(
@@ -168,7 +175,7 @@ class AtomicCheckpointHook(CheckpointHook):
         )
         self.last_ckpt = path
         if is_main_process():
-            note = os.path.join(runner.work_dir, 'last_checkpoint')
+            note = os.path.join(runner.work_dir, NOTE)
             with whole_file(note) as partial, open(partial, 'w') as file:
                 file.write(path)
             for old in filter(self.file_backend.isfile, outdated):
@@ -180,13 +187,16 @@ class AtomicCheckpointHook(CheckpointHook):
         return self.file_backend.join_path(self.out_dir, name)
 
     def _remove_outdated(self) -> None:
-        """Remove what :class:`WholeFileBackend` has noted, in this folder only."""
+        """Remove what :class:`WholeFileBackend` has noted, in our folders only."""
         outdated = getattr(self.file_backend, 'outdated', [])
         while outdated:
-            name = os.path.basename(outdated.pop())
-            if is_main_process() and name.endswith(('.pth', '.partial')):
+            path = outdated.pop()
+            if is_main_process() and path.endswith(('.pth', '.partial')):
+                if not path.endswith('.partial'):
+                    # Whatever folder it says, a checkpoint of ours is in this one.
+                    path = os.path.join(self.out_dir, os.path.basename(path))
                 with suppress(FileNotFoundError):
-                    os.remove(os.path.join(self.out_dir, name))
+                    os.remove(path)
 
 
 def _validation_follows(runner: Runner, by_epoch: bool) -> bool:
