@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -143,3 +144,24 @@ def test_launcher_that_has_not_started_this_process_is_named(monkeypatch, launch
     error = pytest.raises(InputError, match=rf'--launcher {launcher}: \w+ is not set')
     with error, joined_processes(launcher, {}):
         pass
+
+
+def test_error_of_a_process_alone_is_no_lost_connection():
+    error = pytest.raises(RuntimeError, match='^no gloo in the igloo$')
+    with error, joined_processes('none', {}):
+        raise RuntimeError('no gloo in the igloo')
+
+
+def test_processes_that_can_not_meet_say_where(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        variables = dict(RANK='0', LOCAL_RANK='0', WORLD_SIZE='2')
+        variables.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+        where = f'process 0 of 2 does not meet the others at 127.0.0.1:{port}'
+        with pytest.raises(InputError, match=where), joined_processes('pytorch', {}):
+            pass

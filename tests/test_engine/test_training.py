@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from conftest import (
     tiny_model_config,
     write_pretrain_config,
 )
+from filelock import FileLock, Timeout
 from mmengine.hooks import Hook
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpose.registry import HOOKS
@@ -254,6 +256,66 @@ def test_resuming_before_pretraining_has_ended_goes_on_with_it(hand_pair, tmp_pa
     logs = ''.join(path.read_text() for path in kept.parent.glob('*/*.log'))
     assert logs.count('resumed epoch: 0, iter: 2') == 1
     assert list((tmp_path / 'runs' / 'regda').glob('iter_1.pth'))
+
+
+def test_nobody_else_trains_in_the_folder_meanwhile(hand_pair, tmp_path):
+    cfg = tiny_config(hand_pair, tmp_path / 'run', max_iters=2)
+    cfg.default_hooks.checkpoint.save_best = None
+    lock = tmp_path / 'run' / 'in_use.lock'
+
+    @HOOKS.register_module(force=True)
+    class LookHook(Hook):
+        def before_train(self, runner):
+            with pytest.raises(Timeout):
+                FileLock(lock, timeout=0).acquire()
+
+    cfg.custom_hooks = [dict(type='LookHook')]
+    stages.train(cfg)
+    FileLock(lock, timeout=0).acquire()
+
+
+def test_pretraining_that_begins_anew_beside_others_says_so(
+    hand_pair, tmp_path, monkeypatch
+):
+    said = []
+    monkeypatch.setattr(stages, 'print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr(stages, '_pretrain', lambda cfg, path: None)
+    cfg = tiny_config(hand_pair, tmp_path / 'stage', max_iters=2, resume=True)
+    other = tmp_path / 'stage' / '0123abcd'
+    other.mkdir(parents=True)
+    (other / 'last_checkpoint').write_text('iter_2.pth')
+    stages.pretrain(cfg.copy())
+    assert len(said) == 1 and str(other) in said[0] and 'anew' in said[0]
+    (other / 'source_only.pth').touch()  # That one is done.
+    stages.pretrain(cfg.copy())
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize('options', ['max-autotune', 3, dict(moed='max-autotune')])
+def test_compile_options_that_are_none_are_refused_at_once(
+    hand_pair, tmp_path, options
+):
+    cfg = tiny_config(hand_pair, tmp_path / 'run', compile=options)
+    with pytest.raises(InputError, match='compile = .*max-autotune'):
+        stages.train(cfg)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_lost_data_worker_is_one_message(hand_pair, tmp_path):
+    cfg = tiny_config(hand_pair, tmp_path / 'run', max_iters=50)
+    cfg.default_hooks.checkpoint.save_best = None
+    cfg.train_dataloader.source.update(num_workers=1, persistent_workers=True)
+
+    @HOOKS.register_module(force=True)
+    class KillHook(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            # As the kernel does where memory is short.
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid, signal.SIGKILL)
+
+    cfg.custom_hooks = [dict(type='KillHook')]
+    with pytest.raises(InputError, match=r'(?s)DataLoader worker.*num_workers.*resume'):
+        stages.train(cfg)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,19 @@ def test_seed_reaches_a_config_that_sets_none(tiny_file, tmp_path):
     assert Config.fromfile(dumped).randomness.seed == 7
 
 
+@pytest.mark.parametrize('seed', [-1, 2**32])
+def test_seed_that_numpy_does_not_take_is_refused(tiny_file, seed):
+    done = run_tool('train.py', tiny_file, '--seed', seed)
+    assert done.returncode == 2 and f'{seed} is not from 0 to' in done.stderr
+
+
+def test_folder_that_takes_nothing_is_named(tiny_file, tmp_path):
+    (tmp_path / 'file').touch()
+    for work_dir in (tmp_path / 'file', tmp_path / 'file' / 'run'):
+        done = run_tool('train.py', tiny_file, '--work-dir', work_dir)
+        assert_one_message(done, str(tmp_path / 'file'), 'can not be written')
+
+
 def test_missing_dataset_is_named_before_training(tmp_path):
     done = run_tool(
         'train.py',

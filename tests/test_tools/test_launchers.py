@@ -206,5 +206,7 @@ def test_what_is_missing_is_said(tmp_path):
     ):
         done = run(script, *arguments, env=env)
         assert done.returncode == 2 and done.stderr.startswith('usage: bash tools/')
+    done = run('dist_train.sh', 'cfg.py', '2', env=dict(env, NNODES='2', NODE_RANK='1'))
+    assert done.returncode == 2 and 'set MASTER_ADDR' in done.stderr
     done = run('slurm_train.sh', 'part', 'job', 'cfg.py', 'dir', env=env)
     assert done.returncode == 2 and 'no multiple of GPUS_PER_NODE=4' in done.stderr
