@@ -14,6 +14,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 import argparse
 import gc
+import logging
 import sys
 
 import torch
@@ -149,6 +150,7 @@ def require_cuda() -> None:
 def main() -> None:
     args = parse_args()
     gc.freeze()  # MMEngine collects garbage often; what was imported is none.
+    logging.raiseExceptions = False  # A full disk is said once, below.
     # Data files are not trusted, and checkpoints are data.
     compat.refuse_unsafe_checkpoints()
     try:
