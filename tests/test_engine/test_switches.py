@@ -22,6 +22,7 @@ from mmpose.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmregda import InputError
 from mmregda.engine import CompileHook, PlayerOptimWrapperConstructor, stages
 from mmregda.engine import train as train_config
 from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
@@ -297,6 +298,12 @@ def freeze_norms(model):
             if isinstance(module, _BatchNorm):
                 module.train = lambda mode=True: None
                 module.training = False
+
+
+@pytest.mark.parametrize('micro_batches', [0, -2, 2.0, '2', None])
+def test_what_is_no_number_of_micro_batches_is_refused(micro_batches):
+    with pytest.raises(InputError, match=f'micro_batches is {micro_batches!r},'):
+        build_model('RegDA', micro_batches=micro_batches)
 
 
 @pytest.mark.parametrize('micro_batches', [2, 3])
