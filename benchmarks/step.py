@@ -122,6 +122,9 @@ def model_config(setup: Setup) -> Config:
         load = get_config if '::' in name else Config.fromfile
         cfg = load(name).model
         cfg.head.loss = dict(type='KeypointKLLoss')
+        # As the configs here have it: both sides get their batches alike.
+        preprocessor = dict(type='PromptPoseDataPreprocessor', non_blocking=True)
+        cfg.data_preprocessor.update(preprocessor)
     cfg.type = 'DomainAdaptiveTopdown'
     cfg.adaptation = method_config(setup).adaptation
     cfg.backbone.init_cfg = None

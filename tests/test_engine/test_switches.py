@@ -267,11 +267,8 @@ def test_gpu_trains_as_the_cpu(method):
 )
 @pytest.mark.parametrize('method', METHODS)
 def test_iteration_does_not_wait_for_the_gpu(method, settings):
-    preprocessor = dict(
-        tiny_model_config()['data_preprocessor'],
-        type='PromptPoseDataPreprocessor',
-        non_blocking=True,
-    )
+    shipped = ROOT / 'configs/_base_/models/simple_baseline_res101_hand21.py'
+    preprocessor = Config.fromfile(shipped).model.data_preprocessor
     model = build_model(method, data_preprocessor=preprocessor).cuda()
     sgd = dict(type='SGD', lr=0.02, momentum=0.9, fused=True)
     wrappers = PlayerOptimWrapperConstructor(dict(optimizer=sgd, **settings))(model)
