@@ -22,9 +22,10 @@ Networks are ResNets as the simple baseline has them, "hrnet" (MMPose's HRNetV2-
 for RHD), or any config of MMPose's with a heatmap head (mmpose::...). Each of
 --channels-last, --fused and --compile adds a row, on top of those before it.
 
---check trains both for some iterations on the same batches and compares their
-parameters and running statistics; it fails if these differ by more than a tenth of
-what another memory layout makes of the same sums.
+--check trains both for some iterations on the same batches and compares them. It
+fails if parameters differ by more than a tenth of what another memory layout makes of
+the same sums (and by more than a millionth of their way, for that may be nothing), or
+running statistics by 1e-3: one pass too many or too few makes about 0.1 of them.
 """
 
 from __future__ import annotations
@@ -415,6 +416,11 @@ def check(setups: List[Setup], iterations: int) -> None:
 
     Two orders of the same sums differ by rounding, and training enlarges it; by
     how much, a naive training with another order of the tensors in memory tells.
+    What running statistics may differ by is fixed: they are of normalised features,
+    about 1, and each pass of one domain is a tenth of them.
+
+    Raises:
+        SystemExit: If ours trains anything else.
     """
     rows = [
         [
@@ -433,7 +439,7 @@ def check(setups: List[Setup], iterations: int) -> None:
         ]
         rows.append([name, *(f'{figure:.1e}' for figure in figures)])
         rounding = max(reordered.parameters / 10, 1e-6 * ours.moved)
-        if not (ours.parameters <= rounding and ours.statistics < 1e-3):
+        if not (ours.parameters <= rounding and ours.statistics <= 1e-3):
             failed.append(name)
     print(table(rows))
     if failed:

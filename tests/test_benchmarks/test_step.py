@@ -3,6 +3,7 @@
 import importlib
 import re
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -58,6 +59,32 @@ def test_a_difference_of_method_is_no_rounding(step, setup):
     other = setup._replace(naive=False, method='dd')
     difference = step.compare(setup, other, iterations=2)
     assert difference.parameters > 1e-3 * difference.moved
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'reordered', 'statistics', 'passes'),
+    [
+        (0.9e-4, 1e-3, 0.0, True),  # a tenth of the reordered's, nearly
+        (1.1e-4, 1e-3, 0.0, False),
+        (0.9e-6, 0.0, 0.0, True),  # a millionth of the way, nearly
+        (1.1e-6, 0.0, 0.0, False),
+        (0.0, 1e-3, 0.9e-3, True),
+        (0.0, 1e-3, 0.1, False),  # a pass that is not counted
+        (float('nan'), 1e-3, 0.0, False),
+        (0.0, 1e-3, float('nan'), False),
+    ],
+)
+def test_check_allows_rounding_alone(
+    step, setup, monkeypatch, parameters, reordered, statistics, passes
+):
+    def compare(naive, other, iterations):
+        if other.channels_last:
+            return step.Difference(reordered, 0.5, moved=1.0)
+        return step.Difference(parameters, statistics, moved=1.0)
+
+    monkeypatch.setattr(step, 'compare', compare)
+    with nullcontext() if passes else pytest.raises(SystemExit, match='regda'):
+        step.check([setup], iterations=1)
 
 
 def test_ours_does_without_a_third_of_the_passes(profile_step, setup):
