@@ -8,8 +8,8 @@ python benchmarks/step.py --methods regda dd mcd dann dan source_only --check
 
 Prints a Markdown table. The naive iterations (benchmarks/naive.py) are the
 formulas line by line: for RegDA three passes forward and backward, pseudo labels on
-the CPU from a lookup table, four accuracies on the CPU. Both get the same networks
-and the same batches of bytes, in turns within one run: ratios are medians over the
+the CPU from a lookup table, four accuracies on the CPU. Both get the same networks,
+preprocessor and batches of bytes, in turns within one run: ratios are medians over the
 rounds, the quartiles behind them, and the only figures here that carry over to other
 machines. Each has a process of its own, and all are there at once. On a CPU ours
 keeps the memory that it frees, as a training does (mmregda/engine/host_memory.py),
@@ -165,6 +165,11 @@ def made_up_batch(setup: Setup, seed: int) -> tuple:
     """Noise as MMPose's dataloaders give it, and the target's heatmaps."""
     generator = torch.Generator().manual_seed(seed)
     side = setup.size // 4
+    on_gpu = setup.device == 'cuda'  # whose dataloaders stack and pin
+
+    def pinned(tensor: Tensor) -> Tensor:
+        return tensor.pin_memory() if on_gpu else tensor
+
     domains, heatmaps = {}, None
     for domain in ('source', 'target'):
         shape = (setup.batch, 3, setup.size, setup.size)
@@ -176,15 +181,13 @@ def made_up_batch(setup: Setup, seed: int) -> tuple:
             sample = PoseDataSample()
             if domain == 'source':
                 weights = torch.rand(1, setup.keypoints, generator=generator) > 0.2
-                maps = maps.pin_memory() if setup.device == 'cuda' else maps
-                sample.gt_fields = PixelData(heatmaps=maps)
+                sample.gt_fields = PixelData(heatmaps=pinned(maps))
                 sample.gt_instance_labels = InstanceData(
-                    keypoint_weights=weights.float()
+                    keypoint_weights=pinned(weights.float())
                 )
             samples.append(sample)
-        domains[domain] = dict(inputs=list(images), data_samples=samples)
-        if setup.device == 'cuda':  # as the training's dataloaders give it
-            domains[domain]['inputs'] = images.pin_memory()
+        inputs = pinned(images) if on_gpu else list(images)
+        domains[domain] = dict(inputs=inputs, data_samples=samples)
     return domains, heatmaps.to(setup.device)
 
 

@@ -107,6 +107,16 @@ def test_nothing_is_computed_that_nobody_reads(profile_step, setup, method):
     assert counts.unread_bytes == 0
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
+def test_gpu_fetches_all_of_a_batch_by_itself(step, setup):
+    domains, _ = step.made_up_batch(setup._replace(device='cuda'), seed=0)
+    for batch in domains.values():
+        assert batch['inputs'].is_pinned()
+    for sample in domains['source']['data_samples']:
+        assert sample.gt_fields.heatmaps.is_pinned()
+        assert sample.gt_instance_labels.keypoint_weights.is_pinned()
+
+
 def test_bfloat16_reaches_both_sides(step, setup):
     for naive in (True, False):
         contender = step.Contender(setup._replace(naive=naive, precision='bf16'))
