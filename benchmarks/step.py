@@ -463,10 +463,12 @@ def contenders_of(args: argparse.Namespace, network: str, method: str) -> List[S
         keypoints=args.keypoints,
         device=args.device,
     )
+    # None unless asked for.
+    modes = [] if args.compile is None else args.compile or ['default']
     switches = [
         dict(channels_last=True) if args.channels_last else None,
         dict(fused=True) if args.fused else None,
-        *(dict(compiled=mode) for mode in modes_of(args)),
+        *(dict(compiled=mode) for mode in modes),
     ]
     setups = []
     for precision in args.precision:
@@ -480,11 +482,6 @@ def contenders_of(args: argparse.Namespace, network: str, method: str) -> List[S
             setup = setup._replace(**switch)
             setups.append(setup)
     return setups
-
-
-def modes_of(args: argparse.Namespace) -> List[str]:
-    """The modes in which to compile; none unless asked for."""
-    return [] if args.compile is None else args.compile or ['default']
 
 
 def rows_of(costs: Dict[Setup, Cost]) -> List[List[str]]:
@@ -522,23 +519,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_setup_options(parser)
+    add_network_options(parser)
     add = parser.add_argument
-    add('--rounds', type=int, default=15, help='(15)')
-    add('--check', action='store_true', help='compare parameters instead of time')
-    add('--iterations', type=int, default=2, help='of the check (2)')
-    return parser.parse_args()
-
-
-def add_setup_options(
-    parser: argparse.ArgumentParser, methods: Iterable[str] = NAIVE
-) -> None:
-    add = parser.add_argument
-    add('--networks', nargs='+', default=['resnet18'], help='(resnet18)')
-    add('--methods', nargs='+', default=['regda'], choices=sorted(methods))
-    add('--size', type=int, default=128, help='of the input, in pixels (128)')
-    add('--batch', type=int, default=8, help='images of each domain (8)')
-    add('--keypoints', type=int, default=21, help='(21)')
     add('--precision', nargs='+', default=['fp32'], choices=('fp32', 'bf16'))
     add('--channels-last', action='store_true', help='of ours, a row more')
     add('--fused', action='store_true', help='optimisers of ours, a row more')
@@ -549,8 +531,28 @@ def add_setup_options(
         help="ours' feature extractor, a row for each of PyTorch's modes (default)",
     )
     add('--threads', type=int, default=torch.get_num_threads())
+    add_device_option(parser)
+    add('--rounds', type=int, default=15, help='(15)')
+    add('--check', action='store_true', help='compare parameters instead of time')
+    add('--iterations', type=int, default=2, help='of the check (2)')
+    return parser.parse_args()
+
+
+def add_network_options(
+    parser: argparse.ArgumentParser, methods: Iterable[str] = NAIVE
+) -> None:
+    add = parser.add_argument
+    add('--networks', nargs='+', default=['resnet18'], help='(resnet18)')
+    add('--methods', nargs='+', default=['regda'], choices=sorted(methods))
+    add('--size', type=int, default=128, help='of the input, in pixels (128)')
+    add('--batch', type=int, default=8, help='images of each domain (8)')
+    add('--keypoints', type=int, default=21, help='(21)')
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    add('--device', default=device, choices=('cpu', 'cuda'), help=f'({device})')
+    choices = ('cpu', 'cuda')
+    parser.add_argument('--device', default=device, choices=choices, help=f'({device})')
 
 
 def prepare(threads: int) -> None:
