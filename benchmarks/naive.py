@@ -1,10 +1,12 @@
-"""Iterations written line by line from the formulas, nothing shared.
+"""Iterations written line by line from the formulas, beside those of mmregda.
 
 What an implementation costs that follows the algorithms to the letter, as
 published code does: a forward and a backward pass of everything in every step,
 pseudo labels through numpy from a table of all Gaussians, and the accuracy of each
-prediction on the CPU. None of it uses the adaptations, losses, pseudo labels or
-optimiser wrappers of mmregda, so these are also what those are checked against.
+prediction on the CPU. Shared with mmregda are the networks and the preprocessor, so
+that both train the same on the same batches. None of it uses mmregda's adaptations,
+losses, pseudo labels or optimiser wrappers, so these are also what those are checked
+against.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ class NaiveStep:
     """What the naive iterations have in common.
 
     Args:
-        model (nn.Module): A model of ours, of which only the networks are used.
+        model (nn.Module): A model of ours, of which the networks and the
+            preprocessor are used.
         optimizers (dict[str, Optimizer]): By player.
         sigma (float): Of the heatmaps, in heatmap pixels.
         precision (Callable): Gives the context of a forward pass.

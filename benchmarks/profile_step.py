@@ -15,9 +15,9 @@ whatever asks for a value fails. So it is the same on every machine.
 
 operators: torch.profiler's view of our step, by kind of operator.
 
-iteration: a training of the quickstart on rendered hands, or of another config of
-hands, data included: what the process waits for. On a GPU the step only says what is
-to be done; it is waited for where losses are looked at.
+iteration: a training of the quickstart on rendered hands, or of another config from
+RHD to H3D, data included: what the process waits for. On a GPU the step only says what
+is to be done; it is waited for where losses are looked at.
 
 python benchmarks/profile_step.py iteration --config configs/regda_rhd2h3d.py \\
     --workers 8 --precision bf16 --channels-last --fused --compile
@@ -27,6 +27,7 @@ from __future__ import annotations
 
 # ruff: noqa: I001
 import argparse
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -38,31 +39,34 @@ from typing import Any, Dict, Iterator, List, Tuple
 from step import (
     Contender,
     Setup,
-    add_setup_options,
-    contenders_of,
+    add_device_option,
+    add_network_options,
     made_up_batch,
-    modes_of,
     prepare,
     wait_for,
 )
 
 import torch
-from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.autograd import DeviceType
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmregda import InputError
 from mmregda.datasets.synthetic import write_hand_pair
 from mmregda.engine import loops
+from mmregda.engine.benchmark import load_config
 from mmregda.engine.host_memory import keep_freed_memory
 from mmregda.engine.stages import build_runner, stop_workers
+from mmregda.errors import message_of
 
 from naive import NAIVE
 from report import machine, table
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 METHODS = [path.stem for path in (CONFIGS / '_base_/adaptations').glob('*.py')]
+# What can be rendered for a training.
+HANDS = dict(source='RHDDataset', target='H3DDataset')
 
 
 # --- counts ------------------------------------------------------------------
@@ -310,24 +314,29 @@ def table_of_an_iteration(args: argparse.Namespace) -> str:
 
 
 def runner_of(args: argparse.Namespace, folder: Path) -> Runner:
-    """The training of a config on rendered hands, without validation."""
+    """The training of a config on rendered hands, without validation.
+
+    Raises:
+        InputError: If the config is missing, or of other domains.
+    """
+    cfg = load_config(str(args.config), 'train_dataloader', 'val_dataloader')
+    for loaders in (cfg.train_dataloader, cfg.val_dataloader):
+        for dataset in hands_of(loaders, args.config):
+            dataset.data_root = str(folder)
     write_hand_pair(folder, 64, 8, 96, num_workers=1, progress=False)
-    cfg = Config.fromfile(args.config)
     cfg.model.backbone.init_cfg = cfg.pretrain = None
-    for domain in cfg.train_dataloader.values():
-        (domain.dataset.get('dataset') or domain.dataset).data_root = str(folder)
-        if args.workers is not None:
+    if args.workers is not None:
+        for domain in cfg.train_dataloader.values():
             domain.update(num_workers=args.workers, persistent_workers=args.workers > 0)
-    for domain in cfg.val_dataloader.values():
-        domain.dataset.data_root = str(folder)
-    if args.precision[-1] == 'bf16':
+    if args.precision == 'bf16':
         cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
     if args.fused:
-        for player in cfg.optim_wrapper.values():
-            if isinstance(player, dict):
-                player.optimizer.fused = True
-    compiling = [dict(mode=mode) for mode in modes_of(args)]
-    cfg.update(compile=compiling and compiling[-1], channels_last=args.channels_last)
+        for entry in cfg.optim_wrapper.values():
+            # Beside the players' there are settings for all of them.
+            if isinstance(entry, dict) and 'optimizer' in entry:
+                entry.optimizer.fused = True
+    cfg.compile = dict(mode=args.compile) if args.compile else False
+    cfg.channels_last = args.channels_last
     hooks = cfg.get('custom_hooks') or []
     cfg.custom_hooks = [h for h in hooks if h.type == 'DisparityStatisticsHook']
     cfg.default_hooks.checkpoint = None
@@ -338,6 +347,28 @@ def runner_of(args: argparse.Namespace, folder: Path) -> Runner:
     return build_runner(cfg)
 
 
+def hands_of(loaders: dict, config: Path) -> List[dict]:
+    """The datasets of both domains, without the wrapper that drops labels.
+
+    Raises:
+        InputError: If they are not those that can be rendered.
+    """
+    datasets = [(loaders.get(domain) or {}).get('dataset') or {} for domain in HANDS]
+    datasets = [dataset.get('dataset') or dataset for dataset in datasets]
+    found = dict(zip(HANDS, (dataset.get('type') for dataset in datasets)))
+    if found != HANDS:
+        found, needed = (
+            ' and '.join(f'{kind or "nothing"} as the {domain}' for domain, kind in x)
+            for x in (found.items(), HANDS.items())
+        )
+        raise InputError(
+            f'config "{config}" has {found}, but {needed} are what is rendered. Take '
+            'a config that adapts from one to the other, such as '
+            'configs/quickstart/regda.py or configs/regda_rhd2h3d.py.'
+        )
+    return datasets
+
+
 # --- face --------------------------------------------------------------------
 
 
@@ -345,40 +376,84 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('what', choices=('counts', 'operators', 'iteration'))
-    add_setup_options(parser, METHODS)
-    parser.add_argument('--iterations', type=int, default=10, help='(10)')
-    parser.add_argument('--shown', type=int, default=15, help='operators (15)')
-    parser.add_argument(
+    modes = parser.add_subparsers(metavar='what', required=True)
+    counts = modes.add_parser('counts', help='what an iteration does')
+    counts.set_defaults(show=show_counts, threads=1)
+    operators = modes.add_parser('operators', help="what takes our step's time")
+    operators.set_defaults(show=show_operators)
+    iteration = modes.add_parser('iteration', help='what a training waits for')
+    iteration.set_defaults(show=show_iteration)
+    for mode in (counts, operators):
+        add_network_options(mode, METHODS)
+    for mode in (operators, iteration):
+        add = mode.add_argument
+        add('--precision', default='fp32', choices=('fp32', 'bf16'), help='(fp32)')
+        add('--channels-last', action='store_true')
+        add('--fused', action='store_true', help='optimisers')
+        add(
+            '--compile',
+            nargs='?',
+            const='default',
+            default='',
+            metavar='MODE',
+            help="the feature extractor, in one of PyTorch's modes (default)",
+        )
+        add('--threads', type=int, default=torch.get_num_threads())
+        add('--iterations', type=int, default=10, help='(10)')
+    add_device_option(operators)
+    operators.add_argument('--shown', type=int, default=15, help='operators (15)')
+    iteration.add_argument(
         '--config',
         type=Path,
         default=CONFIGS / 'quickstart' / 'regda.py',
-        help='of the training, on hands (configs/quickstart/regda.py)',
+        help='of a training from RHD to H3D (configs/quickstart/regda.py)',
     )
-    parser.add_argument('--workers', type=int, help="of each domain (the config's)")
+    iteration.add_argument('--workers', type=int, help="of each domain (the config's)")
     return parser.parse_args()
+
+
+def setups_of(args: argparse.Namespace, **switches: Any) -> List[Setup]:
+    """Ours with each network and method."""
+    sizes = dict(size=args.size, batch=args.batch, keypoints=args.keypoints)
+    return [
+        Setup(naive=False, network=network, method=method, **sizes, **switches)
+        for network in args.networks
+        for method in args.methods
+    ]
+
+
+def show_counts(args: argparse.Namespace) -> None:
+    pairs = [(ours._replace(naive=True), ours) for ours in setups_of(args)]
+    print(f'\n{table_of_counts(pairs)}')
+
+
+def show_operators(args: argparse.Namespace) -> None:
+    setups = setups_of(
+        args,
+        device=args.device,
+        precision=args.precision,
+        channels_last=args.channels_last,
+        fused=args.fused,
+        compiled=args.compile,
+    )
+    for setup in setups:
+        found = table_of_operators(setup, args.iterations, args.shown)
+        print(f'\n{setup.network}, {setup.method}: {setup.name}')
+        print(f'\n{found}', flush=True)
+
+
+def show_iteration(args: argparse.Namespace) -> None:
+    print(f'\n{table_of_an_iteration(args)}')
 
 
 def main() -> None:
     args = parse_args()
     prepare(args.threads)
     print(machine(), flush=True)
-    if args.what == 'iteration':
-        print(f'\n{table_of_an_iteration(args)}')
-        return
-    chosen = [
-        contenders_of(args, network, method)
-        for network in args.networks
-        for method in args.methods
-    ]
-    if args.what == 'counts':
-        pairs = [(naive, naive._replace(naive=False)) for naive, *_ in chosen]
-        print(f'\n{table_of_counts(pairs)}')
-        return
-    for setups in chosen:
-        found = table_of_operators(setups[-1], args.iterations, args.shown)
-        print(f'\n{setups[-1].network}, {setups[-1].method}: {setups[-1].name}')
-        print(f'\n{found}', flush=True)
+    try:
+        args.show(args)
+    except InputError as error:
+        sys.exit(f'error: {message_of(error)}')
 
 
 if __name__ == '__main__':

@@ -52,6 +52,13 @@ def test_model_and_optimizers_of_the_config_can_be_built(path):
         assert set(wrappers.keys()) == set(model.players())
 
 
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_gpu_does_not_wait_for_its_batches(path):
+    preprocessor = Config.fromfile(path).model.data_preprocessor
+    assert preprocessor.type == 'PromptPoseDataPreprocessor'
+    assert preprocessor.non_blocking and preprocessor.bgr_to_rgb
+
+
 PAIRS = dict(
     rhd2h3d=('RHDDataset', 'H3DDataset', 21),
     freihand2rhd=('FreiHANDDataset', 'RHDDataset', 21),

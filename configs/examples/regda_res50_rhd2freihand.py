@@ -10,6 +10,8 @@ custom_imports = dict(imports=['mmregda'])
 model = dict(
     type='DomainAdaptiveTopdown',
     adaptation=dict(type='RegDA'),
+    # MMPose's preprocessing, for which a GPU waits less.
+    data_preprocessor=dict(type='PromptPoseDataPreprocessor', non_blocking=True),
     head=dict(loss=dict(_delete_=True, type='KeypointKLLoss')),
 )
 # (keypoint of RHD, keypoint of FreiHAND)

@@ -44,6 +44,9 @@ class PromptPoseDataPreprocessor(PoseDataPreprocessor):
         return super().forward(data, training)
 
     def _moved(self, element: BaseDataElement) -> BaseDataElement:
+        if type(element).to is not BaseDataElement.to:
+            # It holds tensors in another way, as labels of several levels do.
+            return super().cast_data(element)
         moved = copy.copy(element)
         attributes = vars(moved)
         for names in ('_data_fields', '_metainfo_fields'):

@@ -42,6 +42,9 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
             are those of the whole batch, so n parts of b images are a batch
             of n b exactly, but for batch normalisation, which sees the parts.
             Defaults to 1; more need PyTorch 2.1.
+
+    Raises:
+        InputError: If ``micro_batches`` is no integer of at least 1.
     """
 
     def __init__(
@@ -53,6 +56,12 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
         micro_batches: int = 1,
         **kwargs,
     ) -> None:
+        if not isinstance(micro_batches, int) or micro_batches < 1:
+            raise InputError(
+                f'DomainAdaptiveTopdown: micro_batches is {micro_batches!r}, but a '
+                'batch goes through in one part or several. Set model.micro_batches '
+                'to an integer from 1.'
+            )
         super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
         self.adaptation = MODELS.build(adaptation, default_args=dict(head=head))
         self.micro_batches = micro_batches

@@ -95,6 +95,40 @@ def test_the_references_keypoints_turn_with_its_image(benchmark):
         assert abs(4 * x - column) < 11 and abs(4 * y - row) < 11
 
 
+def draws_of(generator, count):
+    return [
+        (
+            generator.permutation(3),
+            generator.uniform(0.75, 1.25, 3),
+            generator.uniform(0, 0.8),
+        )
+        for _ in range(count)
+    ]
+
+
+def test_tensors_recolor_as_the_transforms_do(benchmark):
+    generator = np.random.default_rng(0)
+    # Neighbours are mostly alike, as in photographs; of pure noise a byte in
+    # millions is 3 levels off.
+    squares = generator.integers(0, 256, (12, 5, 7, 3), np.uint8)
+    images = [image.repeat(8, 0).repeat(8, 1) for image in squares]
+    images += [np.zeros_like(images[0]), np.full_like(images[0], 255)]
+    draws = draws_of(generator, len(images))
+    expected, _ = benchmark.recolor_on_cores(images, draws, rounds=0)
+    found = benchmark.recolor(*benchmark.as_tensors(images, draws, 'cpu'))
+    levels = benchmark.levels_apart(found, expected)
+    assert levels.max() <= benchmark.LEVELS and (levels > 1).mean() < 0.01
+    changed = np.abs(np.stack(expected).astype(int) - np.stack(images))
+    assert changed.mean() > 10, 'nothing was recoloured, so nothing was compared'
+
+
+def test_recolouring_that_is_another_has_no_figures(benchmark, pipelines, monkeypatch):
+    pair = dict(zip(('RHD, labelled', 'H3D, unlabelled'), pipelines))
+    monkeypatch.setattr(benchmark, 'recolor', lambda images, *_: images)
+    with pytest.raises(SystemExit, match='levels otherwise than the transforms'):
+        benchmark.benchmark_recolouring(pair, rounds=1)
+
+
 def test_tables_are_printed_for_tiny_sizes(tmp_path):
     arguments = ['--images', 4, '--rounds', 2, '--rhd', 40, '--surreal', 60]
     env = {k: v for k, v in os.environ.items() if not k.endswith('_ROOT')}

@@ -22,6 +22,7 @@ from mmpose.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmregda import InputError
 from mmregda.engine import CompileHook, PlayerOptimWrapperConstructor, stages
 from mmregda.engine import train as train_config
 from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
@@ -266,11 +267,8 @@ def test_gpu_trains_as_the_cpu(method):
 )
 @pytest.mark.parametrize('method', METHODS)
 def test_iteration_does_not_wait_for_the_gpu(method, settings):
-    preprocessor = dict(
-        tiny_model_config()['data_preprocessor'],
-        type='PromptPoseDataPreprocessor',
-        non_blocking=True,
-    )
+    shipped = ROOT / 'configs/_base_/models/simple_baseline_res101_hand21.py'
+    preprocessor = Config.fromfile(shipped).model.data_preprocessor
     model = build_model(method, data_preprocessor=preprocessor).cuda()
     sgd = dict(type='SGD', lr=0.02, momentum=0.9, fused=True)
     wrappers = PlayerOptimWrapperConstructor(dict(optimizer=sgd, **settings))(model)
@@ -297,6 +295,12 @@ def freeze_norms(model):
             if isinstance(module, _BatchNorm):
                 module.train = lambda mode=True: None
                 module.training = False
+
+
+@pytest.mark.parametrize('micro_batches', [0, -2, 2.0, '2', None])
+def test_what_is_no_number_of_micro_batches_is_refused(micro_batches):
+    with pytest.raises(InputError, match=f'micro_batches is {micro_batches!r},'):
+        build_model('RegDA', micro_batches=micro_batches)
 
 
 @pytest.mark.parametrize('micro_batches', [2, 3])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from conftest import random_batch, tiny_model_config
 from mmpose.registry import MODELS
+from mmpose.structures import MultilevelPixelData
 
 STACKED = dict(list=list, stacked=torch.stack)
 
@@ -56,6 +57,27 @@ def test_what_comes_out_is_what_mmpose_makes_of_it(form, labeled, order):
             for name in ('PromptPoseDataPreprocessor', 'PoseDataPreprocessor')
         )
         assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize('device', ['cpu', 'meta'])
+def test_labels_of_several_levels_are_moved_as_mmpose_moves_them(device):
+    batch = random_batch(2, 5, seed=0)
+    for sample in batch['data_samples']:
+        maps = sample.gt_fields.heatmaps
+        sample.gt_fields = MultilevelPixelData(heatmaps=[maps, maps[:, ::2, ::2]])
+    ours, theirs = (
+        build(name).to(device)(copy.deepcopy(batch), True)['data_samples']
+        for name in ('PromptPoseDataPreprocessor', 'PoseDataPreprocessor')
+    )
+    for sample, expected in zip(ours, theirs):
+        assert type(sample.gt_fields) is MultilevelPixelData
+        assert sample.gt_fields.shape == expected.gt_fields.shape
+        levels = sample.gt_fields.levels()
+        for held in (sample.gt_fields.heatmaps, [level.heatmaps for level in levels]):
+            assert {maps.device.type for maps in held} == {device}
+            if device == 'cpu':
+                for maps, other in zip(held, expected.gt_fields.heatmaps):
+                    assert torch.equal(maps, other)
 
 
 def test_images_of_several_sizes_are_padded_as_mmpose_pads_them():

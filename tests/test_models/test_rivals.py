@@ -14,6 +14,7 @@ from conftest import random_batch, tiny_model_config
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmpose.registry import MODELS
 
+from mmregda import InputError
 from mmregda.engine import PlayerOptimWrapperConstructor
 from mmregda.models.adaptations import WarmStartGradientScale, counted
 from mmregda.models.adaptations.mcd import heatmap_discrepancy
@@ -633,6 +634,12 @@ def test_rivals_have_a_second_regressor_or_none():
         assert (regressor is not None) == has_one
         if has_one:
             assert regressor is adaptation.adversary
+
+
+@pytest.mark.parametrize('num_steps', [0, -1, 2.5, None])
+def test_heads_that_move_apart_are_brought_together_at_least_once(num_steps):
+    with pytest.raises(InputError, match=f'num_steps is {num_steps}.*from 1'):
+        build_model(type='MCD', num_steps=num_steps)
 
 
 def test_pseudo_labels_are_as_wide_as_the_labels():

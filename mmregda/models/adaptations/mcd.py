@@ -9,6 +9,7 @@ from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
+from mmregda.errors import InputError
 from mmregda.models.adaptations.base import (
     BaseAdaptation,
     counted,
@@ -38,13 +39,22 @@ class MCD(BaseAdaptation):
     Args:
         head (dict): The config of f; f' is drawn from the same.
         trade_off (float): :math:`\lambda`. Defaults to 1.
-        num_steps (int): n of step C. Defaults to 4.
+        num_steps (int): n of step C, at least 1. Defaults to 4.
+
+    Raises:
+        InputError: If ``num_steps`` is no such number.
 
     .. _Maximum Classifier Discrepancy: https://arxiv.org/abs/1712.02560
     """
 
     def __init__(self, head: dict, trade_off: float = 1.0, num_steps: int = 4) -> None:
         super().__init__()
+        # Without step C the heads move apart on the target, and nothing else.
+        if not isinstance(num_steps, int) or num_steps < 1:
+            raise InputError(
+                f'MCD: num_steps is {num_steps!r}, but step C is made at least once. '
+                'Set model.adaptation.num_steps to an integer from 1 (4 by default).'
+            )
         self.adversary = MODELS.build(head)
         self.trade_off = trade_off
         self.num_steps = num_steps
