@@ -98,7 +98,7 @@ def require_compile_options(cfg: Config) -> None:
     except TypeError as error:
         raise InputError(
             f'compile = {cfg.compile!r}: use True, or a dict of options of '
-            f'torch.compile such as dict(mode="max-autotune") ({error})'
+            f'torch.compile such as dict(dynamic=False) ({error})'
         ) from error
 
 

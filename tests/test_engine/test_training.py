@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -296,26 +295,9 @@ def test_compile_options_that_are_none_are_refused_at_once(
     hand_pair, tmp_path, options
 ):
     cfg = tiny_config(hand_pair, tmp_path / 'run', compile=options)
-    with pytest.raises(InputError, match='compile = .*max-autotune'):
+    with pytest.raises(InputError, match='compile = .*torch.compile such as'):
         stages.train(cfg)
     assert not (tmp_path / 'run').exists()
-
-
-def test_lost_data_worker_is_one_message(hand_pair, tmp_path):
-    cfg = tiny_config(hand_pair, tmp_path / 'run', max_iters=50)
-    cfg.default_hooks.checkpoint.save_best = None
-    cfg.train_dataloader.source.update(num_workers=1, persistent_workers=True)
-
-    @HOOKS.register_module(force=True)
-    class KillHook(Hook):
-        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-            # As the kernel does where memory is short.
-            for worker in multiprocessing.active_children():
-                os.kill(worker.pid, signal.SIGKILL)
-
-    cfg.custom_hooks = [dict(type='KillHook')]
-    with pytest.raises(InputError, match=r'(?s)DataLoader worker.*num_workers.*resume'):
-        stages.train(cfg)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """The commands as a user types them: what they say, and when."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -124,6 +127,28 @@ def test_truncated_image_is_named_though_a_worker_met_it(
     done = run_tool('train.py', tmp_path / 'cut.py', '--work-dir', tmp_path / 'run')
     assert_one_message(done, '.png', 'is cut short')
     assert 'Original Traceback' not in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/task'), reason='needs Linux')
+def test_lost_data_worker_is_one_message(tiny_file, tmp_path):
+    script = ROOT / 'tools' / 'train.py'
+    options = ['--work-dir', tmp_path, '--cfg-options', 'train_cfg.max_iters=100000']
+    training = subprocess.Popen(
+        [sys.executable, *map(str, [script, tiny_file, *options])],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    children = Path(f'/proc/{training.pid}/task/{training.pid}/children')
+    while not list(tmp_path.glob('iter_*.pth')):
+        assert training.poll() is None
+        time.sleep(0.1)
+    # As the kernel does where memory is short.
+    for worker in children.read_text().split():
+        os.kill(int(worker), signal.SIGKILL)
+    _, errors = training.communicate(timeout=60)
+    done = subprocess.CompletedProcess([], training.returncode, '', errors)
+    assert_one_message(done, 'DataLoader worker', 'num_workers', '--resume')
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
