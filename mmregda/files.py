@@ -44,6 +44,14 @@ def whole_file(path: Union[str, os.PathLike]) -> Iterator[str]:
             raise
 
 
+def _on_one_path(place: str, other: object) -> bool:
+    """Whether one of two files or folders is, or is within, the other."""
+    if not isinstance(other, str):
+        return False
+    one, two = (os.path.join(os.path.abspath(path), '') for path in (place, other))
+    return one.startswith(two) or two.startswith(one)
+
+
 @contextmanager
 def room_to_write(path: Union[str, os.PathLike]) -> Iterator[None]:
     """Turn the errors of a disk that takes nothing into an :class:`InputError`.
@@ -61,7 +69,7 @@ def room_to_write(path: Union[str, os.PathLike]) -> Iterator[None]:
                 'before is as it was. Make room and try again (a training goes on '
                 'from its last checkpoint with --resume).'
             ) from error
-        if error.errno in _FORBIDDEN and str(error.filename).startswith(place):
+        if error.errno in _FORBIDDEN and _on_one_path(place, error.filename):
             raise InputError(
                 f'"{error.filename}" can not be written: {error.strerror}. Name a '
                 'folder that can.'

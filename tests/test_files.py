@@ -39,7 +39,7 @@ def test_full_disk_is_one_message_that_names_the_file(tmp_path):
 
 
 def test_other_errors_are_not_taken_for_a_full_disk(tmp_path):
-    for elsewhere in (None, '/somewhere/else'):
+    for elsewhere in (None, '/somewhere/else', f'{tmp_path}_data'):
         with pytest.raises(PermissionError), room_to_write(tmp_path):
             raise PermissionError(errno.EACCES, 'no', elsewhere)
 
@@ -51,10 +51,11 @@ def test_place_that_takes_nothing_is_one_message(tmp_path, kind):
         NotADirectoryError: errno.ENOTDIR,
         FileExistsError: errno.EEXIST,
     }
-    place = tmp_path / 'a.txt'
-    message = 'a.txt" can not be written: '
-    with pytest.raises(InputError, match=message), room_to_write(tmp_path):
-        raise kind(numbers[kind], os.strerror(numbers[kind]), str(place))
+    # Within the place, or, of parents that are not there, the first.
+    for place in (tmp_path / 'b' / 'a.txt', tmp_path):
+        message = f'{place.name}" can not be written: '
+        with pytest.raises(InputError, match=message), room_to_write(tmp_path / 'b'):
+            raise kind(numbers[kind], os.strerror(numbers[kind]), str(place))
 
 
 def test_two_that_write_a_file_at_once_leave_one_of_theirs(tmp_path):

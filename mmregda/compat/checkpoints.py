@@ -103,10 +103,13 @@ def load_plain(filename: str, map_location: Any = None) -> Dict[str, Any]:
     finally:
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(known)
-    meta = content.get('meta') if isinstance(content, dict) else None
-    if isinstance(meta, dict):
-        for name in _PROGRAMS:
-            meta.pop(name, None)
+    for place in (('meta',), ('message_hub', 'runtime_info')):
+        entries = content
+        for name in place:
+            entries = entries.get(name) if isinstance(entries, dict) else None
+        if isinstance(entries, dict):
+            for name in _PROGRAMS:
+                entries.pop(name, None)
     return content
 
 

@@ -155,12 +155,13 @@ def _begin_momenta(optimizer: torch.optim.Optimizer) -> None:
 
     PyTorch allocates them without a value and has the kernel fill them in, which
     does nothing if a gradient has overflowed. The next step would take what was in
-    that memory for momenta. Zeros are what the first step is the same with.
+    that memory for momenta. Zeros are what the first step is the same with (with
+    dampening, which it would be spared, it is dampened like all others).
     """
     if not isinstance(optimizer, torch.optim.SGD):
         return
     for group in optimizer.param_groups:
-        if group.get('fused') and group['momentum'] and not group['dampening']:
+        if group.get('fused') and group['momentum']:
             for parameter in group['params']:
                 state = optimizer.state[parameter]
                 if parameter.grad is not None and state.get('momentum_buffer') is None:

@@ -9,21 +9,23 @@ import zipfile
 from functools import partial
 from glob import escape, glob
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
+import torch
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from mmregda.engine.distributed import agreed
+from mmregda.engine.loops import unwrap
 from mmregda.errors import InputError
 from mmregda.files import whole_file
 
-# Where a training says which checkpoint is its last; and that it has none yet.
+# Where a training says which checkpoint is its last, and which training it is.
 NOTE = 'last_checkpoint'
-_NOTHING = 'none yet'
+_ID = 'training_id'
 # What a training is resumed from, beside the schedulers, which it may not have.
 _STATES = ('meta', 'state_dict', 'message_hub', 'optimizer')
 
@@ -58,12 +60,16 @@ def load_weights(checkpoint: str) -> Dict[str, Tensor]:
             not loaded from a data file.
     """
     content = read_checkpoint(checkpoint)
-    weights = content.get('state_dict', content)
+    return _require_weights(content.get('state_dict', content), checkpoint)
+
+
+def _require_weights(weights: Any, where: str) -> Dict[str, Tensor]:
     if not isinstance(weights, dict) or not all(
-        isinstance(name, str) and isinstance(weight, Tensor)
+        isinstance(name, str)
+        and (isinstance(weight, Tensor) or name.endswith('_extra_state'))
         for name, weight in weights.items()
     ):
-        raise InputError(f'checkpoint "{checkpoint}" holds no state_dict of tensors')
+        raise InputError(f'checkpoint "{where}" holds no state_dict of tensors')
     return weights
 
 
@@ -87,7 +93,11 @@ def require_same_weights(
     """
     prefixes = '' if parts is None else tuple(f'{part}.' for part in parts)
     ours, theirs = (
-        {k: tuple(v.shape) for k, v in state.items() if k.startswith(prefixes)}
+        {
+            name: tuple(getattr(value, 'shape', ()))
+            for name, value in state.items()
+            if name.startswith(prefixes)
+        }
         for state in (model.state_dict(), weights)
     )
     for name in [*ours, *theirs]:
@@ -106,13 +116,14 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
 
     It is the one that ``last_checkpoint`` names. If that can not be read, or
     there is no such note, it is the latest in the folder that can, and a
-    warning says so.
+    warning says so. Those of another training, which was in the folder before,
+    are left alone (see :func:`identify`).
 
     Args:
         work_dir (str): Where the training has left ``last_checkpoint``.
 
     Returns:
-        str, optional: The file; None if the training has saved nothing.
+        str, optional: The file; None if the training has saved nothing yet.
 
     Raises:
         InputError: If there are checkpoints of which none can be read.
@@ -120,8 +131,8 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
     note = os.path.join(work_dir, NOTE)
     noted = os.path.isfile(note)
     named = Path(note).read_bytes().decode(errors='replace').strip() if noted else ''
-    if named == _NOTHING:
-        return None
+    id_file = os.path.join(work_dir, _ID)
+    training = Path(id_file).read_text() if os.path.isfile(id_file) else None
     # The work directory may have been moved since.
     moved = os.path.join(work_dir, os.path.basename(named))
     named = moved if os.path.isfile(moved) else named
@@ -142,6 +153,8 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
             # Others, such as the best, are not made to resume from.
             problems += [str(error)] * (path == named)
             continue
+        if training not in (None, _training_of(content)):
+            continue
         if not noted:
             problems.insert(0, f'"{note}" is not there')
         for problem in problems:
@@ -150,8 +163,8 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
             message = f'Resuming from "{path}" instead.'
             print_log(message, logger='current', level=logging.WARNING)
         return path
-    # Without a note, files that are no checkpoints of a training do not matter.
-    if not noted and not problems:
+    # Files that are no checkpoints of this training do not matter.
+    if not problems:
         return None
     raise InputError(
         f'"{work_dir}" has no checkpoint to resume from: {"; ".join(problems)}. '
@@ -159,15 +172,24 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
     )
 
 
-def note_beginning(work_dir: str) -> None:
-    """Say that what is in a folder is of another training than the one that begins.
+def identify(runner: Runner) -> None:
+    """Give a training that begins a name, which its checkpoints and its folder hold.
 
-    Killed before its first checkpoint, it would otherwise go on from that one's.
+    One that begins in the folder of another, and is killed before its first
+    checkpoint, would otherwise go on from that one's. It is for the first process.
     """
-    note = os.path.join(work_dir, NOTE)
-    if os.path.isfile(note):
-        with whole_file(note) as path, open(path, 'w') as file:
-            file.write(_NOTHING)
+    info = runner.message_hub.runtime_info
+    if not runner._resume:
+        runner.message_hub.update_info(_ID, token_hex(8))
+    # Of a training that was begun before there were names, there is none.
+    if info.get(_ID):
+        with whole_file(os.path.join(runner.work_dir, _ID)) as path:
+            Path(path).write_text(info[_ID])
+
+
+def _training_of(content: Dict[str, Any]) -> Optional[str]:
+    info = content['message_hub'].get('runtime_info')
+    return info.get(_ID) if isinstance(info, dict) else None
 
 
 def _age(path: str) -> Tuple[int, float]:
@@ -176,9 +198,11 @@ def _age(path: str) -> Tuple[int, float]:
     return -int(numbers[-1]), -os.path.getmtime(path)
 
 
-def _require_resumable(content: Dict[str, Any], path: str) -> None:
+def _require_resumable(
+    content: Dict[str, Any], path: str, states: Sequence[str] = _STATES
+) -> None:
     """Refuse a checkpoint that is none of a training."""
-    for state in _STATES:
+    for state in states:
         if not isinstance(content.get(state), dict):
             raise InputError(f'"{path}" has no {state}')
     for name in ('epoch', 'iter'):
@@ -188,6 +212,7 @@ def _require_resumable(content: Dict[str, Any], path: str) -> None:
     seed = content['meta'].get('seed')
     if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
         raise InputError(f'"{path}" has {seed!r} for meta.seed, not a number')
+    _require_weights(content['state_dict'], path)
 
 
 def _require_sound(path: str) -> None:
@@ -221,11 +246,13 @@ def _resume(
     runner: Runner, resume: Callable, filename: str, *args: Any, **kwargs: Any
 ) -> None:
     content = read_checkpoint(filename)
-    _require_resumable(content, filename)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    require_same_weights(model, content['state_dict'], filename)
+    # Named in a config, it may be one that was saved without its optimiser.
+    _require_resumable(content, filename, _STATES[:-1])
+    require_same_weights(unwrap(runner.model), content['state_dict'], filename)
     try:
         resume(filename, *args, **kwargs)
+    except (InputError, torch.cuda.OutOfMemoryError):
+        raise
     except Exception as error:  # What does not fit makes its users raise is theirs.
         raise InputError(
             f'"{filename}" can not be resumed from, with this config at least '

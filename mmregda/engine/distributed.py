@@ -212,7 +212,7 @@ def _locked(file: IO) -> bool:
         # There are file systems that have no locks.
         message = (
             f'"{file.name}" can not be locked ({error.strerror}): see to it that no '
-            'other training makes the same weights meanwhile.'
+            'other training is in there meanwhile.'
         )
         print_log(message, logger='current', level=logging.WARNING)
     return True
@@ -253,14 +253,14 @@ def _join(launcher: str, env_cfg: dict) -> None:
         join = partial(dist.init_process_group, 'gloo', **options)
     try:
         join()
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TimeoutError) as error:
         meeting, rank = (
             ':'.join(os.environ[k] for k in ('MASTER_ADDR', 'MASTER_PORT')),
             ' of '.join(os.environ[k] for k in ('RANK', 'WORLD_SIZE')),
         )
         raise InputError(
             f'process {rank} does not meet the others at {meeting} '
-            f'({str(error).splitlines()[0]}). Is the address that of the first '
+            f'({str(error).partition(chr(10))[0]}). Is the address that of the first '
             "process's machine (MASTER_ADDR), the port free there (PORT), and are all "
             'started?'
         ) from error

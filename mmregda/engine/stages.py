@@ -167,8 +167,8 @@ def warn_of_others(cfg: Config) -> None:
     if cfg.get('resume') and others and cfg.work_dir not in others:
         message = (
             f'Pretraining begins anew in "{cfg.work_dir}". Unfinished ones in '
-            f'{", ".join(sorted(others))} have another seed, data, model or schedule '
-            'than this one.'
+            f'{", ".join(sorted(others))} have another seed, model, schedule or place '
+            'of data than this one.'
         )
         print_log(message, logger='current', level=logging.WARNING)
 
@@ -224,7 +224,8 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
         runner = build_runner(cfg)
         parts = [*_psi(cfg), 'head']
         require_same_weights(unwrap(runner.model), weights, checkpoint, parts)
-        metrics = runner.val()
+        with workers_alive():
+            metrics = runner.val()
         stop_workers(runner)
     return metrics
 
@@ -249,9 +250,9 @@ def workers_alive() -> Iterator[None]:
         if not re.match(r'DataLoader worker \(pid', str(error)):
             raise
         raise InputError(
-            f'{str(error).splitlines()[0]} It was ended from outside, most often for '
-            'lack of memory. Give the dataloaders fewer workers (num_workers) or free '
-            'memory, and go on from the last checkpoint with --resume.'
+            f'{str(error).splitlines()[0]} Most often memory was short. Give the '
+            'dataloaders fewer workers (num_workers) or free memory, and go on from '
+            'the last checkpoint with --resume.'
         ) from error
 
 

@@ -34,7 +34,7 @@ def work(folder: Path) -> None:
     cfg = Config.fromfile(str(folder / 'config.py'))
     cfg.work_dir = str(folder)
     last = latest_checkpoint(cfg.work_dir)
-    cfg.resume = bool(last)
+    cfg.resume = True  # Should there be something by the time that it begins.
     cfg.custom_hooks = [
         *(cfg.get('custom_hooks') or []),
         dict(type='JobProgressHook', path=str(folder / _PROGRESS)),

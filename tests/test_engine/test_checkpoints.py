@@ -5,12 +5,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
+from mmengine.infer import BaseInferencer
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS, METRICS, MODELS
@@ -97,7 +99,7 @@ def train(work_dir, **kwargs):
 
 def files(work_dir):
     names = {path.name for path in work_dir.iterdir() if path.is_file()}
-    return {name for name in names if not name.endswith('.py')}
+    return {n for n in names if not n.endswith('.py')} - {'training_id'}
 
 
 def comparable(path):
@@ -316,6 +318,43 @@ def test_training_begun_anew_does_not_go_on_from_another(interrupted):
     assert latest_checkpoint(str(interrupted)) == str(interrupted / 'iter_5.pth')
 
 
+@pytest.mark.parametrize('noted', [True, False])
+def test_longer_training_of_before_is_not_what_a_damaged_one_falls_back_on(
+    interrupted, noted
+):
+    # Left of a training that went further, and with a note or without.
+    shutil.copy(interrupted / 'iter_4.pth', interrupted / 'iter_9.pth')
+    if not noted:
+        (interrupted / 'last_checkpoint').unlink()
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupted, hooks=[ActHook(5, interrupt)])
+    tear(interrupted / 'iter_4.pth')
+    assert latest_checkpoint(str(interrupted)) == str(interrupted / 'iter_2.pth')
+
+
+def test_checkpoints_from_before_trainings_had_names_are_resumed_from(interrupted):
+    (interrupted / 'training_id').unlink()
+
+    def forget(content):
+        del content['message_hub']['runtime_info']['training_id']
+
+    for name in ('iter_2.pth', 'iter_4.pth'):
+        forge(interrupted / name, forget)
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupted, resume=True, hooks=[ActHook(5, interrupt)])
+    assert latest_checkpoint(str(interrupted)) == str(interrupted / 'iter_4.pth')
+
+
+def test_named_checkpoint_without_an_optimiser_is_resumed_from(
+    interrupted, tmp_path_factory
+):
+    forge(interrupted / 'iter_4.pth', lambda c: c.pop('optimizer'))
+    here = tmp_path_factory.mktemp('here')
+    path = str(interrupted / 'iter_4.pth')
+    Runner(**config(here, resume=True), load_from=path).train()
+    assert (here / 'iter_5.pth').exists() and not (here / 'iter_4.pth').exists()
+
+
 def forge(path, change):
     content = read_checkpoint(str(path))
     change(content)
@@ -355,6 +394,8 @@ MALFORMED = {
     'a seed that is text': lambda c: c['meta'].update(seed='x'),
     'no scalars': lambda c: c.update(message_hub=5),
     'no optimiser': lambda c: c.update(optimizer=5),
+    'weights that are none': lambda c: c['state_dict'].update(weight=5),
+    'weights without names': lambda c: c['state_dict'].update({1: torch.ones(1)}),
 }
 
 
@@ -370,12 +411,18 @@ def test_program_in_a_checkpoint_is_not_run(interrupted):
     trace = interrupted / 'executed'
     path = interrupted / 'iter_4.pth'
     program = f'open({str(trace)!r}, "w").close()\n'
-    forge(path, lambda c: c['meta'].update(config=program, cfg=program))
+
+    def plant(content):
+        for entries in (content['meta'], content['message_hub']['runtime_info']):
+            entries.update(config=program, cfg=program)
+
+    forge(path, plant)
 
     def resume():
         compat.refuse_unsafe_checkpoints()
-        meta = read_checkpoint(str(path))['meta']
-        assert meta['iter'] == 4 and not {'config', 'cfg'} & set(meta)
+        assert read_checkpoint(str(path))['meta']['iter'] == 4
+        with suppress(Exception):  # It finds nothing to build a model of.
+            BaseInferencer._init_model(BaseInferencer, {}, str(path))
         train(interrupted, resume=True)
 
     assert in_a_process(resume) == 0

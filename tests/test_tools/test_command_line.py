@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_seed_that_numpy_does_not_take_is_refused(tiny_file, seed):
 
 def test_folder_that_takes_nothing_is_named(tiny_file, tmp_path):
     (tmp_path / 'file').touch()
-    for work_dir in (tmp_path / 'file', tmp_path / 'file' / 'run'):
+    for work_dir in (tmp_path / 'file', tmp_path / 'file' / 'runs' / 'run'):
         done = run_tool('train.py', tiny_file, '--work-dir', work_dir)
         assert_one_message(done, str(tmp_path / 'file'), 'can not be written')
 
@@ -129,25 +130,32 @@ def test_truncated_image_is_named_though_a_worker_met_it(
     assert 'Original Traceback' not in done.stderr
 
 
-@pytest.mark.skipif(not os.path.exists('/proc/self/task'), reason='needs Linux')
+CHILDREN = f'/proc/self/task/{os.getpid()}/children'
+
+
+@pytest.mark.skipif(not os.path.exists(CHILDREN), reason='asks Linux for processes')
 def test_lost_data_worker_is_one_message(tiny_file, tmp_path):
     script = ROOT / 'tools' / 'train.py'
     options = ['--work-dir', tmp_path, '--cfg-options', 'train_cfg.max_iters=100000']
-    training = subprocess.Popen(
-        [sys.executable, *map(str, [script, tiny_file, *options])],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, *map(str, [script, tiny_file, *options])]
+    with open(tmp_path / 'errors', 'w') as errors:
+        training = subprocess.Popen(command, stdout=errors, stderr=errors)
     children = Path(f'/proc/{training.pid}/task/{training.pid}/children')
-    while not list(tmp_path.glob('iter_*.pth')):
-        assert training.poll() is None
-        time.sleep(0.1)
-    # As the kernel does where memory is short.
-    for worker in children.read_text().split():
-        os.kill(int(worker), signal.SIGKILL)
-    _, errors = training.communicate(timeout=60)
-    done = subprocess.CompletedProcess([], training.returncode, '', errors)
+    try:
+        end = time.monotonic() + 120
+        while not list(tmp_path.glob('iter_*.pth')):
+            assert training.poll() is None and time.monotonic() < end
+            time.sleep(0.1)
+        workers = children.read_text().split()
+        assert workers
+        for worker in workers:  # As the kernel does where memory is short.
+            with suppress(ProcessLookupError):
+                os.kill(int(worker), signal.SIGKILL)
+        code = training.wait(60)
+    finally:
+        training.kill()
+    said = (tmp_path / 'errors').read_text()
+    done = subprocess.CompletedProcess([], code, '', said)
     assert_one_message(done, 'DataLoader worker', 'num_workers', '--resume')
 
 

@@ -15,7 +15,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpose.registry import HOOKS
 
-from mmregda.engine.checkpoints import NOTE, note_beginning, resume_from_latest
+from mmregda.engine.checkpoints import NOTE, identify, resume_from_latest
 from mmregda.engine.loops import unwrap
 from mmregda.errors import InputError
 from mmregda.files import whole_file
@@ -75,8 +75,8 @@ class AtomicCheckpointHook(CheckpointHook):
         if not remote and type(get_file_backend(place)) is LocalBackend:
             self.backend_args = dict(backend='whole_file')
         super().before_train(runner)
-        if not runner._resume and is_main_process():
-            note_beginning(runner.work_dir)
+        if is_main_process():
+            identify(runner)
         hub = runner.message_hub
         # MMEngine forgets it, and then does not save what it would have saved.
         self.last_ckpt = hub.get_info('last_ckpt')
@@ -84,7 +84,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self.file_backend.outdated += [
                 path
                 for folder in {self.out_dir, runner.work_dir}
-                for name in ('*.pth', 'last_checkpoint')
+                for name in ('*.pth', NOTE, 'training_id')
                 for path in glob(os.path.join(escape(folder), f'{name}.*partial'))
             ]
             # Resumed from elsewhere, the names are those of another run's files.
