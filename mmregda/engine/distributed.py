@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
 import re
 import subprocess
-import time
 import traceback
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import IO, Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import torch
 import torch.distributed as dist
@@ -20,9 +17,7 @@ from mmengine.dist import (
     broadcast_object_list,
     init_dist,
     is_distributed,
-    is_main_process,
 )
-from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.utils.dl_utils import set_multi_processing
@@ -30,11 +25,6 @@ from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from mmregda.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # on Windows
-    fcntl = None
 
 # Where each launcher tells a process which one it is.
 _VARIABLES = dict(
@@ -163,59 +153,6 @@ def agreed(value: Any) -> Any:
     answer = [value]
     broadcast_object_list(answer)
     return answer[0]
-
-
-@contextmanager
-def alone_in(folder: str) -> Iterator[None]:
-    """Within, no other training is in here with the same folder.
-
-    It waits for another to be done. What a process that was killed has held is
-    free again when its data workers have ended, too.
-
-    Args:
-        folder (str): Is made if need be.
-    """
-    os.makedirs(folder, exist_ok=True)
-    waiting = False
-    with open(os.path.join(folder, 'in_use.lock'), 'a') as file:
-        while not agreed(_locked(file)):
-            if not waiting:
-                message = f'Waiting for another training to be done in "{folder}"'
-                print_log(message, logger='current')
-            waiting = True
-            time.sleep(1)
-        try:
-            yield
-        finally:
-            # Closing it would not do where a forked worker has it open, too.
-            if is_main_process():
-                _unlock(file)
-
-
-def _unlock(file: IO) -> None:
-    with suppress(OSError):
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def _locked(file: IO) -> bool:
-    """Try to lock a file, in the first process for all."""
-    if not is_main_process():
-        return False
-    try:
-        if fcntl is None:
-            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            return False
-        # There are file systems that have no locks.
-        message = (
-            f'"{file.name}" can not be locked ({error.strerror}): see to it that no '
-            'other training is in there meanwhile.'
-        )
-        print_log(message, logger='current', level=logging.WARNING)
-    return True
 
 
 def share_buffers(model: nn.Module) -> None:

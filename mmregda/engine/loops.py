@@ -214,7 +214,6 @@ class DomainValLoop(BaseLoop):
             model = unwrap(runner.model)
             require_fitting_head(model, loop.dataloader.dataset, domain)
         self.domain: Optional[str] = None
-        self._begun = False
 
     @property
     def dataloader(self) -> DataLoader:
@@ -240,9 +239,9 @@ class DomainValLoop(BaseLoop):
         self.runner.call_hook('before_val_epoch')
         share_buffers(self.runner.model)
         self.runner.model.eval()
-        if not self._begun:
-            release_freed_memory()  # The workers start, and stay.
-            self._begun = True
+        # The first time the workers start, and stay. Later it is for what logged
+        # scalars, each a longer array in every iteration, have left in pieces.
+        release_freed_memory()
         metrics: Dict[str, float] = {}
         for domain, loop in self.loops.items():
             self.domain = domain

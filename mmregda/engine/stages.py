@@ -33,10 +33,10 @@ from mmregda.engine.checkpoints import (
 )
 from mmregda.engine.distributed import (
     agreed,
-    alone_in,
     joined_processes,
     synchronized_on_cpu,
 )
+from mmregda.engine.folder_lock import alone_in
 from mmregda.engine.loops import require_domains, require_fitting_head, unwrap
 from mmregda.errors import InputError, reading
 from mmregda.files import room_to_write, whole_file

@@ -7,6 +7,7 @@ import pickle
 import random
 import shutil
 import signal
+import sys
 import threading
 import time
 
@@ -23,9 +24,15 @@ from mmpose.registry import DATA_SAMPLERS, HOOKS
 from torch.utils.data import Dataset, Sampler
 
 from mmregda import InputError
-from mmregda.engine import NumberedSampler, SeededDataset, distributed, loops, stages
-from mmregda.engine.distributed import alone_in
+from mmregda.engine import (
+    NumberedSampler,
+    SeededDataset,
+    folder_lock,
+    loops,
+    stages,
+)
 from mmregda.engine.draws import Draw
+from mmregda.engine.folder_lock import alone_in
 from mmregda.visualization import load_scalars
 
 
@@ -312,14 +319,46 @@ def test_folder_is_free_again_though_a_forked_worker_lives_on(tmp_path):
         os.waitpid(worker, 0)
 
 
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='nothing to fork')
+def test_folder_of_a_killed_training_is_free_and_its_workers_are_gone(tmp_path):
+    here, there = os.pipe()
+    training = os.fork()
+    if not training:
+        with alone_in(str(tmp_path)):
+            worker = os.fork()
+            if not worker:
+                time.sleep(60)
+                os._exit(0)
+            os.write(there, str(worker).encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+    worker = int(os.read(here, 99))
+    os.waitpid(training, 0)
+    FileLock(tmp_path / 'in_use.lock', timeout=0).acquire()
+    if sys.platform == 'linux':
+        end = time.monotonic() + 20
+        while is_running(worker):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    else:
+        os.kill(worker, signal.SIGKILL)
+
+
+def is_running(process):
+    try:
+        with open(f'/proc/{process}/stat') as file:
+            return file.read().rsplit(')', 1)[1].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
 @pytest.mark.parametrize('number', [errno.ENOLCK, errno.ENOSYS])
 def test_file_system_without_locks_stops_no_training(tmp_path, monkeypatch, number):
     def flock(*_):
         raise OSError(number, os.strerror(number))
 
     said = []
-    monkeypatch.setattr(distributed.fcntl, 'flock', flock)
-    monkeypatch.setattr(distributed, 'print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr(folder_lock.fcntl, 'flock', flock)
+    monkeypatch.setattr(folder_lock, 'print_log', lambda text, **_: said.append(text))
     with alone_in(str(tmp_path)):
         (message,) = said
     assert 'in_use.lock" can not be locked' in message
