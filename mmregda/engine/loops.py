@@ -25,6 +25,10 @@ from mmregda.engine.finite import require_finite
 from mmregda.engine.host_memory import keep_freed_memory, release_freed_memory
 from mmregda.errors import InputError, reading
 
+# Of each scalar that is logged, for the means in the log. MMEngine keeps a million,
+# and copies all of them to add one.
+SCALARS_KEPT = 1000
+
 
 class DomainDataloaders:
     """Dataloaders that are drawn from together.
@@ -77,6 +81,7 @@ class SeededTrainLoop(IterBasedTrainLoop):
     What is drawn in it, samples, augmentation and whatever the model draws, is
     a function of the seed and the number of the iteration. So a training that
     was interrupted goes on as if it had not been, with any number of workers.
+    In memory there are the last ``SCALARS_KEPT`` values of each logged scalar.
 
     Args:
         runner (Runner): The runner.
@@ -123,6 +128,8 @@ class SeededTrainLoop(IterBasedTrainLoop):
             share_buffers(runner.model)
         require_finite(self._iter + 1, unwrap(runner.model), outputs, data_batch)
         runner.call_hook('after_train_iter', **hook_args, outputs=outputs)
+        for history in runner.message_hub.log_scalars.values():
+            history.max_length = min(history.max_length, SCALARS_KEPT)
         self._iter += 1
 
 
@@ -214,6 +221,7 @@ class DomainValLoop(BaseLoop):
             model = unwrap(runner.model)
             require_fitting_head(model, loop.dataloader.dataset, domain)
         self.domain: Optional[str] = None
+        self._begun = False
 
     @property
     def dataloader(self) -> DataLoader:
@@ -239,9 +247,9 @@ class DomainValLoop(BaseLoop):
         self.runner.call_hook('before_val_epoch')
         share_buffers(self.runner.model)
         self.runner.model.eval()
-        # The first time the workers start, and stay. Later it is for what logged
-        # scalars, each a longer array in every iteration, have left in pieces.
-        release_freed_memory()
+        if not self._begun:
+            release_freed_memory()  # The workers start, and stay.
+            self._begun = True
         metrics: Dict[str, float] = {}
         for domain, loop in self.loops.items():
             self.domain = domain

@@ -27,7 +27,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmpose.registry import HOOKS
 
 from mmregda import InputError
-from mmregda.engine import stages
+from mmregda.engine import loops, stages
 from mmregda.visualization import load_scalars
 
 
@@ -255,6 +255,23 @@ def test_resuming_before_pretraining_has_ended_goes_on_with_it(hand_pair, tmp_pa
     logs = ''.join(path.read_text() for path in kept.parent.glob('*/*.log'))
     assert logs.count('resumed epoch: 0, iter: 2') == 1
     assert list((tmp_path / 'runs' / 'regda').glob('iter_1.pth'))
+
+
+def test_logged_scalars_in_memory_do_not_grow_for_ever(
+    hand_pair, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loops, 'SCALARS_KEPT', 3)
+    cfg = tiny_config(hand_pair, tmp_path / 'run', max_iters=6)
+    cfg.default_hooks.checkpoint.save_best = None
+    stages.train(cfg)
+    scalars = state_of(tmp_path / 'run', 6)['message_hub']['log_scalars']
+    logged = load_scalars(str(tmp_path / 'run'))['loss_sup'][1]
+    lengths = {len(b.data[0]) for name, b in scalars.items() if 'train/' in name}
+    assert lengths == {3}
+    # The log has them all, and means of those that are kept.
+    assert len(logged) == 3
+    kept = scalars['train/loss_sup'].data[0]
+    assert logged[-1] == pytest.approx(kept.mean(), rel=1e-6)
 
 
 def test_nobody_else_trains_in_the_folder_meanwhile(hand_pair, tmp_path):
