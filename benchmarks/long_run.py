@@ -6,8 +6,8 @@ python benchmarks/long_run.py --adaptation dann --iterations 20000
 
 Every hundred iterations, with two validations and four checkpoints among them, it
 notes the training's resident memory, how much of it is MMEngine's history of what
-was logged, that of its data workers, open files, threads, child processes and
-iterations a second, and prints them as a Markdown table. Below it stands the drift
+was logged, that of each data worker on average, open files, threads, child processes
+and iterations a second, and prints them as a Markdown table. Below it stands the drift
 of each, the slope of a straight line with its standard error, without the first
 fifth, in which caches fill.
 
@@ -24,6 +24,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 import argparse
+import statistics
 import sys
 import tempfile
 import time
@@ -45,7 +46,7 @@ COLUMNS = (
     'iteration',
     'memory (MB)',
     'of that, history (MB)',
-    'workers (MB)',
+    'each worker (MB)',
     'open files',
     'threads',
     'children',
@@ -80,7 +81,7 @@ class ResourceHook(Hook):
                 iteration,
                 resident(os.getpid()),
                 history(),
-                sum(map(resident, children)),
+                statistics.mean(map(resident, children)),
                 len(os.listdir('/proc/self/fd')),
                 len(os.listdir('/proc/self/task')),
                 len(children),

@@ -481,7 +481,7 @@ def contenders_of(args: argparse.Namespace, network: str, method: str) -> List[S
         for switch in filter(None, switches):
             setup = setup._replace(**switch)
             setups.append(setup)
-    return setups
+    return [setups[0], setups[-1]] if args.ends else setups
 
 
 def rows_of(costs: Dict[Setup, Cost]) -> List[List[str]]:
@@ -494,13 +494,16 @@ def rows_of(costs: Dict[Setup, Cost]) -> List[List[str]]:
         ]
     ]
     for setup, cost in costs.items():
-        alike = next(s for s in costs if s.naive and s.precision == setup.precision)
+        naives = (s for s in costs if s.naive and s.precision == setup.precision)
+        alike = next(naives, None)
         ratios = []
         for naive in (alike, first):
+            if naive in (None, setup):
+                ratios.append('')
+                continue
             pairs = zip(cost.seconds, costs[naive].seconds)
-            ratio = quartiles([mine / theirs for mine, theirs in pairs])
-            ratios.append('' if setup == naive else ratio)
-        of_naive = f'{cost.memory / costs[alike].memory:.2f}'
+            ratios.append(quartiles([mine / theirs for mine, theirs in pairs]))
+        of_naive = f'{cost.memory / costs[alike or first].memory:.2f}'
         rows.append(
             [
                 f'{setup.network}, {setup.method}, {setup.size} px, '
@@ -532,6 +535,11 @@ def parse_args() -> argparse.Namespace:
     )
     add('--threads', type=int, default=torch.get_num_threads())
     add_device_option(parser)
+    add(
+        '--ends',
+        action='store_true',
+        help='of all rows the first, a naive one, and the last, with everything on',
+    )
     add('--rounds', type=int, default=15, help='(15)')
     add('--check', action='store_true', help='compare parameters instead of time')
     add('--iterations', type=int, default=2, help='of the check (2)')

@@ -207,6 +207,23 @@ def test_bfloat16_reaches_both_sides(step, setup):
         assert set(seen) == {torch.bfloat16}
 
 
+def test_the_ends_are_the_naive_one_and_ours_with_everything_on(
+    step, network, monkeypatch, capsys
+):
+    arguments = ['--networks', network, '--size', 64, '--batch', 2, '--keypoints', 3]
+    arguments += ['--rounds', 2, '--precision', 'fp32', 'bf16', '--fused', '--ends']
+    monkeypatch.setattr(
+        sys, 'argv', ['step.py', *map(str, arguments), '--device', 'cpu']
+    )
+    step.main()
+    rows = [r.split(' | ') for r in capsys.readouterr().out.splitlines() if 'px' in r]
+    assert [row[0].rpartition(': ')[2] for row in rows] == [
+        *('naive fp32', 'ours bf16, fused'),
+    ]
+    # There is no naive one of its precision; of the other it is.
+    assert rows[1][2] == '' and float(rows[1][3].split()[0]) > 0
+
+
 def test_table_is_printed(step, network, monkeypatch, capsys):
     arguments = ['--networks', network, '--size', 64, '--batch', 2, '--keypoints', 3]
     arguments += ['--rounds', 3, '--channels-last', '--fused', '--device', 'cpu']
