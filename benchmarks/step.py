@@ -313,11 +313,7 @@ def serve(setup: Setup, threads: int, pipe: multiprocessing.connection.Connectio
             question = pipe.recv()
         except EOFError:
             return
-        if question == 'warm up':
-            contender.step(batch)
-            wait_for(setup.device)
-            pipe.send(0.0)
-        elif question == 'forget':  # what warming up took
+        if question == 'forget':  # what warming up took
             faults.clear()
             if on_gpu:
                 torch.cuda.reset_peak_memory_stats()
@@ -352,7 +348,7 @@ def measure(setups: Sequence[Setup], rounds: int, threads: int) -> Dict[Setup, C
     """What each of those that take turns costs."""
     processes = {setup: Process(setup, threads) for setup in setups}
     for process in processes.values():  # Together: compiling takes minutes.
-        process.send('warm up')
+        process.send('seconds')
     for process in processes.values():
         process.receive()
     for process in processes.values():

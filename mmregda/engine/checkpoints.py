@@ -25,7 +25,7 @@ from mmregda.files import whole_file
 
 # Where a training says which checkpoint is its last, and which training it is.
 NOTE = 'last_checkpoint'
-_ID = 'training_id'
+TRAINING_ID = 'training_id'
 # What a training is resumed from, beside the schedulers, which it may not have.
 _STATES = ('meta', 'state_dict', 'message_hub', 'optimizer')
 
@@ -131,7 +131,7 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
     note = os.path.join(work_dir, NOTE)
     noted = os.path.isfile(note)
     named = Path(note).read_bytes().decode(errors='replace').strip() if noted else ''
-    id_file = os.path.join(work_dir, _ID)
+    id_file = os.path.join(work_dir, TRAINING_ID)
     training = Path(id_file).read_text() if os.path.isfile(id_file) else None
     # The work directory may have been moved since.
     moved = os.path.join(work_dir, os.path.basename(named))
@@ -180,16 +180,16 @@ def identify(runner: Runner) -> None:
     """
     info = runner.message_hub.runtime_info
     if not runner._resume:
-        runner.message_hub.update_info(_ID, token_hex(8))
+        runner.message_hub.update_info(TRAINING_ID, token_hex(8))
     # Of a training that was begun before there were names, there is none.
-    if info.get(_ID):
-        with whole_file(os.path.join(runner.work_dir, _ID)) as path:
-            Path(path).write_text(info[_ID])
+    if info.get(TRAINING_ID):
+        with whole_file(os.path.join(runner.work_dir, TRAINING_ID)) as path:
+            Path(path).write_text(info[TRAINING_ID])
 
 
 def _training_of(content: Dict[str, Any]) -> Optional[str]:
     info = content['message_hub'].get('runtime_info')
-    return info.get(_ID) if isinstance(info, dict) else None
+    return info.get(TRAINING_ID) if isinstance(info, dict) else None
 
 
 def _age(path: str) -> Tuple[int, float]:

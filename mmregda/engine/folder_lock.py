@@ -16,6 +16,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
 from mmregda.engine.distributed import agreed
+from mmregda.files import room_to_write
 
 try:
     import fcntl
@@ -39,10 +40,15 @@ def alone_in(folder: str) -> Iterator[None]:
 
     Args:
         folder (str): Is made if need be.
+
+    Raises:
+        InputError: If it can not be made.
     """
-    os.makedirs(folder, exist_ok=True)
+    with room_to_write(folder):
+        os.makedirs(folder, exist_ok=True)
+        file = open(os.path.join(folder, 'in_use.lock'), 'a')  # noqa: SIM115
     waiting = False
-    with open(os.path.join(folder, 'in_use.lock'), 'a') as file:
+    with file:
         while not agreed(_locked(file)):
             if not waiting:
                 message = f'Waiting for another training to be done in "{folder}"'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import inspect
 import io
@@ -44,6 +43,8 @@ from mmregda.files import room_to_write, whole_file
 SPEED = ('compile', 'channels_last')
 # The weights of a pretraining that is done.
 KEPT = 'source_only.pth'
+# How a dataloader does what it does, on which nothing that is learnt depends.
+MECHANICS = {'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'}
 
 
 def train(cfg: Config) -> Dict[str, float]:
@@ -81,9 +82,7 @@ def train(cfg: Config) -> Dict[str, float]:
     launcher, env_cfg = cfg.get('launcher', 'none'), cfg.get('env_cfg') or {}
     # Alone from before it looks for a checkpoint: the one before it, stopped to be
     # started elsewhere, may still be saving its last.
-    with room_to_write(cfg.work_dir), joined_processes(launcher, env_cfg), alone_in(
-        cfg.work_dir
-    ):
+    with joined_processes(launcher, env_cfg), alone_in(cfg.work_dir):
         find_start(cfg)
         return metrics_of(run(cfg))
 
@@ -159,12 +158,12 @@ def pretrain(cfg: Config) -> str:
 
 def warn_of_others(cfg: Config) -> None:
     """Say so if a pretraining begins where others were begun and not finished."""
-    others = [
-        os.path.dirname(note)
-        for note in glob(os.path.join(escape(os.path.dirname(cfg.work_dir)), '*', NOTE))
-        if not os.path.isfile(os.path.join(os.path.dirname(note), KEPT))
-    ]
-    if cfg.get('resume') and others and cfg.work_dir not in others:
+    if not cfg.get('resume'):
+        return
+    notes = glob(os.path.join(escape(os.path.dirname(cfg.work_dir)), '*', NOTE))
+    begun = map(os.path.dirname, notes)
+    others = [f for f in begun if not os.path.isfile(os.path.join(f, KEPT))]
+    if others and cfg.work_dir not in others:
         message = (
             f'Pretraining begins anew in "{cfg.work_dir}". Unfinished ones in '
             f'{", ".join(sorted(others))} have another seed, model, schedule or place '
@@ -233,9 +232,9 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
 def run(cfg: Config) -> Runner:
     """Build the runner of a config and train."""
     take_up_seed(cfg)
-    runner = build_runner(cfg)
-    resume_from_latest(runner)
     with room_to_write(cfg.work_dir), workers_alive():
+        runner = build_runner(cfg)
+        resume_from_latest(runner)
         runner.train()
     stop_workers(runner)
     return runner
@@ -373,8 +372,6 @@ def load_pretrain_config(cfg: Config) -> Config:
 
 def _fingerprint(cfg: Config) -> str:
     """What the weights depend on, as a short text that can be compared."""
-    selection = copy.deepcopy((cfg.get('val_dataloader') or {}).get('source') or {})
-    selection.pop('batch_size', None)
     keys = (
         'model',
         'train_dataloader',
@@ -388,7 +385,8 @@ def _fingerprint(cfg: Config) -> str:
     if cfg.get('sync_bn') and get_world_size() > 1:
         relevant['sync_bn'] = cfg.sync_bn
     # What the best checkpoint is chosen by.
-    relevant['selection'] = selection
+    selection = (cfg.get('val_dataloader') or {}).get('source') or {}
+    relevant['selection'] = {k: v for k, v in selection.items() if k != 'batch_size'}
     return hashlib.sha256(repr(_plain(relevant)).encode()).hexdigest()[:8]
 
 
@@ -404,14 +402,11 @@ def _of_all_processes(loaders: Any) -> Any:
 def _plain(value: Any) -> Any:
     """A config's value with its keys in one order, and no mere mechanics."""
     if isinstance(value, dict):
-        keys = sorted(set(value) - _MECHANICS)
+        keys = sorted(set(value) - MECHANICS)
         return {key: _plain(value[key]) for key in keys}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
-
-
-_MECHANICS = {'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'}
 
 
 def _psi(cfg: Config) -> List[str]:

@@ -42,7 +42,6 @@ def work(folder: Path) -> None:
     if 'adaptation' not in cfg.model:
         # Beside the folder: these weights serve other evaluations, too.
         cfg.work_dir = str(folder.parents[1] / 'pretrain')
-        cfg.resume = True
         checkpoint = pretrain(cfg)
         # The weights are kept as a file of their own.
         for left in Path(checkpoint).parent.glob('*_*.pth'):

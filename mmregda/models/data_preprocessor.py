@@ -28,9 +28,18 @@ class PromptPoseDataPreprocessor(PoseDataPreprocessor):
 
     def cast_data(self, data: Any) -> Any:
         """Move tensors to the device; samples are copied as far as they change."""
-        if isinstance(data, BaseDataElement):
-            return self._moved(data)
-        return super().cast_data(data)
+        # Another `to` is for what is held in another way, as labels of several levels.
+        kind = type(data)
+        if not isinstance(data, BaseDataElement) or kind.to is not BaseDataElement.to:
+            return super().cast_data(data)
+        moved = copy.copy(data)
+        attributes = vars(moved)
+        for names in ('_data_fields', '_metainfo_fields'):
+            attributes[names] = set(attributes[names])
+        for name in attributes['_data_fields']:
+            if isinstance(attributes.get(name), (Tensor, BaseDataElement)):
+                attributes[name] = self.cast_data(attributes[name])
+        return moved
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Move and normalise a batch, as ``PoseDataPreprocessor`` says."""
@@ -42,16 +51,3 @@ class PromptPoseDataPreprocessor(PoseDataPreprocessor):
                 images = [image.flip(-3) for image in images]
             data = dict(data, inputs=images)
         return super().forward(data, training)
-
-    def _moved(self, element: BaseDataElement) -> BaseDataElement:
-        if type(element).to is not BaseDataElement.to:
-            # It holds tensors in another way, as labels of several levels do.
-            return super().cast_data(element)
-        moved = copy.copy(element)
-        attributes = vars(moved)
-        for names in ('_data_fields', '_metainfo_fields'):
-            attributes[names] = set(attributes[names])
-        for name in attributes['_data_fields']:
-            if isinstance(attributes.get(name), (Tensor, BaseDataElement)):
-                attributes[name] = self.cast_data(attributes[name])
-        return moved

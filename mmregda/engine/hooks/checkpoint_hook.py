@@ -15,7 +15,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpose.registry import HOOKS
 
-from mmregda.engine.checkpoints import NOTE, identify, resume_from_latest
+from mmregda.engine.checkpoints import NOTE, TRAINING_ID, identify, resume_from_latest
 from mmregda.engine.loops import unwrap
 from mmregda.errors import InputError
 from mmregda.files import whole_file
@@ -84,7 +84,7 @@ class AtomicCheckpointHook(CheckpointHook):
             self.file_backend.outdated += [
                 path
                 for folder in {self.out_dir, runner.work_dir}
-                for name in ('*.pth', NOTE, 'training_id')
+                for name in ('*.pth', NOTE, TRAINING_ID)
                 for path in glob(os.path.join(escape(folder), f'{name}.*partial'))
             ]
             # Resumed from elsewhere, the names are those of another run's files.
