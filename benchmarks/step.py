@@ -21,6 +21,8 @@ default there: convolutions in TF32. Allow for minutes before the first figure.
 Networks are ResNets as the simple baseline has them, "hrnet" (MMPose's HRNetV2-W18
 for RHD), or any config of MMPose's with a heatmap head (mmpose::...). Each of
 --channels-last, --fused and --compile adds a row, on top of those before it.
+Of compiled ones the first iteration's time stands below the table: all of them compile
+at once.
 
 --check trains both for some iterations on the same batches and compares them. It
 fails if parameters differ by more than a tenth of what another memory layout makes of
@@ -248,6 +250,7 @@ class Cost(NamedTuple):
     """What one of those that take turns has taken."""
 
     seconds: List[float]  # of an iteration, in each round
+    first: float  # seconds of the first one, in which PyTorch compiles
     memory: float  # MB, the peak
     page_faults: float  # an iteration, in thousands
 
@@ -349,8 +352,7 @@ def measure(setups: Sequence[Setup], rounds: int, threads: int) -> Dict[Setup, C
     processes = {setup: Process(setup, threads) for setup in setups}
     for process in processes.values():  # Together: compiling takes minutes.
         process.send('seconds')
-    for process in processes.values():
-        process.receive()
+    first = {setup: process.receive() for setup, process in processes.items()}
     for process in processes.values():
         for question in ('seconds', 'seconds', 'forget'):
             process.ask(question)
@@ -363,7 +365,7 @@ def measure(setups: Sequence[Setup], rounds: int, threads: int) -> Dict[Setup, C
     costs = {}
     for setup, process in processes.items():
         memory, faults = process.ask('memory'), process.ask('page faults')
-        costs[setup] = Cost(seconds[setup], memory, faults / 1000)
+        costs[setup] = Cost(seconds[setup], first[setup], memory, faults / 1000)
         process.stop()
     return costs
 
@@ -578,6 +580,9 @@ def main() -> None:
         setups = contenders_of(args, *pair)
         costs = measure(setups, args.rounds, args.threads)
         print(f'\n{table(rows_of(costs))}', flush=True)
+        for setup, cost in costs.items():
+            if setup.compiled:
+                print(f'\n{setup.name}: the first iteration took {cost.first:.0f} s')
 
 
 if __name__ == '__main__':

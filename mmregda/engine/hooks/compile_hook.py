@@ -25,7 +25,7 @@ class CompileHook(Hook):
 
     Args:
         **options: As in :func:`torch.compile`, such as ``backend`` and
-            ``mode``.
+            ``mode``. ``dynamic`` defaults to False here.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -42,7 +42,9 @@ class CompileHook(Hook):
 def compile_for_training(module: nn.Module, **options: Any) -> None:
     """Compile a module's forward pass in training mode, in place."""
     plain = type(module).forward
-    compiled = torch.compile(plain, **options)
+    # A training's batches are of one size, and momenta of two or three (`counted`);
+    # unless told so, PyTorch tries at the second to compile for all others as well.
+    compiled = torch.compile(plain, **{'dynamic': False, **options})
 
     def forward(self: nn.Module, *args: Any) -> Tensor:
         return (compiled if self.training else plain)(self, *args)
