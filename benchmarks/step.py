@@ -64,7 +64,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 import mmregda  # noqa: F401
-from mmregda.engine.hooks.compile_hook import compile_for_training
+from mmregda.engine.hooks.compile_hook import begin_iteration, compile_for_training
 from mmregda.engine.host_memory import keep_freed_memory
 from mmregda.models.pseudo_heatmaps import gaussian_heatmaps
 
@@ -235,6 +235,8 @@ class Contender:
     def step(self, batch: tuple) -> None:
         """One iteration."""
         data, target_heatmaps = batch
+        if self.setup.compiled:
+            begin_iteration()
         if not self.model.adaptation.needs_target:
             data = dict(source=data['source'])
         if self.setup.naive:

@@ -26,7 +26,7 @@ from mmregda import InputError
 from mmregda.engine import CompileHook, PlayerOptimWrapperConstructor, stages
 from mmregda.engine import train as train_config
 from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
-from mmregda.engine.hooks.compile_hook import compile_for_training
+from mmregda.engine.hooks.compile_hook import begin_iteration, compile_for_training
 
 K = 5
 METHODS = [
@@ -283,6 +283,42 @@ def test_iteration_does_not_wait_for_the_gpu(method, settings):
         torch.cuda.set_sync_debug_mode('default')
 
 
+@needs_gpu
+@pytest.mark.parametrize('method', METHODS)
+def test_cuda_graphs_train_as_what_they_are_made_of(method, monkeypatch):
+    replayed = []
+    replay = torch.cuda.CUDAGraph.replay
+    monkeypatch.setattr(
+        torch.cuda.CUDAGraph, 'replay', lambda g: [replayed.append(g), replay(g)][1]
+    )
+
+    def train_compiled(mode):
+        torch._dynamo.reset()
+        model = build_model(method).cuda()
+        for part in model.players()['feature_extractor']:
+            compile_for_training(part, mode=mode)
+        step = model.train_step
+
+        def counted_step(*arguments):
+            begin_iteration()
+            replayed.clear()
+            return step(*arguments)
+
+        model.train_step = counted_step
+        torch.manual_seed(0)
+        losses, moves = train(model, num_iters=6)
+        return losses, torch.cat([move.flatten() for move in moves.values()])
+
+    expected_losses, expected = train_compiled('default')
+    assert not replayed
+    losses, found = train_compiled('reduce-overhead')
+    # Both parts of psi, forward and backward.
+    assert len(replayed) >= 4
+    for loss, expected_loss in zip(losses, expected_losses):
+        torch.testing.assert_close(loss, expected_loss, rtol=1e-3, atol=1e-3)
+    assert (found - expected).norm() < 1e-2 * expected.norm()
+
+
 # --- a batch in parts -------------------------------------------------------
 
 
@@ -455,7 +491,7 @@ class _Interrupt(Hook):
 
 @pytest.mark.skipif(not SCALES_ON_CPU, reason='gradients are scaled on GPUs only')
 def test_resumed_training_with_every_switch_is_the_uninterrupted_one(
-    hand_pair, tmp_path
+    hand_pair, tmp_path, monkeypatch
 ):
     def run(name, hooks=(), resume=False):
         torch._dynamo.reset()
@@ -474,7 +510,13 @@ def test_resumed_training_with_every_switch_is_the_uninterrupted_one(
         train_config(cfg)
         return CheckpointLoader.load_checkpoint(str(tmp_path / name / 'iter_4.pth'))
 
+    marks = []
+    mark = torch.compiler.cudagraph_mark_step_begin
+    monkeypatch.setattr(
+        torch.compiler, 'cudagraph_mark_step_begin', lambda: [marks.append(1), mark()]
+    )
     whole = run('whole')
+    assert len(marks) == 4, 'CUDA graphs would not know where an iteration begins'
     with pytest.raises(KeyboardInterrupt):
         run('parts', hooks=[_Interrupt()])
     parts = run('parts', resume=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MethodType
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from mmengine.hooks import Hook
@@ -37,6 +37,25 @@ class CompileHook(Hook):
         for name in ('backbone', 'neck'):
             if getattr(model, name, None) is not None:
                 compile_for_training(getattr(model, name), **self.options)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None
+    ) -> None:
+        """Say that nothing is needed any more of what was computed before."""
+        begin_iteration()
+
+
+def begin_iteration() -> None:
+    """Before each iteration of what :func:`compile_for_training` has compiled.
+
+    In modes with CUDA graphs, results lie where the next ones will. Left to itself
+    PyTorch takes each pass without a gradient for an iteration, and a method that
+    needs it beside another pass would find it overwritten.
+    """
+    # PyTorch 2.0 knows no such mark.
+    mark = getattr(getattr(torch, 'compiler', None), 'cudagraph_mark_step_begin', None)
+    if mark is not None:
+        mark()
 
 
 def compile_for_training(module: nn.Module, **options: Any) -> None:
