@@ -56,6 +56,7 @@ from mmregda import InputError
 from mmregda.datasets.synthetic import write_hand_pair
 from mmregda.engine import loops
 from mmregda.engine.benchmark import load_config
+from mmregda.engine.hooks.compile_hook import MODE
 from mmregda.engine.host_memory import keep_freed_memory
 from mmregda.engine.stages import build_runner, stop_workers
 from mmregda.errors import message_of
@@ -393,10 +394,10 @@ def parse_args() -> argparse.Namespace:
         add(
             '--compile',
             nargs='?',
-            const='default',
+            const=MODE,
             default='',
             metavar='MODE',
-            help="the feature extractor, in one of PyTorch's modes (default)",
+            help=f"the feature extractor, in one of PyTorch's modes ({MODE})",
         )
         add('--threads', type=int, default=torch.get_num_threads())
         add('--iterations', type=int, default=10, help='(10)')

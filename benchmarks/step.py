@@ -64,7 +64,11 @@ from rich.progress import track
 from torch import Tensor, nn
 
 import mmregda  # noqa: F401
-from mmregda.engine.hooks.compile_hook import begin_iteration, compile_for_training
+from mmregda.engine.hooks.compile_hook import (
+    MODE,
+    begin_iteration,
+    compile_for_training,
+)
 from mmregda.engine.host_memory import keep_freed_memory
 from mmregda.models.pseudo_heatmaps import gaussian_heatmaps
 
@@ -99,7 +103,7 @@ class Setup(NamedTuple):
     def name(self) -> str:
         switches = ('channels_last', 'fused', 'compiled')
         extras = [s.replace('_', '-') for s in switches if getattr(self, s)]
-        if self.compiled not in ('', 'default'):
+        if self.compiled not in ('', MODE):
             extras[-1] += f' ({self.compiled})'
         extras += ['memory kept'] * self.kept
         side = 'naive' if self.naive else 'ours'
@@ -236,7 +240,7 @@ class Contender:
         """One iteration."""
         data, target_heatmaps = batch
         if self.setup.compiled:
-            begin_iteration()
+            begin_iteration(self.model)
         if not self.model.adaptation.needs_target:
             data = dict(source=data['source'])
         if self.setup.naive:
@@ -320,8 +324,6 @@ def serve(setup: Setup, threads: int, pipe: multiprocessing.connection.Connectio
             return
         if question == 'forget':  # what warming up took
             faults.clear()
-            if on_gpu:
-                torch.cuda.reset_peak_memory_stats()
             pipe.send(0.0)
         elif question == 'seconds':
             before_it = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -331,6 +333,7 @@ def serve(setup: Setup, threads: int, pipe: multiprocessing.connection.Connectio
         elif question == 'page faults':
             pipe.send(statistics.median(faults))
         elif on_gpu:
+            # From the start: CUDA graphs take theirs when they are made.
             pipe.send(torch.cuda.max_memory_allocated() / 2**20)
         else:
             pipe.send(resident_memory('VmHWM') - before)
@@ -464,7 +467,7 @@ def contenders_of(args: argparse.Namespace, network: str, method: str) -> List[S
         device=args.device,
     )
     # None unless asked for.
-    modes = [] if args.compile is None else args.compile or ['default']
+    modes = [] if args.compile is None else args.compile or [MODE]
     switches = [
         dict(channels_last=True) if args.channels_last else None,
         dict(fused=True) if args.fused else None,
@@ -531,7 +534,7 @@ def parse_args() -> argparse.Namespace:
         '--compile',
         nargs='*',
         metavar='MODE',
-        help="ours' feature extractor, a row for each of PyTorch's modes (default)",
+        help=f"ours' feature extractor, a row for each of PyTorch's modes ({MODE})",
     )
     add('--threads', type=int, default=torch.get_num_threads())
     add_device_option(parser)

@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--compile',
         action='store_true',
-        help='compile the feature extractor: minutes at first, faster afterwards',
+        help='compile the feature extractor: minutes at first, then faster on a GPU',
     )
     parser.add_argument(
         '--channels-last',

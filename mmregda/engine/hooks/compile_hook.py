@@ -13,6 +13,10 @@ from torch import Tensor, nn
 
 from mmregda.engine.loops import unwrap
 
+# CUDA graphs on a GPU, which waits less for its host than in any mode without them;
+# on a CPU it is the default mode.
+MODE = 'reduce-overhead'
+
 
 @HOOKS.register_module()
 class CompileHook(Hook):
@@ -24,8 +28,9 @@ class CompileHook(Hook):
     the model as it is loaded elsewhere.
 
     Args:
-        **options: As in :func:`torch.compile`, such as ``backend`` and
-            ``mode``. ``dynamic`` defaults to False here.
+        **options: As in :func:`torch.compile`. ``mode`` defaults to
+            'reduce-overhead', unless there is a ``backend`` or there are
+            ``options``, and ``dynamic`` to False.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -41,32 +46,48 @@ class CompileHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None
     ) -> None:
-        """Say that nothing is needed any more of what was computed before."""
-        begin_iteration()
-
-
-def begin_iteration() -> None:
-    """Before each iteration of what :func:`compile_for_training` has compiled.
-
-    In modes with CUDA graphs, results lie where the next ones will. Left to itself
-    PyTorch takes each pass without a gradient for an iteration, and a method that
-    needs it beside another pass would find it overwritten.
-    """
-    # PyTorch 2.0 knows no such mark.
-    mark = getattr(getattr(torch, 'compiler', None), 'cudagraph_mark_step_begin', None)
-    if mark is not None:
-        mark()
+        """Tell CUDA graphs that results of the last iteration may be overwritten."""
+        begin_iteration(unwrap(runner.model))
 
 
 def compile_for_training(module: nn.Module, **options: Any) -> None:
-    """Compile a module's forward pass in training mode, in place."""
-    plain = type(module).forward
+    """Compile a module's forward pass in training mode, in place.
+
+    Before each iteration :func:`begin_iteration` is to be called.
+
+    Args:
+        module (nn.Module): Changed in place.
+        **options: As of :class:`CompileHook`.
+    """
+    if not options.keys() & {'mode', 'backend', 'options'}:
+        options['mode'] = MODE
     # A training's batches are of one size, and momenta of two or three (`counted`);
     # unless told so, PyTorch tries at the second to compile for all others as well.
-    compiled = torch.compile(plain, **{'dynamic': False, **options})
+    options.setdefault('dynamic', False)
+    plain = type(module).forward
+    compiled = torch.compile(plain, **options)
 
     def forward(self: nn.Module, *args: Any) -> Tensor:
         return (compiled if self.training else plain)(self, *args)
 
     # A method and not a closure: copies of the module get their own.
     module.forward = MethodType(forward, module)
+
+
+def begin_iteration(model: nn.Module) -> None:
+    """Tell CUDA graphs that what they have computed is not needed any more.
+
+    They write what one pass gives where the next one writes. Left to itself PyTorch
+    takes each pass without a gradient for an iteration of its own, and a method that
+    needs it beside another pass would find it overwritten. Gradients that more are
+    to be added to are needed: with some, nothing is told.
+
+    Args:
+        model (nn.Module): The model that is trained.
+    """
+    if any(parameter.grad is not None for parameter in model.parameters()):
+        return
+    # PyTorch 2.0 knows no such mark.
+    mark = getattr(getattr(torch, 'compiler', None), 'cudagraph_mark_step_begin', None)
+    if mark is not None:
+        mark()
