@@ -37,6 +37,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 # Before torch: it sets how threads wait.
 from step import (
+    MODE,
     Contender,
     Setup,
     add_device_option,
@@ -56,7 +57,6 @@ from mmregda import InputError
 from mmregda.datasets.synthetic import write_hand_pair
 from mmregda.engine import loops
 from mmregda.engine.benchmark import load_config
-from mmregda.engine.hooks.compile_hook import MODE
 from mmregda.engine.host_memory import keep_freed_memory
 from mmregda.engine.stages import build_runner, stop_workers
 from mmregda.errors import message_of

@@ -65,8 +65,8 @@ from torch import Tensor, nn
 
 import mmregda  # noqa: F401
 from mmregda.engine.hooks.compile_hook import (
-    MODE,
-    begin_iteration,
+    CUDA_GRAPHS,
+    CompileHook,
     compile_for_training,
 )
 from mmregda.engine.host_memory import keep_freed_memory
@@ -81,6 +81,8 @@ HRNET = (
     'td-hm_hrnetv2-w18_8xb64-210e_rhd2d-256x256.py'
 )
 SIGMA = 2.0
+# What CompileHook takes by itself.
+MODE = CompileHook().options['mode']
 
 
 class Setup(NamedTuple):
@@ -239,8 +241,8 @@ class Contender:
     def step(self, batch: tuple) -> None:
         """One iteration."""
         data, target_heatmaps = batch
-        if self.setup.compiled:
-            begin_iteration(self.model)
+        if self.setup.compiled in CUDA_GRAPHS:
+            torch.compiler.cudagraph_mark_step_begin()
         if not self.model.adaptation.needs_target:
             data = dict(source=data['source'])
         if self.setup.naive:

@@ -94,10 +94,12 @@ def require_compile_options(cfg: Config) -> None:
         return
     try:
         inspect.signature(torch.compile).bind_partial(**options)
+        if options.get('mode') and options.get('options'):
+            raise TypeError('mode is a set of options, so it takes no other ones')
     except TypeError as error:
         raise InputError(
             f'compile = {cfg.compile!r}: use True, or a dict of options of '
-            f'torch.compile such as dict(dynamic=False) ({error})'
+            f'torch.compile such as dict(mode="default") ({error})'
         ) from error
 
 

@@ -307,7 +307,13 @@ def test_pretraining_that_begins_anew_beside_others_says_so(
     assert len(said) == 1
 
 
-@pytest.mark.parametrize('options', ['max-autotune', 3, dict(moed='max-autotune')])
+@pytest.mark.parametrize(
+    'options',
+    [
+        *('max-autotune', 3, dict(moed='max-autotune')),
+        dict(mode='default', options={'max_autotune': True}),
+    ],
+)
 def test_compile_options_that_are_none_are_refused_at_once(
     hand_pair, tmp_path, options
 ):

@@ -6,16 +6,20 @@ from types import MethodType
 from typing import Any, Optional
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.utils import digit_version
 from mmpose.registry import HOOKS
 from torch import Tensor, nn
 
 from mmregda.engine.loops import unwrap
 
-# CUDA graphs on a GPU, which waits less for its host than in any mode without them;
-# on a CPU it is the default mode.
-MODE = 'reduce-overhead'
+# Modes with CUDA graphs, which a CPU leaves out, and the same without them.
+CUDA_GRAPHS = {
+    'reduce-overhead': 'default',
+    'max-autotune': 'max-autotune-no-cudagraphs',
+}
 
 
 @HOOKS.register_module()
@@ -27,17 +31,28 @@ class CompileHook(Hook):
     not compiled: its batches have other sizes, and metrics are to be those of
     the model as it is loaded elsewhere.
 
+    On a GPU they run as CUDA graphs, for which it waits less. Where these do not
+    work or have not been tried, the log says so, and they run without.
+
     Args:
-        **options: As in :func:`torch.compile`. ``mode`` defaults to
-            'reduce-overhead', unless there is a ``backend`` or there are
-            ``options``, and ``dynamic`` to False.
+        **options: As in :func:`torch.compile`, but that ``mode`` defaults to
+            'reduce-overhead' (for PyTorch's own compiler, without ``options``)
+            and ``dynamic`` to False.
     """
 
     def __init__(self, **options: Any) -> None:
+        inductor = options.get('backend', 'inductor') == 'inductor'
+        if inductor and 'options' not in options:
+            options.setdefault('mode', 'reduce-overhead')
         self.options = options
 
     def before_train(self, runner: Runner) -> None:
         """Compile; it happens in the first iterations."""
+        obstacle = _obstacle_to_cuda_graphs(runner)
+        mode = self.options.get('mode')
+        if obstacle and mode in CUDA_GRAPHS:
+            self.options['mode'] = CUDA_GRAPHS[mode]
+            runner.logger.info(f'Compiling without CUDA graphs: {obstacle}.')
         model = unwrap(runner.model)
         for name in ('backbone', 'neck'):
             if getattr(model, name, None) is not None:
@@ -46,21 +61,38 @@ class CompileHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None
     ) -> None:
-        """Tell CUDA graphs that results of the last iteration may be overwritten."""
-        begin_iteration(unwrap(runner.model))
+        """Tell CUDA graphs where an iteration begins."""
+        if self.options.get('mode') in CUDA_GRAPHS:
+            torch.compiler.cudagraph_mark_step_begin()
+
+
+def _obstacle_to_cuda_graphs(runner: Runner) -> str:
+    """Why a training is not to run as CUDA graphs, or nothing."""
+    if digit_version(torch.__version__) < digit_version('2.11'):
+        return 'they have been tried from PyTorch 2.11 on'
+    if get_world_size() > 1:
+        return 'they have been tried with one process alone'
+    if getattr(unwrap(runner.model), 'micro_batches', 1) > 1:
+        # https://github.com/pytorch/pytorch/issues/154306
+        return 'in them, what micro_batches computes again is not where it was'
+    if getattr(runner.optim_wrapper, '_accumulative_counts', 1) > 1:
+        return 'they would overwrite what accumulative_counts adds up'
+    return ''
 
 
 def compile_for_training(module: nn.Module, **options: Any) -> None:
     """Compile a module's forward pass in training mode, in place.
 
-    Before each iteration :func:`begin_iteration` is to be called.
+    In a mode of ``CUDA_GRAPHS``, results lie where the next ones will, and
+    :func:`torch.compiler.cudagraph_mark_step_begin` is to be called before each
+    iteration. Left to itself PyTorch takes each pass without a gradient for an
+    iteration of its own, and a method that holds it beside another pass computes
+    with what has been written over it, without an error.
 
     Args:
         module (nn.Module): Changed in place.
-        **options: As of :class:`CompileHook`.
+        **options: As in :func:`torch.compile`; ``dynamic`` defaults to False.
     """
-    if not options.keys() & {'mode', 'backend', 'options'}:
-        options['mode'] = MODE
     # A training's batches are of one size, and momenta of two or three (`counted`);
     # unless told so, PyTorch tries at the second to compile for all others as well.
     options.setdefault('dynamic', False)
@@ -72,22 +104,3 @@ def compile_for_training(module: nn.Module, **options: Any) -> None:
 
     # A method and not a closure: copies of the module get their own.
     module.forward = MethodType(forward, module)
-
-
-def begin_iteration(model: nn.Module) -> None:
-    """Tell CUDA graphs that what they have computed is not needed any more.
-
-    They write what one pass gives where the next one writes. Left to itself PyTorch
-    takes each pass without a gradient for an iteration of its own, and a method that
-    needs it beside another pass would find it overwritten. Gradients that more are
-    to be added to are needed: with some, nothing is told.
-
-    Args:
-        model (nn.Module): The model that is trained.
-    """
-    if any(parameter.grad is not None for parameter in model.parameters()):
-        return
-    # PyTorch 2.0 knows no such mark.
-    mark = getattr(getattr(torch, 'compiler', None), 'cudagraph_mark_step_begin', None)
-    if mark is not None:
-        mark()
