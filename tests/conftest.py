@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+# ruff: noqa: E402
+import os
+
+# Before torch: threads that spin while they wait take the cores of other processes.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
 from pathlib import Path
 from typing import Union
 
