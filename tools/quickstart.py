@@ -32,6 +32,7 @@ from rich.table import Table
 from mmregda import InputError, compat
 from mmregda.datasets.synthetic import write_hand_pair
 from mmregda.engine import evaluate, pretrain, train
+from mmregda.engine.checkpoints import noted_checkpoint
 from mmregda.engine.jobs import write_json
 from mmregda.engine.runner import quiet_console
 from mmregda.errors import message_of
@@ -161,7 +162,7 @@ def draw(work_dir: Path, title: str, seed: int) -> None:
         dataset = DATASETS.build(cfg.val_dataloader.target.dataset)
         # Evenly spaced over the test set: nobody has chosen them.
         indices = np.linspace(0, len(dataset) - 1, NUM_DRAWN).round().astype(int)
-        checkpoint = (Path(cfg.work_dir) / 'last_checkpoint').read_text().strip()
+        checkpoint = noted_checkpoint(cfg.work_dir)
         samples[LABELS[name]] = predict_samples(cfg.model, checkpoint, dataset, indices)
         curves[LABELS[name]] = load_scalars(cfg.work_dir)
     write_report(

@@ -111,6 +111,24 @@ def require_same_weights(
             )
 
 
+def noted_checkpoint(work_dir: str) -> Optional[str]:
+    """The checkpoint that ``last_checkpoint`` names.
+
+    Args:
+        work_dir (str): Where a training has left that note. It may have been moved
+            since, with its checkpoints.
+
+    Returns:
+        str, optional: The file, which need not be there; None without a note.
+    """
+    note = os.path.join(work_dir, NOTE)
+    if not os.path.isfile(note):
+        return None
+    named = Path(note).read_bytes().decode(errors='replace').strip()
+    moved = os.path.join(work_dir, os.path.basename(named))
+    return moved if os.path.isfile(moved) else named
+
+
 def latest_checkpoint(work_dir: str) -> Optional[str]:
     """The checkpoint to resume a training from.
 
@@ -128,19 +146,14 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
     Raises:
         InputError: If there are checkpoints of which none can be read.
     """
-    note = os.path.join(work_dir, NOTE)
-    noted = os.path.isfile(note)
-    named = Path(note).read_bytes().decode(errors='replace').strip() if noted else ''
+    named = noted_checkpoint(work_dir)
     id_file = os.path.join(work_dir, TRAINING_ID)
     training = Path(id_file).read_text() if os.path.isfile(id_file) else None
-    # The work directory may have been moved since.
-    moved = os.path.join(work_dir, os.path.basename(named))
-    named = moved if os.path.isfile(moved) else named
-    folder = os.path.dirname(named) or work_dir
+    folder = os.path.dirname(named or '') or work_dir
     others = set(glob(os.path.join(escape(folder), '*.pth'))) - {named}
     candidates = sorted(others, key=_age)
     problems: List[str] = []
-    for path in [named, *candidates] if noted else candidates:
+    for path in candidates if named is None else [named, *candidates]:
         try:
             content = read_checkpoint(path)
             _require_sound(path)
@@ -155,8 +168,8 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
             continue
         if training not in (None, _training_of(content)):
             continue
-        if not noted:
-            problems.insert(0, f'"{note}" is not there')
+        if named is None:
+            problems.insert(0, f'"{os.path.join(work_dir, NOTE)}" is not there')
         for problem in problems:
             print_log(problem, logger='current', level=logging.WARNING)
         if problems:

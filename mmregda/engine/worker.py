@@ -15,7 +15,7 @@ from mmengine.dataset import pseudo_collate
 from mmpose.registry import DATASETS
 
 from mmregda import InputError, compat
-from mmregda.engine.checkpoints import latest_checkpoint
+from mmregda.engine.checkpoints import NOTE, latest_checkpoint
 from mmregda.engine.jobs import _PROGRESS, _RESULT, write_json
 from mmregda.engine.prediction import load_network
 from mmregda.engine.stages import evaluate, pretrain, train
@@ -47,7 +47,7 @@ def work(folder: Path) -> None:
         for left in Path(checkpoint).parent.glob('*_*.pth'):
             if left.name != Path(checkpoint).name:
                 left.unlink()
-        (Path(checkpoint).parent / 'last_checkpoint').unlink(missing_ok=True)
+        (Path(checkpoint).parent / NOTE).unlink(missing_ok=True)
         cfg.work_dir = str(folder)
         metrics = evaluate(copy.deepcopy(cfg), checkpoint)
     elif last and Path(last).name == f'iter_{cfg.train_cfg.max_iters}.pth':

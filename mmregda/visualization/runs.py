@@ -9,6 +9,7 @@ from typing import Dict, Sequence
 
 from mmengine.config import Config
 
+from mmregda.engine.checkpoints import NOTE, noted_checkpoint
 from mmregda.errors import InputError
 
 
@@ -64,21 +65,19 @@ def load_run(place: str) -> Run:
 
 
 def _last_checkpoint(work_dir: str) -> str:
-    note = os.path.join(work_dir, 'last_checkpoint')
-    if not os.path.isfile(note):
+    checkpoint = noted_checkpoint(work_dir)
+    if checkpoint is None:
         raise InputError(
             f'work directory "{work_dir}" has no checkpoint: the file '
-            '"last_checkpoint", which a training leaves there, is missing. Finish '
+            f'"{NOTE}", which a training leaves there, is missing. Finish '
             'the training, or name a checkpoint as config.py:weights.pth.'
         )
-    with open(note, encoding='utf-8') as file:
-        checkpoint = file.read().strip()
-    # Its path is absolute; the work directory may have been moved.
-    moved = os.path.join(work_dir, os.path.basename(checkpoint))
-    for path in (moved, checkpoint):
-        if os.path.isfile(path):
-            return path
-    raise InputError(f'checkpoint "{checkpoint}", which "{note}" names, does not exist')
+    if not os.path.isfile(checkpoint):
+        note = os.path.join(work_dir, NOTE)
+        raise InputError(
+            f'checkpoint "{checkpoint}", which "{note}" names, does not exist'
+        )
+    return checkpoint
 
 
 def labeled(arguments: Sequence[str]) -> Dict[str, str]:
