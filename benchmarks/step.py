@@ -65,8 +65,8 @@ from torch import Tensor, nn
 
 import mmregda  # noqa: F401
 from mmregda.engine.hooks.compile_hook import (
-    CUDA_GRAPHS,
     CompileHook,
+    begin_iteration,
     compile_for_training,
 )
 from mmregda.engine.host_memory import keep_freed_memory
@@ -241,8 +241,7 @@ class Contender:
     def step(self, batch: tuple) -> None:
         """One iteration."""
         data, target_heatmaps = batch
-        if self.setup.compiled in CUDA_GRAPHS:
-            torch.compiler.cudagraph_mark_step_begin()
+        begin_iteration(self.setup.compiled)
         if not self.model.adaptation.needs_target:
             data = dict(source=data['source'])
         if self.setup.naive:

@@ -23,14 +23,13 @@ from mmengine.runner import CheckpointLoader
 from mmpose.registry import MODELS
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.testing import assert_close
 
 from mmregda import InputError
 from mmregda.engine import CompileHook, PlayerOptimWrapperConstructor, stages
 from mmregda.engine import train as train_config
 from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
 from mmregda.engine.hooks import compile_hook
-from mmregda.engine.hooks.compile_hook import compile_for_training
+from mmregda.engine.hooks.compile_hook import begin_iteration, compile_for_training
 
 K = 5
 METHODS = [
@@ -340,8 +339,7 @@ def test_pytorchs_compiler_and_cuda_graphs_train_as_plain(method, monkeypatch):
         step = model.train_step
 
         def marked_step(*arguments):
-            if mode in compile_hook.CUDA_GRAPHS:
-                torch.compiler.cudagraph_mark_step_begin()
+            begin_iteration(mode)
             replayed.clear()
             return step(*arguments)
 
@@ -355,12 +353,12 @@ def test_pytorchs_compiler_and_cuda_graphs_train_as_plain(method, monkeypatch):
     plain_losses, plain_moves = train_in(None)
     losses, moves = train_in('default')
     assert not replayed
-    assert_close(losses, plain_losses, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(losses, plain_losses, rtol=1e-3, atol=1e-3)
     assert (moves - plain_moves).norm() < 5e-2 * plain_moves.norm()
     if on_gpu:
         graph_losses, graph_moves = train_in('reduce-overhead')
         assert len(replayed) >= 4  # both parts of psi, forward and backward
-        assert_close(graph_losses, losses, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(graph_losses, losses, rtol=1e-3, atol=1e-3)
         assert (graph_moves - moves).norm() < 1e-2 * moves.norm()
 
 

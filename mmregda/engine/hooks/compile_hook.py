@@ -62,8 +62,7 @@ class CompileHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None
     ) -> None:
         """Tell CUDA graphs where an iteration begins."""
-        if self.options.get('mode') in CUDA_GRAPHS:
-            torch.compiler.cudagraph_mark_step_begin()
+        begin_iteration(self.options.get('mode'))
 
 
 def _obstacle_to_cuda_graphs(runner: Runner) -> str:
@@ -83,11 +82,7 @@ def _obstacle_to_cuda_graphs(runner: Runner) -> str:
 def compile_for_training(module: nn.Module, **options: Any) -> None:
     """Compile a module's forward pass in training mode, in place.
 
-    In a mode of ``CUDA_GRAPHS``, results lie where the next ones will, and
-    :func:`torch.compiler.cudagraph_mark_step_begin` is to be called before each
-    iteration. Left to itself PyTorch takes each pass without a gradient for an
-    iteration of its own, and a method that holds it beside another pass computes
-    with what has been written over it, without an error.
+    Before each iteration :func:`begin_iteration` is to be called.
 
     Args:
         module (nn.Module): Changed in place.
@@ -104,3 +99,17 @@ def compile_for_training(module: nn.Module, **options: Any) -> None:
 
     # A method and not a closure: copies of the module get their own.
     module.forward = MethodType(forward, module)
+
+
+def begin_iteration(mode: Optional[str]) -> None:
+    """Tell CUDA graphs that what they have computed may be overwritten.
+
+    Their results lie where the next ones will. Left to itself PyTorch takes each pass
+    without a gradient for an iteration of its own, and a method that holds it beside
+    another pass computes with what has been written over it, without an error.
+
+    Args:
+        mode (str, optional): In which the feature extractor was compiled, if in one.
+    """
+    if mode in CUDA_GRAPHS:
+        torch.compiler.cudagraph_mark_step_begin()
