@@ -16,9 +16,8 @@ from mmengine.logging import HistoryBuffer
 def kill_soak():
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.syspath_prepend(str(ROOT / 'benchmarks'))
-        # It sets them for the trainings it starts.
+        # It sets this for the trainings it starts.
         monkeypatch.setenv('OMP_NUM_THREADS', '1')
-        monkeypatch.setenv('OMP_WAIT_POLICY', 'PASSIVE')
         yield importlib.import_module('kill_soak')
 
 

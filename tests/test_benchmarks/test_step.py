@@ -24,7 +24,6 @@ METHODS = [
 def step():
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.syspath_prepend(str(BENCHMARKS))
-        monkeypatch.setenv('OMP_WAIT_POLICY', 'PASSIVE')
         yield importlib.import_module('step')
 
 
