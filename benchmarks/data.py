@@ -72,8 +72,8 @@ from mmpose.registry import DATASETS, MODELS, TRANSFORMS
 from PIL import Image, ImageEnhance, ImageFilter
 from rich.progress import track
 
-from mmregda.datasets.synthetic import write_h3d, write_lsp, write_rhd, write_surreal
-from mmregda.engine.batches import PackingCollate
+from mmregda.synthetic import write_h3d, write_lsp, write_rhd, write_surreal
+from mmregda.datasets.collate import PackingCollate
 
 from report import machine, table
 

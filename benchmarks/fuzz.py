@@ -53,6 +53,7 @@ if GUIDED:
 # Branches are watched in what is imported within.
 with atheris.instrument_imports(['mmregda']) if GUIDED else nullcontext():
     from mmregda import InputError, compat
+    from mmregda.benchmark.jobs import Job
     from mmregda.datasets import (
         FreiHANDDataset,
         H3DDataset,
@@ -64,7 +65,6 @@ with atheris.instrument_imports(['mmregda']) if GUIDED else nullcontext():
     )
     from mmregda.datasets.image_loading import check_image, read_image
     from mmregda.engine.checkpoints import load_weights
-    from mmregda.engine.jobs import Job
     from mmregda.visualization.curves import load_scalars
 
 SECONDS, MEMORY = 20, 2**30

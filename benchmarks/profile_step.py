@@ -54,9 +54,9 @@ from torch.autograd import DeviceType
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmregda import InputError
-from mmregda.datasets.synthetic import write_hand_pair
+from mmregda.synthetic import write_hand_pair
 from mmregda.engine import loops
-from mmregda.engine.benchmark import load_config
+from mmregda.benchmark.plan import load_config
 from mmregda.engine.host_memory import keep_freed_memory
 from mmregda.engine.stages import build_runner, stop_workers
 from mmregda.errors import message_of

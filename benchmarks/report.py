@@ -11,8 +11,8 @@ import cv2
 import PIL
 import torch
 
-from mmregda.engine.benchmark import processor_name
-from mmregda.evaluation.tables import to_markdown
+from mmregda.benchmark.plan import processor_name
+from mmregda.benchmark.tables import to_markdown
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

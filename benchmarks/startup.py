@@ -98,7 +98,7 @@ def benchmark_imports(runs: int, shown: int) -> str:
 def benchmark_start(runs: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         render = (
-            'import sys; from mmregda.datasets.synthetic import write_hand_pair; '
+            'import sys; from mmregda.synthetic import write_hand_pair; '
             'write_hand_pair(sys.argv[1], 64, 8, 96, num_workers=1, progress=False)'
         )
         command = [sys.executable, '-c', render, folder]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmregda.datasets.synthetic import write_hand_pair
-from mmregda.engine.benchmark import compose
+from mmregda.benchmark.plan import compose
+from mmregda.synthetic import write_hand_pair
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 

@@ -13,7 +13,7 @@ compat.apply()
 
 # Importing registers; the order follows the dependencies.
 from mmregda import datasets, evaluation, models  # noqa: E402, F401, I001
-from mmregda import engine, visualization  # noqa: E402, F401
+from mmregda import apis, engine, visualization  # noqa: E402, F401
 from mmregda.errors import InputError  # noqa: E402
 
 __all__ = ['InputError', '__version__', 'compat']

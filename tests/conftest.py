@@ -58,7 +58,7 @@ def _two_threads(_two_threads_for_fixtures):
 @pytest.fixture(scope='session')
 def hand_pair(tmp_path_factory) -> Path:
     """A folder that holds a small RHD and a small H3D."""
-    from mmregda.datasets.synthetic import write_hand_pair
+    from mmregda.synthetic import write_hand_pair
 
     root = tmp_path_factory.mktemp('hands')
     write_hand_pair(

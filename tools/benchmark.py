@@ -40,13 +40,13 @@ from rich.table import Table
 
 import mmregda
 from mmregda import InputError, compat
-from mmregda.datasets.synthetic import write_body_pair, write_hand_pair
-from mmregda.engine.benchmark import compose, load_config, plan, processor_name
-from mmregda.engine.job_progress import JobProgress
-from mmregda.engine.jobs import run_jobs, write_json
+from mmregda.synthetic import write_body_pair, write_hand_pair
+from mmregda.benchmark.plan import compose, load_config, plan, processor_name
+from mmregda.benchmark.progress import JobProgress
+from mmregda.benchmark.jobs import run_jobs, write_json
 from mmregda.engine.runner import quiet_console
 from mmregda.errors import message_of
-from mmregda.evaluation.tables import (
+from mmregda.benchmark.tables import (
     by_domain,
     table_of_evidence,
     table_of_methods,

@@ -2,7 +2,7 @@
 
 import argparse
 
-from mmregda.datasets.synthetic import write_body_pair, write_hand_pair
+from mmregda.synthetic import write_body_pair, write_hand_pair
 
 # Writer, what it writes, and how many images of the source's two splits and
 # of the target by default.

@@ -24,7 +24,7 @@ from typing import Optional
 from mmengine.config import Config, DictAction
 
 from mmregda import InputError, compat
-from mmregda.engine import images_to_predict, predict_images
+from mmregda.apis import images_to_predict, predict_images
 from mmregda.errors import message_of
 from mmregda.visualization import draw_predictions, write_predictions
 

@@ -30,13 +30,13 @@ from rich.console import Console
 from rich.table import Table
 
 from mmregda import InputError, compat
-from mmregda.datasets.synthetic import write_hand_pair
+from mmregda.synthetic import write_hand_pair
 from mmregda.engine import evaluate, pretrain, train
 from mmregda.engine.checkpoints import noted_checkpoint
-from mmregda.engine.jobs import write_json
+from mmregda.benchmark.jobs import write_json
 from mmregda.engine.runner import quiet_console
 from mmregda.errors import message_of
-from mmregda.evaluation.tables import by_domain
+from mmregda.benchmark.tables import by_domain
 from mmregda.visualization import load_scalars, predict_samples, write_report
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'quickstart'

@@ -11,9 +11,9 @@ import argparse
 import sys
 
 from mmregda import InputError
+from mmregda.benchmark.tables import spread, to_markdown
 from mmregda.datasets.annotation_files import load_json
 from mmregda.errors import message_of
-from mmregda.evaluation.tables import spread, to_markdown
 
 LABELS = dict(
     pretrained='source only: where both start',

@@ -7,6 +7,7 @@ from mmregda.datasets.human36m import Human36MDataset
 from mmregda.datasets.keypoints import BODY16, HAND21, KEYPOINT_GROUPS
 from mmregda.datasets.lsp import LSPDataset
 from mmregda.datasets.rhd import RHDDataset
+from mmregda.datasets.samplers import NumberedSampler, SeededDataset
 from mmregda.datasets.surreal import SURREALDataset
 from mmregda.datasets.transforms import (
     ColorJitter,
@@ -31,10 +32,12 @@ __all__ = [
     'LSPDataset',
     'LoadWholeImage',
     'MirrorRightHand',
+    'NumberedSampler',
     'RHDDataset',
     'RandomGaussianBlur',
     'RandomRotatedSubCrop',
     'SURREALDataset',
+    'SeededDataset',
     'UnlabeledDataset',
     'UnlabeledImages',
     'WholeImageBox',

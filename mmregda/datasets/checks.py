@@ -16,8 +16,8 @@ from mmpose.registry import DATASETS
 
 from mmregda.datasets.data_files import read_data_file
 from mmregda.datasets.image_loading import decode_image
+from mmregda.datasets.parallel import parallel_map
 from mmregda.datasets.published import PublishedDataset
-from mmregda.datasets.synthetic.parallel import parallel_map
 from mmregda.datasets.unlabeled import UnlabeledDataset
 from mmregda.errors import InputError, message_of
 

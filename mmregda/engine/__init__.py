@@ -2,7 +2,6 @@
 
 from mmregda.engine.amp_optim_wrapper import AmpOptimWrapper
 from mmregda.engine.distributed import PlayerDistributedDataParallel
-from mmregda.engine.draws import NumberedSampler, SeededDataset
 from mmregda.engine.hooks import (
     AtomicCheckpointHook,
     ChannelsLastHook,
@@ -18,7 +17,6 @@ from mmregda.engine.loops import (
     SeededTrainLoop,
 )
 from mmregda.engine.optim_wrapper_constructor import PlayerOptimWrapperConstructor
-from mmregda.engine.prediction import images_to_predict, predict_images
 from mmregda.engine.runner import QuietRunner
 from mmregda.engine.schedulers import InverseDecayLR
 from mmregda.engine.stages import evaluate, pretrain, train
@@ -33,17 +31,13 @@ __all__ = [
     'DomainValLoop',
     'DomainVisualizationHook',
     'InverseDecayLR',
-    'NumberedSampler',
     'OptimizerStateHook',
     'PlayerDistributedDataParallel',
     'PlayerOptimWrapperConstructor',
     'ProgressBarHook',
     'QuietRunner',
-    'SeededDataset',
     'SeededTrainLoop',
     'evaluate',
-    'images_to_predict',
-    'predict_images',
     'pretrain',
     'train',
 ]

@@ -15,12 +15,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmregda.datasets import UnlabeledDataset
+from mmregda.datasets.samplers import build_numbered_dataloader, seed_generators
 from mmregda.engine.distributed import (
     PlayerDistributedDataParallel,
     agreed,
     share_buffers,
 )
-from mmregda.engine.draws import build_numbered_dataloader, seed_generators
 from mmregda.engine.finite import require_finite
 from mmregda.engine.host_memory import keep_freed_memory, release_freed_memory
 from mmregda.errors import InputError, reading

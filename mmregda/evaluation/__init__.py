@@ -1,6 +1,6 @@
 """Metrics."""
 
 from mmregda.evaluation.grouped_pck import GroupedPCKAccuracy
-from mmregda.evaluation.label_free import label_free_evidence
+from mmregda.evaluation.validators import label_free_evidence
 
 __all__ = ['GroupedPCKAccuracy', 'label_free_evidence']

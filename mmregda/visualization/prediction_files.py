@@ -24,7 +24,7 @@ def write_predictions(path: str, found: Dict[str, Any]) -> None:
 
     Args:
         path (str): The file; its folder is made if it is missing.
-        found (dict): From :func:`mmregda.engine.predict_images`, which
+        found (dict): From :func:`mmregda.apis.predict_images`, which
             describes it.
     """
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
@@ -43,7 +43,7 @@ def draw_predictions(
     Args:
         folder (str): Where the pictures go, JPEGs under the images' own paths
             with ``.jpg`` added.
-        found (dict): From :func:`mmregda.engine.predict_images`.
+        found (dict): From :func:`mmregda.apis.predict_images`.
         root (str): The folder of the images.
         metainfo (dict): The dataset's parsed metainfo.
         num (int, optional): How many images, evenly spread over all; by

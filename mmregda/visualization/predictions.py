@@ -14,7 +14,7 @@ from mmpose.structures import PoseDataSample
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from mmregda.engine.prediction import load_network
+from mmregda.apis.predict import load_network
 from mmregda.errors import InputError
 from mmregda.visualization.runs import Run
 

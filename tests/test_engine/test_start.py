@@ -4,7 +4,8 @@ import torch
 from conftest import tiny_config
 from mmengine.config import Config
 
-from mmregda.engine import draws, stages
+from mmregda.datasets import samplers
+from mmregda.engine import stages
 
 
 def test_config_is_not_laid_out(hand_pair, tmp_path, monkeypatch):
@@ -33,12 +34,12 @@ def test_batches_for_a_gpu_are_pinned_whole(monkeypatch):
 
     built = []
     cfg = dict(dataset=dict(type='Any'), sampler=dict(type='Any'), batch_size=2)
-    draws.build_numbered_dataloader(Runner, cfg, seed=0)
+    samplers.build_numbered_dataloader(Runner, cfg, seed=0)
     assert 'pin_memory' not in built[-1] and 'collate_fn' not in built[-1]
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    draws.build_numbered_dataloader(Runner, cfg, seed=0)
+    samplers.build_numbered_dataloader(Runner, cfg, seed=0)
     assert built[-1]['pin_memory'] is True
     assert built[-1]['collate_fn'] == dict(type='default_collate')
     # What a config says holds.
-    draws.build_numbered_dataloader(Runner, dict(cfg, pin_memory=False), seed=0)
+    samplers.build_numbered_dataloader(Runner, dict(cfg, pin_memory=False), seed=0)
     assert built[-1]['pin_memory'] is False

@@ -9,8 +9,8 @@ import pytest
 from conftest import ROOT, tiny_config, tiny_model_config, write_pretrain_config
 from mmengine.config import Config
 
-from mmregda.engine import worker
-from mmregda.engine.benchmark import compose, load_config, plan
+from mmregda.benchmark import worker
+from mmregda.benchmark.plan import compose, load_config, plan
 from mmregda.visualization import load_scalars
 
 

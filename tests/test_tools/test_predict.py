@@ -16,8 +16,8 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 from PIL import Image
 
+from mmregda.apis import images_to_predict
 from mmregda.datasets import HAND21
-from mmregda.engine import images_to_predict
 
 CAMERA_HELD_SIDEWAYS = 6
 BOXES = [

@@ -3,7 +3,6 @@
 from mmregda.engine.hooks.channels_last_hook import ChannelsLastHook
 from mmregda.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from mmregda.engine.hooks.compile_hook import CompileHook
-from mmregda.engine.hooks.job_progress_hook import JobProgressHook
 from mmregda.engine.hooks.optimizer_state_hook import OptimizerStateHook
 from mmregda.engine.hooks.progress_hook import ProgressBarHook
 from mmregda.engine.hooks.statistics_hook import DisparityStatisticsHook
@@ -15,7 +14,6 @@ __all__ = [
     'CompileHook',
     'DisparityStatisticsHook',
     'DomainVisualizationHook',
-    'JobProgressHook',
     'OptimizerStateHook',
     'ProgressBarHook',
 ]

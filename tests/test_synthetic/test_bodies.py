@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from mmregda.datasets import synthetic
-from mmregda.datasets.synthetic import body_model, body_pair, output_folder
-from mmregda.datasets.synthetic.body_flesh import Covering, articulate
-from mmregda.datasets.synthetic.body_model import (
+from mmregda import synthetic
+from mmregda.synthetic import body_model, body_pair, output_folder
+from mmregda.synthetic.body_flesh import Covering, articulate
+from mmregda.synthetic.body_model import (
     ARM_LIMITS,
     HEAD_LIMITS,
     JOINT_NAMES,
@@ -23,17 +23,17 @@ from mmregda.datasets.synthetic.body_model import (
     BodyShape,
     forward_kinematics,
 )
-from mmregda.datasets.synthetic.body_poses import ACTIVITIES, sample_pose
-from mmregda.datasets.synthetic.body_scenes import (
+from mmregda.synthetic.body_poses import ACTIVITIES, sample_pose
+from mmregda.synthetic.body_scenes import (
     TOP_RADIUS,
     VISIBILITY_TOLERANCE,
     picture,
     sample_source_scene,
     sample_target_scene,
 )
-from mmregda.datasets.synthetic.body_styles import CLEAN_BODIES, PHOTO_BODIES
-from mmregda.datasets.synthetic.image_files import generator
-from mmregda.datasets.synthetic.renderer import render
+from mmregda.synthetic.body_styles import CLEAN_BODIES, PHOTO_BODIES
+from mmregda.synthetic.image_files import generator
+from mmregda.synthetic.renderer import render
 
 NUM_TRAIN, NUM_TEST, NUM_TARGET = 12, 10, 12
 NUM_VAL = 2

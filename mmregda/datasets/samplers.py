@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from mmpose.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mmregda.engine.batches import PackingCollate
+from mmregda.datasets.collate import PackingCollate
 from mmregda.errors import InputError
 
 

@@ -10,7 +10,7 @@ from mmpose.registry import DATASETS
 from mmpose.structures import PoseDataSample
 from mmpose.structures.bbox import get_warp_matrix
 
-from mmregda.evaluation.label_free import label_free_evidence
+from mmregda.evaluation.validators.consistency import label_free_evidence
 
 SIDE, CELLS = 64, 64
 #: In pixels of the whole image.
@@ -152,7 +152,7 @@ def test_projects_own_target_gives_all_that_is_needed(hand_pair):
     from conftest import ROOT
     from mmengine.config import Config
 
-    from mmregda.engine.benchmark import _evidence_dataset
+    from mmregda.benchmark.plan import _evidence_dataset
 
     cfg = Config.fromfile(ROOT / 'configs/benchmark/hands.py')
     loader = cfg.unlabeled_target_loader

@@ -8,7 +8,7 @@ import time
 import pytest
 from mmengine.config import Config
 
-from mmregda.engine.jobs import Job, run_jobs, write_json
+from mmregda.benchmark.jobs import Job, run_jobs, write_json
 
 WORKER = """
 import json, os, sys, time

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmregda.evaluation.tables import (
+from mmregda.benchmark.tables import (
     by_domain,
     spread,
     table_of_evidence,

@@ -95,7 +95,7 @@ def table_of_evidence(runs: Sequence[dict], tolerance: float = 2.0) -> Table:
         runs (Sequence[dict]): Each with ``method`` (a variant's name begins
             with its method's and a space), ``seed``, ``status`` and, if done,
             ``source`` and ``evidence``
-            (:func:`~mmregda.evaluation.label_free.label_free_evidence`).
+            (:func:`~mmregda.evaluation.validators.consistency.label_free_evidence`).
         tolerance (float): In points of PCK. Defaults to 2.
 
     Returns:

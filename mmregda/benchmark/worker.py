@@ -1,4 +1,4 @@
-"""Runs one job of a benchmark: ``python -m mmregda.engine.worker FOLDER``."""
+"""Runs one job of a benchmark: ``python -m mmregda.benchmark.worker FOLDER``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from mmengine.dataset import pseudo_collate
 from mmpose.registry import DATASETS
 
 from mmregda import InputError, compat
+from mmregda.apis.predict import load_network
+from mmregda.benchmark import progress_hook  # noqa: F401 (registers it)
+from mmregda.benchmark.jobs import _PROGRESS, _RESULT, write_json
 from mmregda.engine.checkpoints import NOTE, latest_checkpoint
-from mmregda.engine.jobs import _PROGRESS, _RESULT, write_json
-from mmregda.engine.prediction import load_network
 from mmregda.engine.stages import evaluate, pretrain, train
 from mmregda.errors import message_of
-from mmregda.evaluation.label_free import label_free_evidence
+from mmregda.evaluation.validators.consistency import label_free_evidence
 
 
 def work(folder: Path) -> None:

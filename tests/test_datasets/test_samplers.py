@@ -24,14 +24,9 @@ from mmpose.registry import DATA_SAMPLERS, HOOKS
 from torch.utils.data import Dataset, Sampler
 
 from mmregda import InputError
-from mmregda.engine import (
-    NumberedSampler,
-    SeededDataset,
-    folder_lock,
-    loops,
-    stages,
-)
-from mmregda.engine.draws import Draw
+from mmregda.datasets import NumberedSampler, SeededDataset
+from mmregda.datasets.samplers import Draw
+from mmregda.engine import folder_lock, loops, stages
 from mmregda.engine.folder_lock import alone_in
 from mmregda.visualization import load_scalars
 

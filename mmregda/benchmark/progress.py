@@ -16,13 +16,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from mmregda.engine.jobs import Job
+from mmregda.benchmark.jobs import Job
 
 
 class JobProgress:
     """A bar for all jobs and one for each that runs; a line for each that ended.
 
-    Its methods are what :func:`~mmregda.engine.jobs.run_jobs` calls; use it as
+    Its methods are what :func:`~mmregda.benchmark.jobs.run_jobs` calls; use it as
     a context manager.
 
     Args:

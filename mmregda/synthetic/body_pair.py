@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from scipy.io import savemat
 
+from mmregda.datasets.parallel import parallel_map
+
 from . import output_folder
 from .body_model import (
     LEFT_ANKLE,
@@ -35,7 +37,6 @@ from .body_model import (
 from .body_scenes import picture, sample_source_scene, sample_target_scene
 from .body_styles import CLEAN_BODIES, PHOTO_BODIES, BodyStyle
 from .image_files import generator, jpeg_options, report_ready, write_image
-from .parallel import parallel_map
 from .renderer import project
 
 #: Raised whenever the same parameters would give other data.

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mmregda.datasets import synthetic
-from mmregda.datasets.synthetic import hand_pair, output_folder, parallel
-from mmregda.datasets.synthetic.hand_model import (
+from mmregda import synthetic
+from mmregda.datasets import parallel
+from mmregda.synthetic import hand_pair, output_folder
+from mmregda.synthetic.hand_model import (
     HELD_OBJECT,
     JOINT_LIMITS,
     WRIST_LIMITS,
@@ -23,20 +24,20 @@ from mmregda.datasets.synthetic.hand_model import (
     articulate,
     sample_hand,
 )
-from mmregda.datasets.synthetic.hand_scenes import (
+from mmregda.synthetic.hand_scenes import (
     LEFT,
     RIGHT,
     VISIBILITY_TOLERANCE,
     sample_source_scene,
     sample_target_scene,
 )
-from mmregda.datasets.synthetic.renderer import (
+from mmregda.synthetic.renderer import (
     EMPTY_DEPTH,
     RoundCones,
     first_hits,
     render,
 )
-from mmregda.datasets.synthetic.styles import CLEAN, PHOTO
+from mmregda.synthetic.styles import CLEAN, PHOTO
 
 NUM_TRAIN, NUM_TEST, NUM_TARGET = 14, 4, 30
 
@@ -454,22 +455,18 @@ def test_failing_writer_leaves_nothing_and_the_next_run_succeeds(tmp_path, monke
 
 
 def test_killed_run_leaves_no_folder_and_the_next_run_succeeds(tmp_path):
-    # Imported from its own folder, without what the rest of mmregda needs.
     program = (
         'import sys, time\n'
         'from pathlib import Path\n'
-        'sys.path.insert(0, sys.argv[1])\n'
-        'from synthetic.output_folder import assembled\n'
-        'assert not {"torch", "mmpose", "mmengine"} & set(sys.modules)\n'
-        'with assembled(Path(sys.argv[2]), {}) as folder:\n'
+        'from mmregda.synthetic.output_folder import assembled\n'
+        'with assembled(Path(sys.argv[1]), {}) as folder:\n'
         '    (folder / "annotation.json").write_text("[]")\n'
         '    print("writing", flush=True)\n'
         '    time.sleep(60)\n'
     )
     final = tmp_path / hand_pair.H3D_FOLDER
-    package_parent = Path(synthetic.__file__).parents[1]
     process = subprocess.Popen(
-        [sys.executable, '-c', program, str(package_parent), str(final)],
+        [sys.executable, '-c', program, str(final)],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmregda.datasets.parallel import parallel_map
+
 from . import output_folder
 from .hand_model import NUM_KEYPOINTS
 from .hand_scenes import (
@@ -24,7 +26,6 @@ from .hand_scenes import (
     sample_target_scene,
 )
 from .image_files import generator, jpeg_options, report_ready, write_image
-from .parallel import parallel_map
 from .renderer import project
 from .styles import CLEAN, PHOTO, HandStyle
 

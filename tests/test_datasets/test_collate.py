@@ -9,7 +9,7 @@ from conftest import random_batch
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
-from mmregda.engine.batches import PackingCollate
+from mmregda.datasets.collate import PackingCollate
 
 TENSORS = [
     torch.arange(7, dtype=torch.uint8),

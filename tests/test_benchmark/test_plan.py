@@ -8,8 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmpose.registry import MODELS
 
 from mmregda import InputError
-from mmregda.engine import PlayerOptimWrapperConstructor
-from mmregda.engine.benchmark import (
+from mmregda.benchmark.plan import (
     compose,
     fingerprint,
     load_config,
@@ -17,6 +16,7 @@ from mmregda.engine.benchmark import (
     scale_schedule,
     unlabeled_target,
 )
+from mmregda.engine import PlayerOptimWrapperConstructor
 from mmregda.engine.stages import load_pretrain_config
 
 FRAGMENTS = sorted((ROOT / 'configs/_base_/adaptations').glob('*.py'))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 MANIFEST = 'synthetic_manifest.json'
 #: Marks a manifest as ours.
-GENERATOR = 'mmregda.datasets.synthetic'
+GENERATOR = 'mmregda.synthetic'
 
 
 def holds(folder: Path, parameters: dict, overwrite: bool = False) -> bool:

@@ -20,7 +20,7 @@ from mmregda.errors import InputError
 from mmregda.files import whole_file
 
 _RESULT, _PROGRESS = 'result.json', 'progress'
-_WORKER = (sys.executable, '-m', 'mmregda.engine.worker')
+_WORKER = (sys.executable, '-m', 'mmregda.benchmark.worker')
 
 
 @dataclass(eq=False)

@@ -19,7 +19,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 
-from mmregda.engine.jobs import Job
+from mmregda.benchmark.jobs import Job
 from mmregda.engine.stages import load_pretrain_config
 from mmregda.errors import InputError
 
