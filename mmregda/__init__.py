@@ -6,8 +6,7 @@ config, repairs what keeps MMPose from importing (see
 """
 
 from mmregda import compat
-
-__version__ = '0.1.0'
+from mmregda.version import __version__
 
 compat.apply()
 
