@@ -93,7 +93,9 @@ def test_adaptation_has_the_settings_of_the_paper(pair):
         assert (decay.gamma, decay.power, decay.by_epoch) == (1e-4, 0.75, False)
     epochs = 10 if pair == 'surreal2human36m' else 30
     assert cfg.train_cfg.max_iters == epochs * 500
-    for loader in cfg.train_dataloader.values():
+    # LSP is not augmented.
+    target_loader = cfg.get('augmented_target_loader', cfg.train_dataloader.target)
+    for loader in (cfg.train_dataloader.source, target_loader):
         assert loader.batch_size == 32
         crop = transform_of(loader.dataset, 'RandomRotatedSubCrop')
         rotation = 180 if num_keypoints == 21 else 30
@@ -136,11 +138,12 @@ def test_a_dataset_is_read_in_one_way_with_labels_and_without(pair):
     labeled = [*augment, 'GenerateTarget', 'PackPoseInputs']
     unlabeled = [*augment, 'PackPoseInputs']
     test = ['TopdownAffine', 'PackPoseInputs']
+    fixed = pair == 'surreal2lsp'
     for loader, rest in (
         (cfg.labeled_source_loader, labeled),
         (cfg.labeled_target_loader, labeled),
         (cfg.train_dataloader.source, labeled),
-        (cfg.train_dataloader.target, unlabeled),
+        (cfg.train_dataloader.target, test if fixed else unlabeled),
         (cfg.val_dataloader.source, test),
         (cfg.val_dataloader.target, test),
     ):
@@ -148,6 +151,25 @@ def test_a_dataset_is_read_in_one_way_with_labels_and_without(pair):
         kind = dataset.get('dataset', dataset).type
         assert [one.type for one in dataset.pipeline] == READING[kind] + rest
         assert transform_of(dataset, 'GetBBoxCenterScale').padding == 1
+
+
+@pytest.mark.parametrize('frame', ['regda_surreal2lsp', 'benchmark/bodies'])
+def test_lsp_is_augmented_as_the_source_where_a_config_says_so(tmp_path, frame):
+    path = tmp_path / 'augmented.py'
+    path.write_text(
+        f"_base_ = ['{ROOT}/configs/{frame}.py']\n"
+        'target = _base_.augmented_target_loader\n'
+        'train_dataloader = dict(target=dict(_delete_=True, **target))\n'
+    )
+    cfg = Config.fromfile(path)
+    loader, fixed = cfg.train_dataloader.target, cfg.unlabeled_target_loader
+    augmented, source = loader.dataset.pipeline, cfg.train_dataloader.source.dataset
+    kept = [one for one in source.pipeline if one.type != 'GenerateTarget']
+    assert augmented == kept
+    # All else is as without.
+    loader.dataset.pipeline = fixed.dataset.pipeline
+    assert loader == fixed
+    assert fixed.dataset.pipeline == cfg.val_dataloader.target.dataset.pipeline
 
 
 @pytest.mark.parametrize('pair', PAIRS)
@@ -231,8 +253,10 @@ def test_a_pair_at_128_pixels_differs_in_sizes_alone(pair):
         'labeled_source_loader',
         'labeled_target_loader',
         'unlabeled_target_loader',
+        'augmented_target_loader',
     ):
-        assert restored(small[name]) == full[name]
+        if name in full:
+            assert restored(small[name]) == full[name]
     assert small.val_evaluator == full.val_evaluator
 
 

@@ -192,7 +192,10 @@ def plan(
     Returns:
         list[Job]: The start first.
     """
-    evidence = _evidence_dataset(unlabeled_target(frame))
+    # Evidence is how well random views agree, and a target may be trained on
+    # without any.
+    views = frame.get('augmented_target_loader') or unlabeled_target(frame)
+    evidence = _evidence_dataset(views)
     start = None
     jobs = []
     if frame.get('pretrain'):

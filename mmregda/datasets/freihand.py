@@ -11,7 +11,11 @@ from mmpose.registry import DATASETS
 
 from mmregda.datasets.annotation_files import expecting, load_json
 from mmregda.datasets.keypoints import HAND21, metainfo_of
-from mmregda.datasets.published import PublishedDataset, finite_array, square_box
+from mmregda.datasets.published import (
+    PublishedDataset,
+    finite_array,
+    hand_box_named,
+)
 from mmregda.errors import InputError
 
 _VERSIONS = ('gs', 'hom', 'sample', 'auto')
@@ -45,6 +49,10 @@ class FreiHANDDataset(PublishedDataset):
         split (str): ``'train'``, ``'test'`` or ``'all'``.
         version (str | Sequence[str]): ``'gs'``, ``'hom'``, ``'sample'``,
             ``'auto'``, several of these, or ``'all'``.
+        box (str): ``'inside'``, as published: rounded to whole pixels and shifted
+            into the image (:func:`~mmregda.datasets.published.box_inside_image`).
+            Or ``'centered'`` on the hand, and padded with black where it reaches
+            out of the image.
         **kwargs: As in :class:`PublishedDataset`. With ``labeled=False`` the
             keypoints are read for the sake of the boxes, then dropped.
 
@@ -64,8 +72,13 @@ class FreiHANDDataset(PublishedDataset):
     )
 
     def __init__(
-        self, data_root: str, version: Union[str, Sequence[str]] = 'all', **kwargs
+        self,
+        data_root: str,
+        version: Union[str, Sequence[str]] = 'all',
+        box: str = 'inside',
+        **kwargs,
     ) -> None:
+        self.box_around = hand_box_named(box, type(self).__name__)
         if version == 'all':
             version = _VERSIONS
         self.versions = [version] if isinstance(version, str) else list(version)
@@ -82,7 +95,7 @@ class FreiHANDDataset(PublishedDataset):
 
     def load_samples(self, root: str) -> Iterable[dict]:
         keypoints = _read_keypoints(root)
-        boxes = [square_box(one, 1.5, _IMAGE_SIDE) for one in keypoints]
+        boxes = [self.box_around(one, 1.5, _IMAGE_SIDE) for one in keypoints]
         poses = list(range(len(keypoints)))
         if self.split != 'all':
             random.Random(42).shuffle(poses)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import operator
 import os
-from typing import Any, Iterable
+from typing import Any, Callable, Iterable
 
 import numpy as np
 from mmpose.registry import DATASETS
 
 from mmregda.datasets.keypoints import HAND21, metainfo_of
 from mmregda.datasets.numpy_pickle import load_array_pickle
-from mmregda.datasets.published import PublishedDataset, finite_array, square_box
+from mmregda.datasets.published import (
+    PublishedDataset,
+    finite_array,
+    hand_box_named,
+)
 from mmregda.errors import InputError
 
 # A published hand runs from the wrist through each finger from tip to root;
@@ -29,9 +33,9 @@ class RHDDataset(PublishedDataset):
     sample if
 
     - its square box of 1.5 times the keypoints' extent is larger than 64
-      pixels,
+      pixels (x2 - x1 > 64),
     - more than 16 of its 21 keypoints are visible,
-    - the other hand's box covers less than 0.3 of it.
+    - the bounding box of the other hand's keypoints covers less than 0.3 of it.
 
     Samples carry ``hand_type`` (``'left'`` or ``'right'``), by which
     :class:`~mmregda.datasets.transforms.MirrorRightHand` gives all of them one
@@ -41,6 +45,15 @@ class RHDDataset(PublishedDataset):
     Which hands are samples, their boxes and their handedness follow from the
     annotation; this is all that a target takes from it (with
     ``labeled=False``, or inside ``UnlabeledDataset``).
+
+    Args:
+        data_root (str): ``RHD_published_v2``, or the folder that holds it.
+        split (str): ``'train'``, ``'test'`` or ``'all'``.
+        box (str): ``'inside'``, as published: rounded to whole pixels and shifted
+            into the image (:func:`~mmregda.datasets.published.box_inside_image`).
+            Or ``'centered'`` on the hand, and padded with black where it reaches
+            out of the image.
+        **kwargs: As in :class:`PublishedDataset`.
 
     .. _Rendered Handpose Dataset: https://lmb.informatik.uni-freiburg.de/
         resources/datasets/RenderedHandposeDataset.en.html
@@ -61,6 +74,10 @@ class RHDDataset(PublishedDataset):
         'RenderedHandposeDataset.en.html'
     )
 
+    def __init__(self, data_root: str, box: str = 'inside', **kwargs) -> None:
+        self.box_around = hand_box_named(box, type(self).__name__)
+        super().__init__(data_root=data_root, **kwargs)
+
     @classmethod
     def is_root(cls, path: str) -> bool:
         return any(
@@ -71,15 +88,16 @@ class RHDDataset(PublishedDataset):
     def load_samples(self, root: str) -> Iterable[dict]:
         folders = dict(train=['training'], test=['evaluation'])
         for folder in folders.get(self.split, ['training', 'evaluation']):
-            yield from _samples_of(root, folder)
+            yield from _samples_of(root, folder, self.box_around)
 
 
-def _samples_of(root: str, folder: str) -> Iterable[dict]:
+def _samples_of(root: str, folder: str, box_around: Callable) -> Iterable[dict]:
     path = os.path.join(root, folder, f'anno_{folder}.pickle')
     uv_vis = _read_annotation(path)
     for index, image in uv_vis.items():
-        hands = image.reshape(2, 21, 3)[:, _ROOT_TO_TIP]
-        boxes = [square_box(hand[:, :2], 1.5, _IMAGE_SIDE) for hand in hands]
+        # The file's precision, on which the rounding of a box can turn.
+        hands = image.reshape(2, 21, 3)[:, _ROOT_TO_TIP].astype(np.float32)
+        boxes = [box_around(hand[:, :2], 1.5, _IMAGE_SIDE) for hand in hands]
         for side, hand_type in enumerate(('left', 'right')):
             hand, box, other = hands[side], boxes[side], hands[1 - side]
             if (
@@ -90,8 +108,8 @@ def _samples_of(root: str, folder: str) -> Iterable[dict]:
                 yield dict(
                     img_path=os.path.join(folder, 'color', f'{index:05d}.png'),
                     bbox=box[None],
-                    keypoints=hand[None, :, :2].astype(np.float32),
-                    keypoints_visible=hand[None, :, 2].astype(np.float32),
+                    keypoints=hand[None, :, :2],
+                    keypoints_visible=hand[None, :, 2],
                     hand_type=hand_type,
                 )
 
@@ -131,8 +149,11 @@ def _shown(index: Any) -> str:
 
 
 def _covered_fraction(box: np.ndarray, other: np.ndarray) -> float:
-    """Which part of a box the bounding box of other keypoints covers."""
+    """Which part of a box the bounding box of other keypoints covers.
+
+    As in RegDA's code, corners are pixels: from a to b there are b - a + 1.
+    """
     low = np.maximum(box[:2], other.min(axis=0))
     high = np.minimum(box[2:], other.max(axis=0))
-    width, height = np.maximum(high - low, 0)
-    return width * height / ((box[2] - box[0]) * (box[3] - box[1]))
+    width, height = np.maximum(high - low + 1, 0)
+    return width * height / ((box[2] - box[0] + 1) * (box[3] - box[1] + 1))

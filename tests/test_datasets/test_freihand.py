@@ -87,15 +87,41 @@ def test_keypoints_are_those_that_opencv_projects(root):
         assert sample['hand_type'] == 'right'
 
 
-def test_box_is_a_square_of_half_as_much_again(root):
-    for sample in samples_of(root, version='gs'):
+@pytest.fixture
+def at_the_borders(tmp_path):
+    """Hands over all borders, large and small."""
+    intrinsics, points = freihand_poses(60)
+    rng = np.random.default_rng(0)
+    points[:, :, :2] += rng.uniform(-0.15, 0.15, (60, 1, 2))
+    points[:, :, 2] *= rng.uniform(0.3, 1.5, (60, 1))
+    return write_freihand(tmp_path, intrinsics, points)
+
+
+def test_published_box_is_the_nearest_in_the_image(at_the_borders):
+    shifted = 0
+    for sample in samples_of(at_the_borders, version='gs', split='all'):
+        begins, ends = sample['bbox'][0, :2], sample['bbox'][0, 2:]
+        places = sample['keypoints'][0].T.astype(float)
+        side = min(round(1.5 * max(p.max() - p.min() for p in places)), 224)
+        for place, begin, end in zip(places, begins, ends):
+            # Which columns (rows) of pixels it has; of all that fit, the nearest.
+            assert end - begin == side - 1
+            wanted = (place.min() + place.max()) / 2 - side / 2
+            distances = [abs(i - wanted) for i in range(224 - side + 1)]
+            assert abs(begin - wanted) <= min(distances) + 1e-3
+            shifted += abs(begin - wanted) > 1
+    assert shifted > 20
+
+
+def test_centered_box_is_a_square_of_half_as_much_again(at_the_borders):
+    for sample in samples_of(at_the_borders, version='gs', box='centered'):
         x, y = sample['keypoints'][0].T
         left, upper, right, lower = sample['bbox'][0]
         side = min(1.5 * max(x.max() - x.min(), y.max() - y.min()), 224)
-        np.testing.assert_allclose([right - left, lower - upper], side, rtol=1e-5)
+        np.testing.assert_allclose([right - left, lower - upper], side, rtol=1e-4)
         center = [(x.max() + x.min()) / 2, (y.max() + y.min()) / 2]
         found = [(left + right) / 2, (upper + lower) / 2]
-        np.testing.assert_allclose(found, center, rtol=1e-5)
+        np.testing.assert_allclose(found, center, atol=1e-3)
 
 
 def test_without_labels_the_boxes_stay(root):
@@ -194,9 +220,12 @@ def test_real_images_get_the_labels_of_their_pose(real, monkeypatch):
         assert numbers([info]) == [32560 * version + pose]
         np.testing.assert_allclose(info['keypoints'][0], expected, atol=1e-3)
         x, y = dataset[index]['transformed_keypoints'][0].T
-        # 1.5 times the hand: it fills two thirds of the crop.
+        # 1.5 times the hand, in whole pixels: it fills two thirds of the crop.
         extent = max(x.max() - x.min(), y.max() - y.min())
-        assert extent == pytest.approx(256 / 1.5, abs=2)
+        assert extent == pytest.approx(256 / 1.5, rel=0.02)
+        # The crop lies within the image.
+        white = np.full((224, 224, 3), 255, np.uint8)
+        assert dataset.pipeline(dict(info, img=white))['img'].min() == 255
 
 
 def test_real_skin_lies_under_the_keypoints(real):

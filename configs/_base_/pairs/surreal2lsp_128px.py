@@ -5,6 +5,7 @@ for loader in (
     _base_.labeled_source_loader,
     _base_.labeled_target_loader,
     _base_.unlabeled_target_loader,
+    _base_.augmented_target_loader,
     *_base_.train_dataloader.values(),
     *_base_.val_dataloader.values(),
 ):
