@@ -24,6 +24,7 @@ from mmregda.engine.distributed import (
 from mmregda.engine.finite import require_finite
 from mmregda.engine.host_memory import keep_freed_memory, release_freed_memory
 from mmregda.errors import InputError, reading
+from mmregda.models.backbones.timm_backbone import require_normalization
 
 # Of each scalar that is logged, for the means in the log. MMEngine keeps a million,
 # and copies all of them to add one.
@@ -89,12 +90,14 @@ class SeededTrainLoop(IterBasedTrainLoop):
         **kwargs: As in :class:`mmengine.runner.IterBasedTrainLoop`.
 
     Raises:
-        InputError: If the dataset can not be read.
+        InputError: If the dataset can not be read, or if images are not normalised
+            as a pretrained backbone of timm expects.
     """
 
     def __init__(
         self, runner: Runner, dataloader: Union[dict, Iterable], **kwargs
     ) -> None:
+        require_normalization(unwrap(runner.model))
         if isinstance(dataloader, dict):
             with reading('the training dataset'):
                 seed = agreed(runner.seed)  # each process may have its own

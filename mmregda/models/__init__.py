@@ -11,6 +11,7 @@ from mmregda.models.adaptations import (
     RegDA,
     SourceOnly,
 )
+from mmregda.models.backbones import TimmBackbone
 from mmregda.models.data_preprocessor import PromptPoseDataPreprocessor
 from mmregda.models.domain_adaptive_topdown import DomainAdaptiveTopdown
 from mmregda.models.losses import (
@@ -36,4 +37,5 @@ __all__ = [
     'PromptPoseDataPreprocessor',
     'RegDA',
     'SourceOnly',
+    'TimmBackbone',
 ]
