@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence, Union
+from typing import Any, Mapping, Optional, Union
 
-from mmengine.dataset import BaseDataset, Compose
+from mmengine.dataset import BaseDataset
 from mmpose.registry import DATASETS
+
+from mmregda.datasets.views import Transforms, ViewPipeline
 
 
 @DATASETS.register_module()
@@ -22,6 +24,12 @@ class UnlabeledDataset:
             it has one, is not used.
         pipeline (list): Transforms of the unlabelled sample; no transform that
             needs keypoints (such as ``GenerateTarget``) can be among them.
+        views (dict, optional): For a method that sees each image several times,
+            the transforms of each view by its name, such as
+            ``dict(teacher=[...], student=[...])``. They come after those of
+            ``pipeline``, and a sample is a dict of ordinary samples. See
+            :class:`~mmregda.datasets.views.ViewPipeline`, also on the
+            ``image_to_view`` that every sample has.
     """
 
     PASSED_KEYS = frozenset(
@@ -41,12 +49,13 @@ class UnlabeledDataset:
     def __init__(
         self,
         dataset: Union[dict, BaseDataset],
-        pipeline: Sequence[Union[dict, Callable]],
+        pipeline: Transforms,
+        views: Optional[Mapping[str, Transforms]] = None,
     ) -> None:
         if isinstance(dataset, dict):
             dataset = DATASETS.build(dataset)
         self.dataset = dataset
-        self.pipeline = Compose(pipeline)
+        self.pipeline = ViewPipeline(pipeline, views)
 
     @property
     def metainfo(self) -> dict:

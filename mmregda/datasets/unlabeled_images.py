@@ -8,7 +8,7 @@ import math
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -20,6 +20,7 @@ from mmregda.datasets.box_files import Box, read_boxes
 from mmregda.datasets.image_folder import ImageFolder
 from mmregda.datasets.image_loading import IMAGE_EXTENSIONS, check_image, read_image
 from mmregda.datasets.keypoints import BODY16, HAND21
+from mmregda.datasets.views import Transforms, ViewPipeline
 from mmregda.errors import InputError
 
 _DEFINITIONS = {d['dataset_name']: d for d in (HAND21, BODY16)}
@@ -73,6 +74,8 @@ class UnlabeledImages(BaseDataset):
             any metainfo of MMPose such as
             ``dict(from_file='configs/_base_/datasets/coco.py')``.
         pipeline (list): Transforms, as in any MMPose dataset.
+        views (dict, optional): As in
+            :class:`~mmregda.datasets.UnlabeledDataset`.
         **kwargs: Further arguments of :class:`mmengine.dataset.BaseDataset`,
             such as ``test_mode`` or ``indices``.
 
@@ -93,7 +96,8 @@ class UnlabeledImages(BaseDataset):
         skip_corrupt: bool = False,
         extensions: Sequence[str] = IMAGE_EXTENSIONS,
         metainfo: Optional[Union[str, dict]] = None,
-        pipeline: Sequence[Union[dict, Callable]] = (),
+        pipeline: Transforms = (),
+        views: Optional[Mapping[str, Transforms]] = None,
         **kwargs,
     ) -> None:
         self.root = os.fspath(root)
@@ -105,7 +109,8 @@ class UnlabeledImages(BaseDataset):
         self.extensions = tuple(extension.lower() for extension in extensions)
         self.left_out: List[str] = []
         self._num_replaced = 0
-        super().__init__(metainfo=metainfo, pipeline=list(pipeline), **kwargs)
+        super().__init__(metainfo=metainfo, **kwargs)
+        self.pipeline = ViewPipeline(pipeline, views)
 
     @classmethod
     def _load_metainfo(cls, metainfo: Optional[Union[str, dict]] = None) -> dict:
@@ -178,8 +183,8 @@ class UnlabeledImages(BaseDataset):
         """Read the image of the ``idx``-th sample and run the pipeline.
 
         Returns:
-            Any: The pipeline's result, or None for a damaged image that is to
-            be skipped.
+            Any: The pipeline's result (with ``views`` one for each), or None for
+            a damaged image that is to be skipped.
         """
         info = self.get_data_info(idx)
         try:

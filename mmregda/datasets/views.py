@@ -1,0 +1,198 @@
+"""Where a sample lies in its image, and several samples of one image."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Union
+
+import numpy as np
+from mmcv.transforms import Compose as MMCVCompose
+from mmcv.transforms import RandomApply, RandomChoice
+from mmengine.dataset import Compose
+from mmpose.datasets.transforms import RandomFlip, TopdownAffine
+from mmpose.structures.bbox import get_udp_warp_matrix, get_warp_matrix
+
+from mmregda.errors import InputError
+
+Transforms = Sequence[Union[dict, Callable]]
+
+IMAGE_TO_VIEW = 'image_to_view'
+IMAGE_TO_CROP = 'image_to_crop'
+_CROP = 'crop_of_all_views'
+
+
+class ViewPipeline:
+    """A pipeline whose samples know where in the image they lie.
+
+    Each sample's metainfo gets ``image_to_view``, the affine map (3, 3) float64
+    from pixels of the image, as it was loaded, to pixels of the network's input;
+    whole numbers are the centres of pixels in both, as in OpenCV. It is the
+    product of what moved the image, in this order: MMPose's ``RandomFlip`` (and
+    its subclasses, such as ``MirrorRightHand``) and ``TopdownAffine``, with
+    ``use_udp`` or without. A transform of one's own that moves pixels does the
+    same, of the results that it is given: ``results['image_to_view'] = own @
+    results['image_to_view']``.
+
+    With ``views`` the image is loaded once, passes the transforms of
+    ``pipeline``, and then those of each view apart. The samples of views also
+    have ``image_to_crop``, the map to what the input would be if the views did
+    not augment: the box that ``pipeline`` has left (MMPose's
+    ``GetBBoxCenterScale``), by the same ``TopdownAffine``, without rotation.
+
+    Args:
+        pipeline (list): Transforms, as in any MMPose dataset.
+        views (dict, optional): Transforms of each view by its name, which come
+            after those of ``pipeline``.
+
+    Attributes:
+        views (dict[str, Callable]): The pipeline of each view.
+
+    Raises:
+        InputError: If there are views and one has no name or no transforms; when
+            called, if a transform changes the size of the image and does not say
+            where its pixels went.
+    """
+
+    def __init__(
+        self, pipeline: Transforms, views: Optional[Mapping[str, Transforms]] = None
+    ) -> None:
+        self._shared = _tracked(Compose(list(pipeline)))
+        self.views = {
+            name: _tracked(Compose(list(transforms)))
+            for name, transforms in _require_views(views).items()
+        }
+
+    def __call__(self, results: dict) -> Optional[dict]:
+        """Run the pipeline on a sample as a dataset has it.
+
+        Returns:
+            dict, optional: What the pipeline returns; with views one such for
+            each, by its name. None if a transform drops the sample.
+        """
+        results[IMAGE_TO_VIEW] = np.eye(3)
+        results = self._shared(results)
+        if not self.views or results is None:
+            return results
+        if 'bbox_center' in results:
+            box = results['bbox_center'][0], results['bbox_scale'][:1]
+            results[_CROP] = (results[IMAGE_TO_VIEW], *box)
+        samples = {}
+        for name, transforms in self.views.items():
+            # Some of MMPose's transforms write into what they are given.
+            samples[name] = transforms(copy.deepcopy(results))
+            if samples[name] is None:
+                return None
+        return samples
+
+
+def _require_views(views: Any) -> Dict[str, Transforms]:
+    if views is None:
+        return {}
+    sound = isinstance(views, Mapping) and all(
+        isinstance(name, str) and name and isinstance(transforms, (list, tuple))
+        for name, transforms in views.items()
+    )
+    if not sound or not views or not all(views.values()):
+        raise InputError(
+            f'views is {views!r}, expected the transforms of each view by its name, '
+            'such as dict(teacher=[...], student=[...])'
+        )
+    return dict(views)
+
+
+def _tracked(step: Any) -> Any:
+    """A pipeline, changed in place, whose transforms keep ``image_to_view``."""
+    if isinstance(step, (list, tuple)):
+        return [_tracked(inner) for inner in step]
+    if isinstance(step, (Compose, MMCVCompose, RandomApply, RandomChoice)):
+        step.transforms = _tracked(step.transforms)
+        return step
+    return _Tracked(step)
+
+
+class _Tracked:
+    """A transform that takes down where it moves the image."""
+
+    def __init__(self, transform: Callable) -> None:
+        self.transform = transform
+
+    def __call__(self, results: dict) -> Optional[dict]:
+        if IMAGE_TO_VIEW not in results:  # The sample is packed.
+            return self.transform(results)
+        known, image = results[IMAGE_TO_VIEW], results.get('img')
+        crop = results.get(_CROP)
+        found = self.transform(results)
+        if found is None:
+            return None
+        if 'data_samples' in found:
+            maps = {IMAGE_TO_VIEW: known, IMAGE_TO_CROP: results.get(IMAGE_TO_CROP)}
+            maps = {name: value for name, value in maps.items() if value is not None}
+            found['data_samples'].set_metainfo(maps)
+            return found
+        if isinstance(self.transform, TopdownAffine) and crop is not None:
+            found[IMAGE_TO_CROP] = _crop(self.transform, *crop)
+        if found[IMAGE_TO_VIEW] is not known:
+            pass  # It has said so itself.
+        elif isinstance(self.transform, TopdownAffine):
+            found[IMAGE_TO_VIEW] = _warp(self.transform, found) @ known
+        elif isinstance(self.transform, RandomFlip):
+            if found['img'] is not image:
+                height, width = image.shape[:2]
+                flip = _flip(found['flip_direction'], width, height)
+                found[IMAGE_TO_VIEW] = flip @ known
+        elif image is not None and found['img'].shape[:2] != image.shape[:2]:
+            raise InputError(
+                f'{type(self.transform).__name__} changes the size of an image from '
+                f'{image.shape[:2]} to {found["img"].shape[:2]} (height, width), and '
+                'where its pixels went is not known. Leave it out of the pipeline, or '
+                "have it multiply results['image_to_view'] by its own map (3, 3)."
+            )
+        return found
+
+
+def _warp(transform: TopdownAffine, results: dict) -> np.ndarray:
+    """What ``TopdownAffine`` has just done, (3, 3)."""
+    rotation = results['bbox_rotation'][0] if 'bbox_rotation' in results else 0.0
+    center, scale = results['input_center'], results['input_scale']
+    return _matrix(transform, center, scale, rotation)
+
+
+def _crop(
+    transform: TopdownAffine,
+    image_to_box: np.ndarray,
+    center: np.ndarray,
+    scale: np.ndarray,
+) -> np.ndarray:
+    """What it would do to a box, center (2,) and scale (1, 2), without rotation."""
+    width, height = transform.input_size
+    scale = transform._fix_aspect_ratio(scale, aspect_ratio=width / height)[0]
+    return _matrix(transform, center, scale, 0.0) @ image_to_box
+
+
+def _matrix(
+    transform: TopdownAffine, center: np.ndarray, scale: np.ndarray, rotation: float
+) -> np.ndarray:
+    warp = get_udp_warp_matrix if transform.use_udp else get_warp_matrix
+    matrix = warp(center, scale, rotation, output_size=transform.input_size)
+    return np.vstack([matrix, [0, 0, 1]])
+
+
+def _flip(direction: str, width: int, height: int) -> np.ndarray:
+    matrix = np.eye(3)
+    if direction in ('horizontal', 'diagonal'):
+        matrix[0] = -1, 0, width - 1
+    if direction in ('vertical', 'diagonal'):
+        matrix[1] = 0, -1, height - 1
+    return matrix
+
+
+def views_of(batch: dict) -> Dict[str, dict]:
+    """The ordinary MMPose samples, or batches, that one of several views is.
+
+    Args:
+        batch (dict): What a dataset or a dataloader gives.
+
+    Returns:
+        dict[str, dict]: By the name of the view, which is empty if there are none.
+    """
+    return {'': batch} if 'data_samples' in batch else dict(batch)
