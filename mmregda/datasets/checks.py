@@ -466,6 +466,7 @@ def _build_index(dataset_cfg: dict) -> Any:
 def _without_pipeline(dataset_cfg: dict) -> ConfigDict:
     plain = ConfigDict(copy.deepcopy(dict(dataset_cfg)))
     plain.pipeline = []
+    plain.pop('views', None)
     if plain.get('dataset'):
         plain.dataset = _without_pipeline(plain.dataset)
     plain.pop('lazy_init', None)

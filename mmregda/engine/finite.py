@@ -8,6 +8,7 @@ import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
+from mmregda.datasets.views import views_of
 from mmregda.errors import InputError
 
 
@@ -83,9 +84,11 @@ def images_of(data_batch: Any, domains: Any = None) -> List[str]:
     """The paths of a batch's images, with the domain if there are several."""
     if 'data_samples' in data_batch:
         data_batch = {'': data_batch}
+    # All views of a domain are of the same images.
+    first_views = {d: next(iter(views_of(b).values())) for d, b in data_batch.items()}
     return [
         f'{domain} {sample.get("img_path", "(no path)")}'.strip()
-        for domain, batch in data_batch.items()
+        for domain, batch in first_views.items()
         if not domains or domain in domains
         for sample in batch['data_samples']
     ]

@@ -16,6 +16,7 @@ from mmpose.registry import DATASETS
 
 from mmregda.datasets.checks import domains_of
 from mmregda.datasets.transforms import LoadWholeImage
+from mmregda.datasets.views import views_of
 from mmregda.errors import InputError, reading
 from mmregda.visualization.figures import new_figure, save_figure
 from mmregda.visualization.skeletons import draw_image, draw_skeleton
@@ -56,7 +57,7 @@ def draw_samples(
 
     Args:
         cfg (dict): A config whose ``train_dataloader`` is of one domain, or
-            has ``source`` and ``target``.
+            has one for each.
         num (int): Samples of each domain, fewer if there are not as many.
         seed (int): Of the choice and of the augmentation.
         stage (str): ``'after'`` or ``'before'`` augmentation; before it, the
@@ -64,7 +65,8 @@ def draw_samples(
 
     Returns:
         dict[str, list[TrainingSample]]: By domain; an ordinary training set
-        is called ``'train'``.
+        is called ``'train'``. Several views of a target's images are
+        ``'target teacher'`` and so on.
 
     Raises:
         InputError: If the config has no training data, or it cannot be read.
@@ -75,14 +77,17 @@ def draw_samples(
     configs = domains_of(cfg.get('train_dataloader'))
     if not configs:
         raise InputError('the config has no train_dataloader with a dataset to draw')
-    samples = {}
+    samples: Dict[str, List[TrainingSample]] = {}
     for offset, (domain, dataset_cfg) in enumerate(configs.items()):
         dataset = _build(_with_annotated_crops(dataset_cfg), domain or 'train')
         generator = np.random.default_rng((seed, offset))
         chosen = generator.permutation(len(dataset))[:num]
         _seed_augmentation(int(generator.integers(2**31)))
         read = _before if stage == 'before' else _after
-        samples[domain or 'train'] = [read(dataset, int(index)) for index in chosen]
+        for index in chosen:
+            for view, sample in read(dataset, int(index)).items():
+                column = f'{domain or "train"} {view}'.strip()
+                samples.setdefault(column, []).append(sample)
     return samples
 
 
@@ -227,13 +232,16 @@ def _seed_augmentation(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _after(dataset: Any, index: int) -> TrainingSample:
-    sample = dataset[index]
+def _after(dataset: Any, index: int) -> Dict[str, TrainingSample]:
+    views = views_of(dataset[index])
+    return {view: _packed(sample, dataset.metainfo) for view, sample in views.items()}
+
+
+def _packed(sample: dict, metainfo: dict) -> TrainingSample:
     inputs, data_sample = sample['inputs'], sample['data_samples']
     # MMPose loads blue first, and the model's preprocessor turns it.
     image = inputs.permute(1, 2, 0).numpy()[..., ::-1]
     image = np.ascontiguousarray(np.clip(image, 0, 255).astype(np.uint8))
-    metainfo = dataset.metainfo
     height, width = image.shape[:2]
     found = encoded_keypoints(data_sample, (width, height), _num_labels(data_sample))
     if found is None:
@@ -261,7 +269,7 @@ def _annotated(data_sample: Any) -> Optional[Tuple[np.ndarray, np.ndarray]]:
     return np.asarray(points)[0, :, :2], visible[0] > 0
 
 
-def _before(dataset: Any, index: int) -> TrainingSample:
+def _before(dataset: Any, index: int) -> Dict[str, TrainingSample]:
     info = dataset.get_data_info(index)
     loaded = LoadWholeImage().transform(
         {key: info[key] for key in ('img', 'img_path') if key in info}
@@ -275,7 +283,7 @@ def _before(dataset: Any, index: int) -> TrainingSample:
         sample.visible = np.asarray(info['keypoints_visible'])[0] > 0
         if sample.visible.ndim == 2:
             sample.visible = sample.visible[:, 0]
-    return sample
+    return {'': sample}
 
 
 def _caption(path: Optional[str]) -> str:

@@ -313,6 +313,21 @@ def test_a_labelled_target_in_training_is_a_problem(hand_pair):
     assert len(report.splits[0].visible) == 0
 
 
+def test_views_and_a_few_labelled_images_of_the_target_are_no_problem(hand_pair):
+    cfg = tiny_config(hand_pair, 'unused')
+    dataset = cfg.train_dataloader.target.dataset
+    dataset.update(pipeline=[], views=dict(teacher=dataset.pipeline))
+    few = dict(cfg.labeled_target_loader.dataset, data_root=str(hand_pair), indices=3)
+    cfg.train_dataloader = dict(
+        target=dict(dataset=dataset), labeled_target=dict(dataset=few)
+    )
+    cfg.val_dataloader = None
+    report = check_config(cfg, num_workers=1, progress=False)
+    assert report.problems == []
+    counts = {split.name: split.num_labeled for split in report.splits}
+    assert counts == {'train/target': 0, 'train/labeled_target': 3}
+
+
 def test_a_split_that_cannot_be_read_is_a_problem_and_the_others_are_checked(
     hand_pair, tmp_path
 ):

@@ -169,6 +169,27 @@ def test_configs_without_a_target_have_one_column(hand_pair):
     assert len(images) == len(samples['train']) > 10
 
 
+def test_each_view_of_the_target_has_its_column(hand_pair):
+    cfg = plain(tiny_config(hand_pair, 'unused'))
+    (alone,) = draw_samples(cfg, num=1)['target']
+    dataset = cfg.train_dataloader.target.dataset
+    flip = dict(type='RandomFlip', prob=1.0)
+    packed = dataset.pipeline[-2:]
+    dataset.update(
+        pipeline=dataset.pipeline[:-2],
+        views=dict(teacher=packed, student=[*packed[:-1], flip, packed[-1]]),
+    )
+    samples = draw_samples(cfg, num=3)
+    assert list(samples) == ['source', 'target teacher', 'target student']
+    np.testing.assert_array_equal(samples['target teacher'][0].image, alone.image)
+    for teacher, student in zip(samples['target teacher'], samples['target student']):
+        assert teacher.caption == student.caption
+        assert teacher.keypoints is student.keypoints is None
+        np.testing.assert_array_equal(teacher.image, student.image[:, ::-1])
+    before = draw_samples(cfg, num=3, stage='before')
+    assert list(before) == ['source', 'target']
+
+
 @pytest.mark.parametrize('changes', [dict(train_dataloader=None), dict()])
 def test_a_config_without_training_data_is_refused(changes):
     with pytest.raises(InputError, match='no train_dataloader'):
