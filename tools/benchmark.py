@@ -48,6 +48,7 @@ from mmregda.engine.runner import quiet_console
 from mmregda.errors import message_of
 from mmregda.benchmark.tables import (
     by_domain,
+    published_averages,
     table_of_evidence,
     table_of_methods,
     to_markdown,
@@ -418,6 +419,7 @@ def describe(pair: str, seed: int, job, settings: dict) -> dict:
         status=job.status,
         message=job.message,
         **by_domain(result.get('metrics', {})),
+        published=published_averages(result.get('metrics', {})),
         **result,
         folder=str(job.folder),
         overrides=settings.get(job.name, {}).get('settings', {}),

@@ -24,6 +24,20 @@ def by_domain(metrics: Mapping[str, float]) -> Dict[str, Dict[str, float]]:
     return found
 
 
+def published_averages(metrics: Mapping[str, float]) -> Dict[str, float]:
+    """Avg of :class:`~mmregda.evaluation.PublishedPCK` in percent, by domain.
+
+    Args:
+        metrics (Mapping[str, float]): As in :func:`by_domain`.
+    """
+    found = {}
+    for name, value in metrics.items():
+        domain, _, rest = name.partition('/')
+        if rest == 'PCK_published/Avg':
+            found[domain] = round(100 * value, 2)
+    return found
+
+
 def spread(values: Sequence[float], sign: str = '') -> str:
     """Mean and sample standard deviation as text; a lone value has none."""
     if len(values) < 2:
@@ -42,7 +56,8 @@ def table_of_methods(
     Args:
         runs (Sequence[dict]): Each with ``method``, ``seed``, ``status``
             (``'done'`` or not) and, if done, PCK by group for each domain, as
-            :func:`by_domain` gives it.
+            :func:`by_domain` gives it, and ``published``, as
+            :func:`published_averages` does.
         domain (str): Whose PCK. Defaults to the target.
         baselines (Sequence[str]): Methods that others are compared with: the
             mean of the differences seed by seed becomes a column of each.
@@ -54,7 +69,9 @@ def table_of_methods(
     """
     done = [run for run in runs if run['status'] == 'done' and run[domain]]
     groups = list(done[0][domain]) if done else []
-    head = ['', *groups]
+    # Runs of before this metric, or of a config without it, have none.
+    published = bool(done) and all(domain in run.get('published', {}) for run in done)
+    head = ['', *groups, *['Avg as published'] * published]
     references = {
         method: {r['seed']: r[domain]['Avg'] for r in done if r['method'] == method}
         for method in baselines
@@ -72,6 +89,8 @@ def table_of_methods(
             rows.append([label] + ['failed'] * (len(head) - 1))
             continue
         row = [label, *(spread([run[domain][g] for run in found]) for g in groups)]
+        if published:
+            row.append(spread([run['published'][domain] for run in found]))
         for baseline, reference in references.items():
             gains = [
                 run[domain]['Avg'] - reference[run['seed']]

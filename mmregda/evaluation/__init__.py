@@ -1,6 +1,7 @@
 """Metrics."""
 
 from mmregda.evaluation.grouped_pck import GroupedPCKAccuracy
+from mmregda.evaluation.published_pck import PublishedPCK
 from mmregda.evaluation.validators import label_free_evidence
 
-__all__ = ['GroupedPCKAccuracy', 'label_free_evidence']
+__all__ = ['GroupedPCKAccuracy', 'PublishedPCK', 'label_free_evidence']

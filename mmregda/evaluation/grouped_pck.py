@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional, Sequence, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 from mmpose.evaluation.functional import keypoint_pck_accuracy
@@ -37,7 +37,7 @@ class GroupedPCKAccuracy(PCKAccuracy):
 
     def __init__(
         self,
-        groups: Union[str, Dict[str, Sequence[int]]],
+        groups: Union[str, Mapping[str, Sequence[int]]],
         thr: float = 0.05,
         collect_device: str = 'cpu',
         prefix: Optional[str] = None,
@@ -45,14 +45,7 @@ class GroupedPCKAccuracy(PCKAccuracy):
         super().__init__(
             thr=thr, norm_item='bbox', collect_device=collect_device, prefix=prefix
         )
-        if isinstance(groups, str):
-            if groups not in KEYPOINT_GROUPS:
-                raise InputError(
-                    f'GroupedPCKAccuracy: no groups are named "{groups}"; known are '
-                    f'{sorted(KEYPOINT_GROUPS)}, or give dict(name=[indices])'
-                )
-            groups = KEYPOINT_GROUPS[groups]
-        self.groups = {name: list(indices) for name, indices in groups.items()}
+        self.groups = keypoint_groups(groups, type(self).__name__)
 
     def compute_metrics(self, results: list) -> Dict[str, float]:
         """Compute the metrics.
@@ -76,15 +69,45 @@ class GroupedPCKAccuracy(PCKAccuracy):
             columns['bbox_size'],
         )
         for name, indices in self.groups.items():
-            unknown = [i for i in indices if not 0 <= i < len(accuracy)]
-            if unknown:
-                raise InputError(
-                    f'GroupedPCKAccuracy: group "{name}" names the keypoints '
-                    f'{unknown}, but a sample has {len(accuracy)}, counted from 0'
-                )
+            require_keypoints(name, indices, len(accuracy), type(self).__name__)
         # It marks keypoints without a visible sample by -1.
         accuracy = np.where(accuracy < 0, np.nan, accuracy)
         return {name: _mean(accuracy[idx]) for name, idx in self.groups.items()}
+
+
+def keypoint_groups(
+    groups: Union[str, Mapping[str, Sequence[int]]], metric: str
+) -> Dict[str, List[int]]:
+    """Groups of keypoints by name.
+
+    Args:
+        groups (str | dict[str, Sequence[int]]): The groups, or the name of a known
+            set.
+        metric (str): Whose groups, for the message.
+
+    Raises:
+        InputError: If no set has this name.
+    """
+    if isinstance(groups, str):
+        if groups not in KEYPOINT_GROUPS:
+            raise InputError(
+                f'{metric}: no groups are named "{groups}"; known are '
+                f'{sorted(KEYPOINT_GROUPS)}, or give dict(name=[indices])'
+            )
+        groups = KEYPOINT_GROUPS[groups]
+    return {name: list(indices) for name, indices in groups.items()}
+
+
+def require_keypoints(
+    name: str, indices: Sequence[int], num_keypoints: int, metric: str
+) -> None:
+    """Raise :class:`InputError` if a group names keypoints that there are not."""
+    unknown = [i for i in indices if not 0 <= i < num_keypoints]
+    if unknown:
+        raise InputError(
+            f'{metric}: group "{name}" names the keypoints {unknown}, but a sample '
+            f'has {num_keypoints}, counted from 0'
+        )
 
 
 def _mean(values: np.ndarray) -> float:

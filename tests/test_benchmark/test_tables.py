@@ -5,6 +5,7 @@ import pytest
 
 from mmregda.benchmark.tables import (
     by_domain,
+    published_averages,
     spread,
     table_of_evidence,
     table_of_methods,
@@ -50,6 +51,20 @@ def test_cells_are_mean_and_sample_deviation_over_seeds():
     gains = better - base
     assert rows[1][3] == f'{gains.mean():+.1f} ± {gains.std(ddof=1):.1f}'
     assert rows[0][3] == ''
+
+
+def test_average_as_published_stands_beside_the_groups_where_all_have_it():
+    metrics = {'target/PCK/Avg': 0.5, 'target/PCK_published/Avg': 0.4}
+    metrics['target/PCK_published/MCP'] = 0.1
+    assert published_averages(metrics) == dict(target=40.0)
+    published = dict(published=dict(source=30.0, target=40.0))
+    runs = [run('base', 0, 10.0, **published), run('base', 1, 20.0, **published)]
+    head, (row,) = table_of_methods(runs, 'target', ['base'])
+    assert head == ['', 'MCP', 'Avg', 'Avg as published', 'over base']
+    assert row[3] == '40.0 ± 0.0'
+    assert table_of_methods(runs, 'source')[1][0][3] == '30.0 ± 0.0'
+    runs += [run('older', 0, 10.0)]
+    assert table_of_methods(runs, 'target')[0] == ['', 'MCP', 'Avg']
 
 
 def test_failed_seeds_are_said_and_the_others_count():

@@ -6,5 +6,9 @@ unlabeled_transforms = [crop, _base_.warp, *_base_.recolor, _base_.pack]
 labeled_transforms = [crop, _base_.warp, *_base_.recolor, _base_.encode, _base_.pack]
 test_transforms = [_base_.warp, _base_.pack]
 
-metrics = [dict(type='GroupedPCKAccuracy', groups='hand21', thr=0.05), *_base_.metrics]
+metrics = [
+    dict(type='GroupedPCKAccuracy', groups='hand21', thr=0.05),
+    dict(type='PublishedPCK', groups='hand21', thr=0.05),
+    *_base_.metrics,
+]
 val_evaluator = dict(source=metrics, target=metrics)
