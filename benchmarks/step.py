@@ -8,15 +8,14 @@ python benchmarks/step.py --methods regda dd mcd dann dan source_only --check
 
 Prints a Markdown table. The naive iterations (benchmarks/naive.py) are the
 formulas line by line: for RegDA three passes forward and backward, pseudo labels on
-the CPU from a lookup table, four accuracies on the CPU. Both get the same networks,
+the CPU from a lookup table, four accuracies on the CPU. All get the same networks,
 preprocessor and batches of bytes, in turns within one run: ratios are medians over the
 rounds, the quartiles behind them, and the only figures here that carry over to other
-machines. Each has a process of its own, and all are there at once. On a CPU ours
-keeps the memory that it frees, as a training does (mmregda/engine/host_memory.py),
-and published code does not: "memory kept" is the naive one with that. Memory is the
-peak above what the imports take (on a GPU: what PyTorch allocated there). On a GPU
-both get their batches stacked and from pinned memory, and "fp32" is PyTorch's
-default there: convolutions in TF32. Allow for minutes before the first figure.
+machines. Each has a process of its own, and all are there at once. On a CPU all keep
+the memory that they free, as a run does (mmregda/engine/host_memory.py). Memory is
+the peak above what the imports take (on a GPU: what PyTorch allocated there). On a GPU
+all get their batches stacked and from pinned memory, and "fp32" is PyTorch's default
+there: convolutions in TF32. Allow for minutes before the first figure.
 
 Networks are ResNets as the simple baseline has them, "hrnet" (MMPose's HRNetV2-W18
 for RHD), or any config of MMPose's with a heatmap head (mmpose::...). Each of
@@ -41,7 +40,6 @@ import argparse
 import gc
 import multiprocessing
 import re
-import resource
 import statistics
 import sys
 import time
@@ -99,7 +97,6 @@ class Setup(NamedTuple):
     channels_last: bool = False
     fused: bool = False
     compiled: str = ''  # in which of PyTorch's modes
-    kept: bool = False  # what is freed, by the naive one too
 
     @property
     def name(self) -> str:
@@ -107,7 +104,6 @@ class Setup(NamedTuple):
         extras = [s.replace('_', '-') for s in switches if getattr(self, s)]
         if self.compiled not in ('', MODE):
             extras[-1] += f' ({self.compiled})'
-        extras += ['memory kept'] * self.kept
         side = 'naive' if self.naive else 'ours'
         return ', '.join([f'{side} {self.precision}', *extras])
 
@@ -259,7 +255,6 @@ class Cost(NamedTuple):
     seconds: List[float]  # of an iteration, in each round
     first: float  # seconds of the first one, in which PyTorch compiles
     memory: float  # MB, the peak
-    page_faults: float  # an iteration, in thousands
 
 
 class Process:
@@ -312,27 +307,18 @@ def serve(setup: Setup, threads: int, pipe: multiprocessing.connection.Connectio
     """Answer to :meth:`Process.ask` until its end hangs up."""
     prepare(threads)
     on_gpu = setup.device == 'cuda'
-    if not on_gpu and (setup.kept or not setup.naive):
+    if not on_gpu:
         keep_freed_memory()  # as the training loops do
     gc.collect()
     before = 0.0 if on_gpu else resident_memory('VmRSS')
     contender, batch = Contender(setup), made_up_batch(setup, seed=0)
-    faults = []
     while True:
         try:
             question = pipe.recv()
         except EOFError:
             return
-        if question == 'forget':  # what warming up took
-            faults.clear()
-            pipe.send(0.0)
-        elif question == 'seconds':
-            before_it = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        if question == 'seconds':
             pipe.send(seconds_of(contender, batch))
-            now = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-            faults.append(now - before_it)
-        elif question == 'page faults':
-            pipe.send(statistics.median(faults))
         elif on_gpu:
             # From the start: CUDA graphs take theirs when they are made.
             pipe.send(torch.cuda.max_memory_allocated() / 2**20)
@@ -360,8 +346,8 @@ def measure(setups: Sequence[Setup], rounds: int, threads: int) -> Dict[Setup, C
         process.send('seconds')
     first = {setup: process.receive() for setup, process in processes.items()}
     for process in processes.values():
-        for question in ('seconds', 'seconds', 'forget'):
-            process.ask(question)
+        for _ in range(2):
+            process.ask('seconds')
     seconds = {setup: [] for setup in setups}
     title = f'{setups[0].network}, {setups[0].method}'
     for number in track(range(rounds), title, disable=not sys.stdout.isatty()):
@@ -370,8 +356,7 @@ def measure(setups: Sequence[Setup], rounds: int, threads: int) -> Dict[Setup, C
             seconds[setup].append(processes[setup].ask('seconds'))
     costs = {}
     for setup, process in processes.items():
-        memory, faults = process.ask('memory'), process.ask('page faults')
-        costs[setup] = Cost(seconds[setup], first[setup], memory, faults / 1000)
+        costs[setup] = Cost(seconds[setup], first[setup], process.ask('memory'))
         process.stop()
     return costs
 
@@ -478,8 +463,6 @@ def contenders_of(args: argparse.Namespace, network: str, method: str) -> List[S
     for precision in args.precision:
         setup = common._replace(precision=precision)
         setups.append(setup)
-        if args.device == 'cpu':
-            setups.append(setup._replace(kept=True))
         setup = setup._replace(naive=False)
         setups.append(setup)
         for switch in filter(None, switches):
@@ -494,7 +477,7 @@ def rows_of(costs: Dict[Setup, Cost]) -> List[List[str]]:
     rows = [
         [
             *('', 'ms', 'of naive, same precision', f'of naive {first.precision}'),
-            *('peak memory (MB)', 'of naive', 'page faults (1000s)'),
+            *('peak memory (MB)', 'of naive'),
         ]
     ]
     for setup, cost in costs.items():
@@ -516,7 +499,6 @@ def rows_of(costs: Dict[Setup, Cost]) -> List[List[str]]:
                 *ratios,
                 f'{cost.memory:.0f}',
                 '' if setup == alike else of_naive,
-                f'{cost.page_faults:.1f}',
             ]
         )
     return rows
