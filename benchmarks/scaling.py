@@ -85,7 +85,7 @@ class Training:
             naive=False, batch=batch_size, size=side, keypoints=cfg.head.out_channels
         )
         self._batch, _ = made_up_batch(setup, seed=0)
-        if not self.model.adaptation.needs_target:
+        if 'target' not in self.model.adaptation.domains:
             del self._batch['target']
 
     def step(self) -> None:

@@ -238,7 +238,7 @@ class Contender:
         """One iteration."""
         data, target_heatmaps = batch
         begin_iteration(self.setup.compiled)
-        if not self.model.adaptation.needs_target:
+        if 'target' not in self.model.adaptation.domains:
             data = dict(source=data['source'])
         if self.setup.naive:
             self.naive(data, target_heatmaps)

@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
 def keep_domain(cfg: Config, domain: str) -> None:
     """Leave only one domain to validate on."""
     for key in ('val_dataloader', 'val_evaluator'):
-        if domain not in cfg[key]:
+        if not (cfg.get(key) or {}).get(domain):
             raise InputError(f'{key} of {cfg.filename} has no "{domain}"')
         cfg[key] = {domain: cfg[key][domain]}
 

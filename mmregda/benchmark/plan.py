@@ -84,24 +84,31 @@ def compose(
         *copy.deepcopy(method.get('custom_hooks') or []),
     ]
 
-    loaders = frame.train_dataloader
     kind = MODELS.get(cfg.model.adaptation.type)
     if kind is None:
         raise InputError(
             f'no adaptation is registered as "{cfg.model.adaptation.type}". A '
             'fragment for a class of your own names its module in custom_imports.'
         )
-    cfg.train_dataloader = dict(source=loaders.source)
     if oracle:
         if frame.get('labeled_target_loader') is None:
             raise InputError(
                 f'the oracle needs labeled_target_loader in {frame.filename}'
             )
         cfg.train_dataloader = dict(source=frame.labeled_target_loader)
-    elif kind.needs_target:
-        cfg.train_dataloader['target'] = unlabeled_target(frame)
+    else:
+        cfg.train_dataloader = {d: _dataloader(frame, d) for d in kind.domains}
     _require_fitting(cfg)
     return cfg
+
+
+def _dataloader(frame: Config, domain: str) -> dict:
+    if domain == 'target':
+        return unlabeled_target(frame)
+    loader = frame.train_dataloader.get(domain)
+    if loader is None:
+        raise InputError(f'{frame.filename} has no train_dataloader.{domain}')
+    return loader
 
 
 def unlabeled_target(frame: Config) -> dict:
@@ -220,8 +227,10 @@ def plan(
         if blind:
             cfg.val_dataloader.pop('target', None)
             cfg.val_evaluator.pop('target', None)
+            if not cfg.val_dataloader:
+                cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
         if max_evaluated:
-            for loader in cfg.val_dataloader.values():
+            for loader in (cfg.val_dataloader or {}).values():
                 loader.dataset.indices = max_evaluated
         cfg.benchmark = dict(evidence=evidence)
         if max_evaluated:

@@ -20,7 +20,7 @@ def by_domain(metrics: Mapping[str, float]) -> Dict[str, Dict[str, float]]:
     for name, value in metrics.items():
         domain, _, rest = name.partition('/')
         if rest.startswith('PCK/'):
-            found[domain][rest[len('PCK/') :]] = round(100 * value, 2)
+            found.setdefault(domain, {})[rest[len('PCK/') :]] = round(100 * value, 2)
     return found
 
 

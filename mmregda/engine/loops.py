@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import count
 from typing import Any, Dict, Iterable, Iterator, Optional, Union
 
 import torch
 from mmengine.dist import get_rank
 from mmengine.evaluator import Evaluator
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner, ValLoop
 from mmpose.registry import LOOPS
@@ -29,6 +29,9 @@ from mmregda.models.backbones.timm_backbone import require_normalization
 # Of each scalar that is logged, for the means in the log. MMEngine keeps a million,
 # and copies all of them to add one.
 SCALARS_KEPT = 1000
+# The domains that there are. From one seed all would draw the same indices and
+# augmentations; what one draws does not depend on which others there are.
+SEED_OFFSETS = dict(source=0, target=10_000, labeled_target=20_000)
 
 
 class DomainDataloaders:
@@ -36,8 +39,7 @@ class DomainDataloaders:
 
     One iteration yields a batch of each domain, and there is always another.
 
-    What MMEngine's hooks ask of a dataloader is answered by the first domain,
-    the source.
+    What MMEngine's hooks ask of a dataloader is answered by the first domain.
 
     Args:
         dataloaders (dict[str, DataLoader]): By domain, without an end.
@@ -138,27 +140,32 @@ class SeededTrainLoop(IterBasedTrainLoop):
 
 @LOOPS.register_module()
 class DomainAdaptTrainLoop(SeededTrainLoop):
-    """Iteration-based training on a batch of each domain.
+    """Iteration-based training on a batch of each domain of the method.
 
     Args:
         runner (Runner): The runner.
-        dataloader (dict): ``source`` and ``target``, each an ordinary MMPose
-            dataloader config with its own batch size, workers and sampler. A
-            domain set to None is left out.
+        dataloader (dict): ``source``, ``target`` and ``labeled_target``, each an
+            ordinary MMPose dataloader config with its own batch size, workers
+            and sampler. Those that the method does not draw from, or that are
+            None, are not built.
         **kwargs: As in :class:`mmengine.runner.IterBasedTrainLoop`.
 
     Raises:
-        InputError: If a domain is missing, or if the labels of the source do
-            not fit the head.
+        InputError: If a domain is missing, if labels do not fit the head, or if
+            nothing tells a method without labels what the keypoints are.
     """
 
     def __init__(self, runner: Runner, dataloader: dict, **kwargs) -> None:
         model = unwrap(runner.model)
-        configs = {domain: cfg for domain, cfg in dataloader.items() if cfg is not None}
-        require_domains(model, configs)
+        configs = drawn_dataloaders(model, dataloader)
         super().__init__(runner, build_domain_dataloaders(runner, configs), **kwargs)
         for domain, loader in self.dataloader.domains.items():
             require_fitting_head(model, loader.dataset.dataset, domain)
+
+    def run(self) -> nn.Module:
+        """Train."""
+        require_start(self.runner)
+        return super().run()
 
 
 class _LazyIterator:
@@ -194,8 +201,9 @@ class DomainValLoop(BaseLoop):
 
     Args:
         runner (Runner): The runner.
-        dataloader (dict): A dataloader config for each domain.
-        evaluator (dict): An evaluator config for each domain.
+        dataloader (dict): A dataloader config for each domain; None leaves one
+            out.
+        evaluator (dict): An evaluator config for each domain, or None.
         fp16 (bool): As in :class:`mmengine.runner.ValLoop`.
 
     Attributes:
@@ -209,10 +217,16 @@ class DomainValLoop(BaseLoop):
         evaluator: Dict[str, Union[dict, list]],
         fp16: bool = False,
     ) -> None:
-        if set(dataloader) != set(evaluator):
+        dataloader, evaluator = (
+            {domain: cfg for domain, cfg in configs.items() if cfg is not None}
+            for configs in (dataloader, evaluator)
+        )
+        if set(dataloader) != set(evaluator) or not dataloader:
             raise InputError(
                 f'val_dataloader has the domains {sorted(dataloader)} and '
-                f'val_evaluator {sorted(evaluator)}; they must be the same'
+                f'val_evaluator {sorted(evaluator)}; they must be the same, and at '
+                'least one. To train without validation set val_dataloader, '
+                'val_evaluator and val_cfg to None.'
             )
         self._runner = runner
         self.loops = {}
@@ -279,25 +293,64 @@ def build_domain_dataloaders(
         DomainDataloaders: The dataloaders.
     """
     loaders = {}
-    # From one seed both domains would draw the same indices and augmentations.
-    for (domain, cfg), offset in zip(configs.items(), count(0, 10_000)):
+    for domain, cfg in configs.items():
         with reading(f'the {domain} dataset'):
-            seed = agreed(runner.seed) + offset
+            seed = agreed(runner.seed) + SEED_OFFSETS[domain]
             loaders[domain] = build_numbered_dataloader(runner, cfg, seed)
     return DomainDataloaders(loaders)
 
 
-def require_domains(model: nn.Module, domains: Iterable[str]) -> None:
-    """Raise :class:`InputError` if training data is not what a method takes."""
-    adaptation = model.adaptation
-    known = {'source', 'target'}
-    needed = known if adaptation.needs_target else {'source'}
-    found = set(domains)
-    if not needed <= found <= known:
+def drawn_dataloaders(model: nn.Module, configs: Dict[str, Any]) -> Dict[str, dict]:
+    """The dataloader configs of the domains that a method draws from.
+
+    Args:
+        model (DomainAdaptiveTopdown): With the method.
+        configs (dict): A dataloader config for each domain, or None.
+
+    Returns:
+        dict[str, dict]: In the order of the method's ``domains``.
+
+    Raises:
+        InputError: If one is missing, or is for no domain.
+    """
+    domains, found = model.adaptation.domains, set(configs)
+    name = type(model.adaptation).__name__
+    present = {domain for domain in found if configs[domain] is not None}
+    if not found <= set(SEED_OFFSETS) or not present >= set(domains):
         raise InputError(
-            f'train_dataloader has the keys {sorted(found)}, but '
-            f'{type(adaptation).__name__} needs a dataloader config for each of '
-            f'{sorted(needed)}'
+            f'train_dataloader has the keys {sorted(present)}, but {name} needs a '
+            f'dataloader config for each of {sorted(domains)}'
+        )
+    unused = sorted(present - set(domains))
+    if unused:
+        print_log(
+            f'{name} draws from {" and ".join(domains)} alone: train_dataloader.'
+            f'{" and ".join(unused)} is left unread',
+            logger='current',
+        )
+    return {domain: configs[domain] for domain in domains}
+
+
+def require_start(runner: Runner) -> None:
+    """Raise :class:`InputError` if a method without labels starts from nothing.
+
+    What the config says of weights has been loaded by now.
+    """
+    model = unwrap(runner.model)
+    if runner._has_loaded or {'source', 'labeled_target'} & set(
+        model.adaptation.domains
+    ):
+        return
+    whole, *parts = (
+        isinstance(module.init_cfg, dict) and module.init_cfg['type'] == 'Pretrained'
+        for module in (model, model.backbone, model.head)
+    )
+    if not (whole or all(parts)):
+        raise InputError(
+            f'{type(model.adaptation).__name__} learns without labels, so that it can '
+            'only improve a model that knows the keypoints. Start it from a checkpoint '
+            'of the whole model (backbone, neck and head): load_from = "CHECKPOINT", '
+            'or pretrain = dict(checkpoint="CHECKPOINT").'
         )
 
 

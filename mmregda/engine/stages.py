@@ -36,7 +36,7 @@ from mmregda.engine.distributed import (
     synchronized_on_cpu,
 )
 from mmregda.engine.folder_lock import alone_in
-from mmregda.engine.loops import require_domains, require_fitting_head, unwrap
+from mmregda.engine.loops import drawn_dataloaders, require_fitting_head, unwrap
 from mmregda.errors import InputError, reading
 from mmregda.files import room_to_write, whole_file
 
@@ -52,7 +52,8 @@ def train(cfg: Config) -> Dict[str, float]:
 
     A config with ``pretrain = dict(config='source_only_rhd2h3d.py')`` starts
     from the feature extractor that this other config trains on the source (see
-    :func:`pretrain`). The heads start anew.
+    :func:`pretrain`). The heads start anew, but for a method without a source,
+    which goes on with psi and f.
 
     ``pretrain`` knows the keys
 
@@ -116,16 +117,19 @@ def find_start(cfg: Config) -> None:
     elif cfg.get('pretrain'):
         init_default_scope(cfg.get('default_scope', 'mmpose'))
         model = MODELS.build(cfg.model)
+        # Without a source, f is not learnt anew.
+        domains = model.adaptation.domains if 'adaptation' in cfg.model else ('source',)
+        parts = [*_psi(cfg), *(['head'] if 'source' not in domains else [])]
         checkpoint = cfg.pretrain.get('checkpoint')
         if not checkpoint:
             stage = load_pretrain_config(cfg)
             weights = MODELS.build(stage.model).state_dict()
-            require_same_weights(model, weights, stage.filename, _psi(cfg))
+            require_same_weights(model, weights, stage.filename, parts)
             if not agreed(os.path.isfile(pretrained_path(stage))):
                 rehearse(cfg, model)
             checkpoint = pretrain(stage)
-        require_same_weights(model, load_weights(checkpoint), checkpoint, _psi(cfg))
-        for part in _psi(cfg):
+        require_same_weights(model, load_weights(checkpoint), checkpoint, parts)
+        for part in parts:
             cfg.model[part].init_cfg = dict(
                 type='Pretrained', checkpoint=checkpoint, prefix=f'{part}.'
             )
@@ -343,9 +347,8 @@ def rehearse(cfg: Config, model: nn.Module) -> None:
     loaders = cfg.train_dataloader
     if 'dataset' in loaders:  # an ordinary model, of one domain
         loaders = dict(source=loaders)
-    loaders = {domain: cfg for domain, cfg in loaders.items() if cfg is not None}
     if 'adaptation' in cfg.model:
-        require_domains(model, loaders)
+        loaders = drawn_dataloaders(model, loaders)
     for domain, loader in loaders.items():
         with reading(f'the {domain} dataset'):
             dataset = DATASETS.build(loader.dataset)

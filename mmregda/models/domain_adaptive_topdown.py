@@ -63,6 +63,10 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
                 'to an integer from 1.'
             )
         super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
+        # Weights that f starts from are f's alone.
+        init_cfg = (head or {}).get('init_cfg')
+        if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
+            head = {**head, 'init_cfg': None}
         self.adaptation = MODELS.build(adaptation, default_args=dict(head=head))
         self.micro_batches = micro_batches
         for regressor in (self.head, self.adaptation.adversarial_regressor):

@@ -100,7 +100,7 @@ def predict_run(run: Run, domain: str = 'target', progress: str = '') -> Predict
     """
     init_default_scope(run.cfg.get('default_scope', 'mmpose'))
     loaders = run.cfg.get('val_dataloader') or {}
-    if domain not in loaders:
+    if not loaders.get(domain):
         raise InputError(
             f'val_dataloader of "{run.cfg.filename}" has no "{domain}", but '
             f'{sorted(loaders)}'

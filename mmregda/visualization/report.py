@@ -23,8 +23,8 @@ def write_report(
     """Draw target images with skeletons, and the course of training.
 
     Each row is one image: the ground truth, then each method's prediction.
-    Below are the accuracy of f on both domains, and for methods with an
-    adversary that of f' and their disagreement on the target.
+    Below are the accuracy of f on each domain, and for methods with an
+    adversary that of f' and their disagreement.
 
     Args:
         path (str): The PNG to write.
@@ -60,12 +60,20 @@ def write_report(
             for cell, name in zip(cells, ['ground truth', *methods]):
                 cell.set_title(name, fontsize=10)
 
-    _draw_curves(bottom.subplots(1, 3), curves)
+    domains = [
+        domain
+        for domain in ('source', 'target')
+        if any(f'statistics/{domain}/accuracy_f' in s for s in curves.values())
+    ]
+    panels = bottom.subplots(1, len(domains) + 1, squeeze=False)
+    _draw_curves(panels[0], domains, curves)
     save_figure(figure, path)
 
 
-def _draw_curves(panels: Sequence[Axes], curves: Dict[str, Scalars]) -> None:
-    for panel, domain in zip(panels, ('source', 'target')):
+def _draw_curves(
+    panels: Sequence[Axes], domains: Sequence[str], curves: Dict[str, Scalars]
+) -> None:
+    for panel, domain in zip(panels, domains):
         panel.set_title(f"accuracy of f and f' on the {domain}", fontsize=10)
         panel.set_ylabel('PCK@0.05 (%)')
         for color, (method, scalars) in zip(COLORS, curves.items()):
@@ -74,12 +82,12 @@ def _draw_curves(panels: Sequence[Axes], curves: Dict[str, Scalars]) -> None:
                 ('accuracy_adversary', ':', f"{method}, f'"),
             ):
                 _plot(panel, scalars, f'statistics/{domain}/{key}', style, color, label)
-    panels[2].set_title("keypoints on which f and f' differ", fontsize=10)
-    panels[2].set_ylabel('%')
+    panels[-1].set_title("keypoints on which f and f' differ", fontsize=10)
+    panels[-1].set_ylabel('%')
     for color, (method, scalars) in zip(COLORS, curves.items()):
         for domain, style in (('source', '--'), ('target', '-')):
             key = f'statistics/{domain}/prediction_difference'
-            _plot(panels[2], scalars, key, style, color, f'{method}, {domain}')
+            _plot(panels[-1], scalars, key, style, color, f'{method}, {domain}')
     for panel in panels:
         panel.set_xlabel('iteration')
         panel.grid(alpha=0.3)

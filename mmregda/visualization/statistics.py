@@ -43,10 +43,19 @@ def plot_statistics(path: str, runs: Dict[str, str]) -> None:
                 'dict(type="DisparityStatisticsHook") among the custom_hooks of the '
                 'config.'
             )
+    styles = {
+        domain: style
+        for domain, style in _STYLES.items()
+        if any(
+            name.startswith(f'statistics/{domain}/')
+            for f in scalars.values()
+            for name in f
+        )
+    }
     figure = new_figure(9, 6.6)
     for axes, (key, title, unit) in zip(figure.subplots(2, 2).flat, _PANELS):
         for index, found in enumerate(scalars.values()):
-            for domain, style in _STYLES.items():
+            for domain, style in styles.items():
                 steps, values = found.get(f'statistics/{domain}/{key}', ([], []))
                 axes.plot(
                     steps,
@@ -67,7 +76,7 @@ def plot_statistics(path: str, runs: Dict[str, str]) -> None:
     ]
     handles += [
         Line2D([], [], color='0.4', linestyle=style, label=f'on the {domain}')
-        for domain, style in _STYLES.items()
+        for domain, style in styles.items()
     ]
     figure.legend(handles=handles, loc='outside lower center', ncols=4, fontsize=9)
     save_figure(figure, path)

@@ -109,14 +109,15 @@ def freeze_norms(model):
             module.eval()
 
 
-def batches(iteration, needs_target, part=slice(None)):
+def batches(iteration, domains, part=slice(None)):
     """The iteration's batches of all processes, or a part of them."""
-    domains = dict(source=(SOURCE, 2 * iteration, True))
-    if needs_target:
-        domains['target'] = (TARGET, 2 * iteration + 1, False)
+    drawn = dict(
+        source=(SOURCE, 2 * iteration, True), target=(TARGET, 2 * iteration + 1, False)
+    )
     whole = {
         domain: random_batch(size, K, seed, labeled)
-        for domain, (size, seed, labeled) in domains.items()
+        for domain, (size, seed, labeled) in drawn.items()
+        if domain in domains
     }
     return {d: {k: v[part] for k, v in batch.items()} for d, batch in whole.items()}
 
@@ -161,9 +162,9 @@ def train_all():
             model = build_model(method, seed=rank)
             if norm == 'synchronised':
                 synchronize(model)
-            needs_target = model.adaptation.needs_target
+            domains = model.adaptation.domains
             part = slice(rank, None, world_size)
-            parts = [batches(i, needs_target, part) for i in range(ITERATIONS)]
+            parts = [batches(i, domains, part) for i in range(ITERATIONS)]
             wrap = PlayerDistributedDataParallel
             found[method, norm] = train(model, parts, norm, wrap)
     return found
@@ -183,10 +184,8 @@ def cases(only):
 
 def train_alone(method, norm, part=slice(None), iterations=ITERATIONS):
     model = build_model(method, seed=0)
-    needs_target = model.adaptation.needs_target
-    return train(
-        model, [batches(i, needs_target, part) for i in range(iterations)], norm
-    )
+    domains = model.adaptation.domains
+    return train(model, [batches(i, domains, part) for i in range(iterations)], norm)
 
 
 def assert_close(found, expected, what, tolerance=1e-4):
@@ -299,7 +298,7 @@ def train_with_overflow():
         wrapped = PlayerDistributedDataParallel(model)
         states, scales = [copy.deepcopy(model.state_dict())], []
         for i in range(2):
-            part = batches(i, True, slice(rank, None, world_size))
+            part = batches(i, model.adaptation.domains, slice(rank, None, world_size))
             wrapped.train_step(part, wrappers)
             overflows[:] = []
             states.append(copy.deepcopy(model.state_dict()))

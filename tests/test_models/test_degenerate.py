@@ -42,7 +42,7 @@ def train_step(method, num_keypoints=5, batch_size=2, change=lambda model, data:
         source=random_batch(batch_size, num_keypoints, 1),
         target=random_batch(batch_size, num_keypoints, 2, labeled=False),
     )
-    if not model.adaptation.needs_target:
+    if 'target' not in model.adaptation.domains:
         del data['target']
     change(model, data)
     return model, model.train_step(data, optimizers(model))

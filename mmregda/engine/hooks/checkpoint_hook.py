@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from glob import escape, glob
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.dist import is_main_process
@@ -15,7 +15,13 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpose.registry import HOOKS
 
-from mmregda.engine.checkpoints import NOTE, TRAINING_ID, identify, resume_from_latest
+from mmregda.engine.checkpoints import (
+    NOTE,
+    TRAINING_ID,
+    identify,
+    require_same_weights,
+    resume_from_latest,
+)
 from mmregda.engine.loops import unwrap
 from mmregda.errors import InputError
 from mmregda.files import whole_file
@@ -59,7 +65,9 @@ class AtomicCheckpointHook(CheckpointHook):
     - a checkpoint that is due when a validation is due is written after it and
       holds its results: a training that is resumed never misses one;
     - weights that are not finite are not written;
-    - a resumed training begins with the newest checkpoint that can be read.
+    - a resumed training begins with the newest checkpoint that can be read;
+    - ``save_best`` by a domain that is not validated is an error. By the source
+      it chooses nothing for a method that has no source.
     """
 
     _due: Optional[Tuple[int, dict]] = None
@@ -68,8 +76,23 @@ class AtomicCheckpointHook(CheckpointHook):
         """Find the checkpoint to resume from, if none is named."""
         resume_from_latest(runner)
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse a start without psi or f, if there is no source to learn them from.
+
+        MMEngine would leave what is missing as it was drawn.
+
+        Raises:
+            InputError: With the first weight that is missing, or of another shape.
+        """
+        if not runner._resume and 'source' not in _domains(runner):
+            model = unwrap(runner.model)
+            parts = [p for p in ('backbone', 'neck', 'head') if hasattr(model, p)]
+            weights = checkpoint.get('state_dict', checkpoint)
+            require_same_weights(model, weights, runner._load_from, parts)
+
     def before_train(self, runner: Runner) -> None:
         """Remove what a training that was killed could not."""
+        self._require_measured(runner)
         place = self.out_dir or runner.work_dir
         remote = self.backend_args or self.file_client_args
         if not remote and type(get_file_backend(place)) is LocalBackend:
@@ -130,6 +153,28 @@ class AtomicCheckpointHook(CheckpointHook):
                     f'finite and not saved. The last checkpoint is {before}. The '
                     'learning rate may be too high.'
                 )
+
+    def _require_measured(self, runner: Runner) -> None:
+        """Let no checkpoint be the best of a domain that is not validated."""
+        validated = getattr(runner.val_loop, 'loops', None)
+        if validated is None:  # of an ordinary validation, or none
+            return
+        for key in self.save_best or ():
+            domain = key.partition('/')[0]
+            if domain in validated or key == 'auto':
+                continue
+            if domain == 'source' and 'source' not in _domains(runner):
+                runner.logger.info(
+                    f'There is no source, so that {key} chooses no checkpoint: the '
+                    'last ones are kept.'
+                )
+                self.save_best = None
+                return
+            raise InputError(
+                f'default_hooks.checkpoint.save_best is "{key}", but val_dataloader '
+                f'has no {domain}, only {" and ".join(validated)}. Name one of their '
+                'metrics, or set it to None to keep the last checkpoints alone.'
+            )
 
     def _save_checkpoint(self, runner: Runner) -> None:
         if _validation_follows(runner, self.by_epoch):
@@ -197,6 +242,12 @@ class AtomicCheckpointHook(CheckpointHook):
                     path = os.path.join(self.out_dir, os.path.basename(path))
                 with suppress(FileNotFoundError):
                     os.remove(path)
+
+
+def _domains(runner: Runner) -> Sequence[str]:
+    """Those that the method draws from; a model without a method has a source."""
+    adaptation = getattr(unwrap(runner.model), 'adaptation', None)
+    return getattr(adaptation, 'domains', ('source',))
 
 
 def _validation_follows(runner: Runner, by_epoch: bool) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from contextlib import contextmanager
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from mmengine.model import BaseModule
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -29,8 +29,15 @@ class BaseAdaptation(BaseModule):
             further heads of the same kind.
     """
 
-    needs_target: bool = True
-    """bool: Whether :meth:`step` takes a target batch."""
+    domains: Tuple[str, ...] = ('source', 'target')
+    """tuple[str]: Whose batches :meth:`step` takes: ``source`` (labelled),
+    ``target`` (without labels), ``labeled_target`` (a few labelled images of the
+    target). A method without ``source`` is source-free: it starts from psi and f of
+    a checkpoint."""
+
+    views: Tuple[str, ...] = ()
+    """tuple[str]: The views of each target image that :meth:`step` takes, such as
+    ``('teacher', 'student')``; with none, a target batch is an ordinary one."""
 
     adversarial_regressor: Optional[nn.Module] = None
     """nn.Module, optional: The method's second regressor of keypoints, f', if

@@ -23,7 +23,7 @@ class SourceOnly(BaseAdaptation):
         head (dict, optional): Not used; no head is added.
     """
 
-    needs_target = False
+    domains = ('source',)
 
     def __init__(self, head: Optional[dict] = None) -> None:
         super().__init__()
