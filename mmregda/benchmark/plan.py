@@ -303,18 +303,14 @@ def _scaled(count: Any, length: int, max_iters: int) -> Any:
 
 
 def _evidence_dataset(loader: dict) -> dict:
-    """The unlabelled target's training images, with how each was cropped."""
+    """The unlabelled target's training images, in views that know where they lie."""
     dataset = copy.deepcopy(dict(loader)['dataset'])
-    dataset.pipeline[-1] = dict(
-        type='PackPoseInputs',
-        meta_keys=(
-            'input_size',
-            'input_center',
-            'input_scale',
-            'bbox_rotation',
-            'flip',
-        ),
-    )
+    for part in _dicts(dataset):
+        views = part.pop('views', None)
+        if views:  # Any of them is a random view.
+            part['pipeline'] = [*part['pipeline'], *next(iter(views.values()))]
+        if part.get('type') == 'PackPoseInputs':
+            part.pop('meta_keys', None)  # Those that are packed by default.
     return dataset
 
 

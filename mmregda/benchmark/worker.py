@@ -7,7 +7,7 @@ import gc
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 import torch
 from mmengine.config import Config
@@ -22,6 +22,7 @@ from mmregda.engine.checkpoints import NOTE, latest_checkpoint
 from mmregda.engine.stages import evaluate, pretrain, train
 from mmregda.errors import message_of
 from mmregda.evaluation.validators.consistency import label_free_evidence
+from mmregda.models.pseudo_heatmaps import argmax_keypoints
 
 
 def work(folder: Path) -> None:
@@ -82,9 +83,12 @@ def evidence_of(cfg: Config, checkpoint: str) -> Dict[str, float]:
     """What can be said of a checkpoint on the target without labels."""
     model = load_network(cfg.model, checkpoint)
 
-    def predict(samples: List[dict]) -> torch.Tensor:
+    def predict(samples: List[dict]) -> Tuple[torch.Tensor, torch.Tensor]:
         data = model.data_preprocessor(pseudo_collate(samples))
-        return model.head(model.extract_feat(data['inputs']))
+        logits = model.head(model.extract_feat(data['inputs']))
+        stride = torch.as_tensor(model.head.decoder.scale_factor, device=logits.device)
+        confidence = logits.flatten(2).float().softmax(dim=-1).amax(dim=-1)
+        return argmax_keypoints(logits) * stride, confidence
 
     dataset = DATASETS.build(cfg.benchmark.evidence)
     return label_free_evidence(

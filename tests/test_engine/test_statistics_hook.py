@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_model_config
-from mmpose.registry import DATASETS, MODELS
+from mmpose.registry import DATASETS, KEYPOINT_CODECS, MODELS
 
 from mmregda.engine import DisparityStatisticsHook
 
@@ -98,3 +98,48 @@ def test_method_without_a_second_regressor_logs_the_accuracy_of_the_first(
 ):
     _, found = statistics_of(dict(type=method), dataset, thr=0.3)
     assert set(found) == {'statistics/target/accuracy_f'}
+
+
+@pytest.mark.parametrize('codec', ['MSRAHeatmap', 'UDPHeatmap'])
+@pytest.mark.parametrize('input_size', [(96, 64), (64, 128), (192, 256)])
+def test_accuracy_is_of_the_longer_side_of_any_input(hand_pair, codec, input_size):
+    """f is off by a tenth of the height, and f' by no more than a label is."""
+    size = tuple(side // 4 for side in input_size)
+    codec = dict(type=codec, input_size=input_size, heatmap_size=size, sigma=2)
+    udp = codec['type'] == 'UDPHeatmap'
+    pipeline = [
+        dict(type='LoadWholeImage'),
+        dict(type='WholeImageBox'),
+        dict(type='GetBBoxCenterScale', padding=1.3),
+        dict(type='TopdownAffine', input_size=input_size, use_udp=udp),
+        dict(type='GenerateTarget', encoder=codec),
+        dict(type='PackPoseInputs'),
+    ]
+    dataset = DATASETS.build(
+        dict(
+            type='H3DDataset', data_root=str(hand_pair), split='all', pipeline=pipeline
+        )
+    )
+    model = MODELS.build(tiny_model_config(type='RegDA'))
+    model.head.decoder = KEYPOINT_CODECS.build(codec)
+    encoded = torch.stack([s['data_samples'].gt_fields.heatmaps for s in dataset])
+    shift = round(0.1 * size[1])
+    model.extract_feat = lambda inputs: (encoded.roll(shift, dims=-2),)
+    model.head.forward = lambda feats: feats[0]
+    model.adaptation.adversary.forward = lambda feats: encoded
+    loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=dataset))
+    runner = SimpleNamespace(
+        model=model, val_loop=SimpleNamespace(loops=dict(target=loop))
+    )
+    off = shift * 4 / max(input_size)
+    for thr, right in ((off + 4 / max(input_size), 1), (off - 4 / max(input_size), 0)):
+        hook = DisparityStatisticsHook(num_samples=len(dataset), thr=thr)
+        hook.before_train(runner)
+        found = {
+            name.rpartition('/')[2]: float(value)
+            for name, value in hook.compute(model).items()
+        }
+        assert found['accuracy_f'] == right
+        assert found['prediction_difference'] == 1 - right
+        # Labels are rounded to heatmap pixels, in x and in y.
+        assert thr < 3 / max(input_size) or found['accuracy_adversary'] == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ class DisparityStatisticsHook(Hook):
     visualizer's backends
 
     - ``statistics/{domain}/accuracy_f`` and ``.../accuracy_adversary``: PCK at
-      ``thr`` of the heatmap's side;
+      ``thr`` of the input's longer side;
     - ``statistics/{domain}/accuracy_difference``: the first less the second;
     - ``statistics/{domain}/prediction_difference``: the part of keypoints that
       the two place more than ``thr`` apart (no labels needed).
@@ -39,7 +39,7 @@ class DisparityStatisticsHook(Hook):
     Args:
         interval (int): In iterations. Defaults to 100.
         num_samples (int): Images of each domain. Defaults to 64.
-        thr (float): In units of the heatmap's side. Defaults to 0.05.
+        thr (float): In units of the input's longer side. Defaults to 0.05.
     """
 
     priority = 'LOW'
@@ -96,12 +96,13 @@ class DisparityStatisticsHook(Hook):
         scalars = {}
         for domain, (inputs, labels) in self._samples.items():
             feats = model.extract_feat(inputs)
-            predicted = _relative_argmax(model.head(feats))
+            sides = inputs.shape[:-3:-1]  # width and height
+            predicted = _in_input(model.head(feats), sides, model.head)
             found = {}
             if labels is not None:
                 found['accuracy_f'] = self._agreement(predicted, *labels)
             if adversary is not None:
-                other = _relative_argmax(adversary(feats))
+                other = _in_input(adversary(feats), sides, model.head)
                 if labels is not None:
                     accuracy = self._agreement(other, *labels)
                     found['accuracy_adversary'] = accuracy
@@ -121,20 +122,27 @@ class DisparityStatisticsHook(Hook):
         return (close & counted).sum() / counted.sum().clamp(min=1)
 
 
-def _relative_argmax(logits: Tensor) -> Tensor:
-    """Argmax (B, K, 2) in units of the heatmap's sides."""
-    height, width = logits.shape[-2:]
-    size = torch.tensor([width, height], device=logits.device)
-    return argmax_keypoints(logits) / size
+def _in_input(logits: Tensor, sides: Sequence[int], head: nn.Module) -> Tensor:
+    """Argmax (B, K, 2) in units of the longer side of the input, width x height."""
+    size = logits.shape[:-3:-1]
+    codec = getattr(head, 'decoder', None)
+    stride = getattr(codec, 'scale_factor', np.divide(sides, size))
+    if np.allclose(np.multiply(stride, np.subtract(size, 1)), np.subtract(sides, 1)):
+        # UDP lays the corners of the heatmap on those of the input, and of the box.
+        size = np.subtract(size, 1)
+    unit = torch.as_tensor(np.divide(sides, size) / max(sides), dtype=torch.float32)
+    return argmax_keypoints(logits) * unit.to(logits.device)
 
 
 def _labels(data_samples: List) -> Tuple[Tensor, Tensor]:
-    """Keypoints (B, K, 2) in units of the input's sides, and visibility."""
+    """Keypoints (B, K, 2) in units of the input's longer side, and visibility."""
     keypoints, visible = [], []
     for sample in data_samples:
         instances = sample.gt_instances
-        corner = sample.input_center - 0.5 * sample.input_scale
-        relative = (instances.keypoints[0, :, :2] - corner) / sample.input_scale
+        # The box has the input's proportions.
+        scale = np.asarray(sample.input_scale)
+        corner = np.asarray(sample.input_center) - 0.5 * scale
+        relative = (instances.keypoints[0, :, :2] - corner) / scale.max()
         keypoints.append(torch.as_tensor(relative, dtype=torch.float32))
         flags = np.asarray(instances.keypoints_visible)[0]
         visible.append(torch.as_tensor(flags.reshape(len(relative), -1)[:, 0] > 0))

@@ -8,13 +8,14 @@ from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import torch
-from mmpose.structures.bbox import get_warp_matrix
 from torch import Tensor
+
+from mmregda.models.view_warps import ViewWarp
 
 
 @torch.no_grad()
 def label_free_evidence(
-    predict: Callable[[List[dict]], Tensor],
+    predict: Callable[[List[dict]], Tuple[Tensor, Tensor]],
     dataset: Sequence[dict],
     num_samples: int = 256,
     thr: float = 0.05,
@@ -25,23 +26,26 @@ def label_free_evidence(
 
     Each image is looked at in two random views (the dataset's augmentation).
 
-    - ``confidence``: the largest value of a keypoint's heatmap after softmax,
-      averaged over keypoints, images and views. A confident model may be
-      wrong, but one that is not sure has not learnt the domain (entropy as
-      evidence: Morerio et al., ICLR 2018).
+    - ``confidence``: the largest probability of a keypoint's positions, averaged
+      over keypoints, images and views. A confident model may be wrong, but one
+      that is not sure has not learnt the domain (entropy as evidence: Morerio et
+      al., ICLR 2018).
     - ``consistency``: the part of keypoints that both views place at the same
-      point of the image, at most ``thr`` of the views' mean side apart. A
+      point of the image, at most ``thr`` of the views' mean longer side apart. A
       keypoint counts if each view's prediction is inside the other view. A
       model that understands the images is equivariant on them; one that
       predicts the same for every image is not, under rotations and crops.
 
     Args:
-        predict (Callable): Takes a list of samples and returns their heatmaps
-            as logits, (B, K, h, w).
+        predict (Callable): Takes a list of B samples and returns their keypoints
+            (B, K, 2), x and y in pixels of the network's input, and how probable
+            each is, (B, K).
         dataset (Sequence[dict]): Gives another random view on each access:
-            ``inputs`` and ``data_samples`` with ``input_size``,
-            ``input_center``, ``input_scale`` and, if views are rotated,
-            ``bbox_rotation`` (in degrees).
+            ``inputs`` and ``data_samples`` with ``input_size`` and
+            ``image_to_view``, as
+            :class:`~mmregda.datasets.UnlabeledDataset` does. Of an image that is
+            mirrored in one of two views, left and right change places by
+            ``flip_indices``; without them it does not count.
         num_samples (int): Images, evenly spaced over the dataset.
         thr (float): Defaults to 0.05.
         batch_size (int): Defaults to 32.
@@ -50,6 +54,9 @@ def label_free_evidence(
     Returns:
         dict[str, float]: Both, as fractions; ``consistency`` is not a number
         if no keypoint counts.
+
+    Raises:
+        InputError: If a sample does not know where it lies in its image.
     """
     count = min(num_samples, len(dataset))
     indices = np.linspace(0, len(dataset) - 1, count).round().astype(int)
@@ -59,61 +66,55 @@ def label_free_evidence(
             views, keypoints = [], []
             for _ in range(2):
                 view = [dataset[int(i)] for i in indices[begin : begin + batch_size]]
-                logits = predict(view)
-                confidence.append(logits.flatten(2).softmax(-1).amax(-1).mean(1).cpu())
-                views.append([_to_image(sample) for sample in view])
-                keypoints.append(_relative_argmax(logits))
-            for first, second, a, b in zip(*views, *keypoints):
-                together, same = _compare(first, second, a, b, thr)
-                counted += together.sum()
-                agree += (together & same).sum()
+                predicted, probability = predict(view)
+                confidence.append(probability.mean(dim=1).cpu())
+                views.append([sample['data_samples'] for sample in view])
+                keypoints.append(predicted.cpu().float())
+            together, same = _compare(*views, *keypoints, thr)
+            counted += together
+            agree += same
     return dict(
         confidence=float(torch.cat(confidence).mean()),
-        consistency=float(agree / counted) if counted else float('nan'),
+        consistency=agree / counted if counted else float('nan'),
     )
-
-
-def _to_image(sample: dict) -> Tuple[np.ndarray, float, bool]:
-    """From units of a view's sides to image pixels; a view's side; mirrored."""
-    meta: Any = sample['data_samples']
-    angle = float(np.ravel(meta.get('bbox_rotation', 0))[0])
-    matrix = get_warp_matrix(
-        np.asarray(meta.input_center),
-        np.asarray(meta.input_scale),
-        angle,
-        output_size=(1, 1),
-        inv=True,
-    )
-    square = np.vstack([matrix, [0, 0, 1]])
-    return square, float(np.max(meta.input_scale)), bool(meta.get('flip', False))
-
-
-def _relative_argmax(logits: Tensor) -> np.ndarray:
-    """The maxima's positions (B, K, 2) in units of the heatmap's sides."""
-    height, width = logits.shape[-2:]
-    position = logits.flatten(2).argmax(-1).cpu().numpy()
-    return np.stack([position % width / width, position // width / height], axis=-1)
 
 
 def _compare(
-    first: Tuple, second: Tuple, a: np.ndarray, b: np.ndarray, thr: float
-) -> Tuple[np.ndarray, np.ndarray]:
-    """Which keypoints (K,) count, and which of all are placed alike."""
-    in_image, other = _apply(first[0], a), _apply(second[0], b)
-    inside = _inside(_apply(np.linalg.inv(second[0]), in_image)) & _inside(
-        _apply(np.linalg.inv(first[0]), other)
-    )
-    distance = np.linalg.norm(in_image - other, axis=-1)
-    same = distance <= thr * (first[1] + second[1]) / 2
-    return inside & (first[2] == second[2]), same
+    first: List[Any], second: List[Any], a: Tensor, b: Tensor, thr: float
+) -> Tuple[int, int]:
+    """How many of two views' keypoints (B, K) count, and are placed alike."""
+    kept = [i for i, pair in enumerate(zip(first, second)) if _comparable(*pair)]
+    if not kept:
+        return 0, 0
+    first, second = ([view[i] for i in kept] for view in (first, second))
+    there = ViewWarp.between(first, second)
+    moved, inside = there.keypoints(a[kept])
+    back, inside_back = there.inverse().keypoints(b[kept])
+    # There again, in the order of the second view; no number if it was outside.
+    back = torch.where(inside_back[..., None], back, float('nan'))
+    distance = (moved - there.keypoints(back)[0]).norm(dim=-1)
+    counts = inside & ~distance.isnan()
+    # Of the mean side, in pixels of the second view.
+    sides = [max(view[0].input_size) for view in (first, second)]
+    ratio = _pixel_size(first) / _pixel_size(second)
+    mean_side = torch.as_tensor(sides[0] * ratio + sides[1]) / 2
+    same = distance <= thr * mean_side[:, None]
+    return int(counts.sum()), int((counts & same).sum())
 
 
-def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    return points @ matrix[:2, :2].T + matrix[:2, 2]
+def _comparable(first: Any, second: Any) -> bool:
+    """Whether it is known which keypoint of one view is which of the other."""
+    maps = [sample.get('image_to_view') for sample in (first, second)]
+    if any(matrix is None for matrix in maps):
+        return True  # ViewWarp says so.
+    mirrored = np.linalg.det(maps[0]) * np.linalg.det(maps[1]) < 0
+    return not mirrored or first.get('flip_indices') is not None
 
 
-def _inside(points: np.ndarray) -> np.ndarray:
-    return ((points >= 0) & (points < 1)).all(axis=-1)
+def _pixel_size(view: List[Any]) -> np.ndarray:
+    """Side of a pixel of the view (B,), in pixels of the image."""
+    maps = np.stack([sample.image_to_view for sample in view])
+    return np.abs(np.linalg.det(maps)) ** -0.5
 
 
 @contextmanager
