@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from mmregda.models.adaptations import RegDA
 from mmregda.models.adaptations.mean_teacher_regda import AveragedTeacher, student
-from mmregda.models.pseudo_heatmaps import confidence_of
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = dict(
@@ -68,7 +67,7 @@ class RegDAVariant(RegDA):
             logits = self.teacher(target['inputs'])
         self.weights = None
         if self.weighted:
-            weights = confidence_of(logits, self.pseudo_heatmaps(logits))
+            weights = model.space.confidence(logits)
             self.weights = weights / weights.mean().clamp(min=1e-6)
         p = logits.flatten(2).float().softmax(-1).view_as(logits)
         self.soft_heatmaps = p / p.amax(dim=(-2, -1), keepdim=True)

@@ -11,7 +11,7 @@ from mmregda.version import __version__
 compat.apply()
 
 # Importing registers; the order follows the dependencies.
-from mmregda import datasets, evaluation, models  # noqa: E402, F401, I001
+from mmregda import codecs, datasets, evaluation, models  # noqa: E402, F401, I001
 from mmregda import apis, engine, visualization  # noqa: E402, F401
 from mmregda.errors import InputError  # noqa: E402
 

@@ -8,6 +8,7 @@ from mmregda.models.adaptations import (
     BaseAdaptation,
     DisparityDiscrepancy,
     GroundFalseMinimax,
+    MeanTeacherRegDA,
     RegDA,
     SourceOnly,
 )
@@ -20,6 +21,7 @@ from mmregda.models.losses import (
     MultiKernelMMDLoss,
 )
 from mmregda.models.necks import DeconvNeck
+from mmregda.models.position_space import HeatmapSpace, position_space_of
 
 __all__ = [
     'DAN',
@@ -32,10 +34,13 @@ __all__ = [
     'DomainAdaptiveTopdown',
     'GroundFalseKLLoss',
     'GroundFalseMinimax',
+    'HeatmapSpace',
     'KeypointKLLoss',
+    'MeanTeacherRegDA',
     'MultiKernelMMDLoss',
     'PromptPoseDataPreprocessor',
     'RegDA',
     'SourceOnly',
     'TimmBackbone',
+    'position_space_of',
 ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 from functools import partial
 from typing import ContextManager, Dict, List, Optional, Tuple
 
 import torch
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.registry import MODELS
@@ -16,7 +18,18 @@ from torch.utils.checkpoint import checkpoint
 
 from mmregda.errors import InputError
 from mmregda.models.adaptations import journal
-from mmregda.models.adaptations.base import counted
+from mmregda.models.batch_norm import (
+    keep_num_values,
+    pass_in_parts,
+    require_counting_once,
+    uncounted,
+)
+from mmregda.models.position_space import (
+    SERVING,
+    decode_as_trained,
+    position_space_of,
+    trains_a_softmax,
+)
 from mmregda.models.precision import keep_precision
 
 
@@ -44,7 +57,9 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
             Defaults to 1; more need PyTorch 2.1.
 
     Raises:
-        InputError: If ``micro_batches`` is no integer of at least 1.
+        InputError: If ``micro_batches`` is no integer of at least 1, the head has
+            no position space (:mod:`~mmregda.models.position_space`) or no loss
+            that fits, or batch normalisation would count batches twice.
     """
 
     def __init__(
@@ -62,9 +77,16 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
                 'batch goes through in one part or several. Set model.micro_batches '
                 'to an integer from 1.'
             )
+        if head is None:
+            raise InputError(
+                f'DomainAdaptiveTopdown: there is no model.head. Heads that serve: '
+                f'{SERVING}.'
+            )
         super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
+        self.space = position_space_of(self.head)
+        decode_as_trained(self.head)
         # Weights that f starts from are f's alone.
-        init_cfg = (head or {}).get('init_cfg')
+        init_cfg = head.get('init_cfg')
         if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
             head = {**head, 'init_cfg': None}
         self.adaptation = MODELS.build(adaptation, default_args=dict(head=head))
@@ -74,7 +96,39 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
             layer = getattr(regressor, 'final_layer', None)
             if isinstance(layer, nn.Conv2d):
                 keep_precision(layer)
+        self._require_fitting_loss(head)
+        for entry in ('backbone', 'neck'):
+            if getattr(self, entry, None) is not None:
+                require_counting_once(getattr(self, entry), f'model.{entry}')
+        if micro_batches > 1:
+            keep_num_values(*self.features)
         self.adaptation.attach(self)
+
+    @property
+    def features(self) -> List[nn.Module]:
+        """list[nn.Module]: The parts of the feature extractor psi, in order."""
+        return [self.backbone] + ([self.neck] if self.with_neck else [])
+
+    def _require_fitting_loss(self, head: dict) -> None:
+        """Refuse or report a supervised loss on another scale than all others."""
+        if trains_a_softmax(self.head):
+            return
+        loss = type(self.head.loss_module).__name__
+        remedy = "Set model.head.loss = dict(type='KeypointKLLoss')."
+        if 'loss' not in head:
+            raise InputError(
+                f"DomainAdaptiveTopdown: model.head has no loss, and MMPose's default, "
+                f'{loss}, is a thousandth of the losses beside which it would be '
+                f'minimised. {remedy}'
+            )
+        if self.adaptation.adversarial_regressor is not None:
+            print_log(
+                f'model.head.loss is {loss}, which trains the values of heatmaps. '
+                "The adversary's losses read the softmax of the same maps and are "
+                f'orders of magnitude larger. {remedy}',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def players(self) -> Dict[str, List[nn.Module]]:
         """The modules that each optimiser steps.
@@ -83,9 +137,10 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
             dict[str, list[nn.Module]]: ``feature_extractor`` (psi), ``head``
             (f) and whatever the adaptation adds.
         """
-        psi = [self.backbone] + ([self.neck] if self.with_neck else [])
         return dict(
-            feature_extractor=psi, head=[self.head], **self.adaptation.players()
+            feature_extractor=self.features,
+            head=[self.head],
+            **self.adaptation.players(),
         )
 
     def extract_feat(self, inputs: Tensor) -> Tuple[Tensor, ...]:
@@ -106,12 +161,13 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
             psi = partial(
                 checkpoint, psi, use_reentrant=False, context_fn=self._recomputing
             )
-        parts = [psi(part) for part in inputs.chunk(self.micro_batches)]
-        return tuple(torch.cat(maps) for maps in zip(*parts))
+        parts = inputs.chunk(self.micro_batches)
+        outputs = pass_in_parts(psi, parts, *self.features)
+        return tuple(torch.cat(maps) for maps in zip(*outputs))
 
     def _recomputing(self) -> Tuple[ContextManager, ContextManager]:
         # Batch normalisation has counted the images the first time.
-        return nullcontext(), counted(0, *self.players()['feature_extractor'])
+        return nullcontext(), uncounted(*self.features)
 
     def train_step(
         self, data: Dict[str, dict], optim_wrapper: OptimWrapperDict
@@ -164,8 +220,4 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
         Returns:
             Tensor: A scalar.
         """
-        heatmaps = torch.stack([sample.gt_fields.heatmaps for sample in data_samples])
-        weights = torch.cat(
-            [sample.gt_instance_labels.keypoint_weights for sample in data_samples]
-        )
-        return self.head.loss_module(logits, heatmaps, weights)
+        return self.head.loss_module(logits, *self.space.labels(data_samples))

@@ -441,21 +441,82 @@ def test_parts_of_a_batch_are_the_batch(method, micro_batches):
     torch.testing.assert_close(*moves, rtol=1e-4, atol=1e-6)
 
 
-def test_batch_normalization_counts_each_part_as_often_as_the_batch():
-    model = build_model('RegDA', micro_batches=2)
-    still = PlayerOptimWrapperConstructor(dict(optimizer=dict(type='SGD', lr=0.0)))
-    model.train_step(batches(0), still(model))
-    conv, norm = model.backbone.layers[:2]
-    expected = torch.zeros(8)
-    # psi passes the source once and, as the algorithm is written, the target
-    # twice; what is computed again for a gradient is not another time.
-    for domain, times in (('source', 1), ('target', 2)):
-        data = model.data_preprocessor(batches(0)[domain], training=True)
-        for part in data['inputs'].chunk(2):
-            mean = conv(part).mean((0, 2, 3)).detach()
-            for _ in range(times):
-                expected = 0.9 * expected + 0.1 * mean
-    torch.testing.assert_close(norm.running_mean, expected)
+@pytest.mark.parametrize('micro_batches', [2, 3, 4])
+@pytest.mark.parametrize('method', ['RegDA', 'AdaBN', 'MCD'])
+def test_running_statistics_of_a_batch_in_parts_are_those_of_the_batch(
+    method, micro_batches
+):
+    found = []
+    for count in (1, micro_batches):
+        model = build_model(method, micro_batches=count)
+        still = PlayerOptimWrapperConstructor(dict(optimizer=dict(type='SGD', lr=0.0)))
+        for i in range(3):
+            model.train_step(batches(i), still(model))
+        # What the first layer sees does not depend on how parts are normalised.
+        first, *others = (m for m in model.modules() if isinstance(m, _BatchNorm))
+        found.append((first.running_mean, first.running_var))
+        counts = [int(norm.num_batches_tracked) for norm in (first, *others)]
+        found[-1] += (torch.tensor(counts),)
+    for whole, parts in zip(*found):
+        torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_parts_are_counted_together_by_layers_that_see_them_normalised_apart():
+    images = torch.rand(5, 3, 64, 64)
+    model = build_model('SourceOnly', micro_batches=2)
+    seen = []
+    last = model.backbone.layers[-2]
+    last.register_forward_hook(lambda _, args, __: seen.append(args[0].detach()))
+    model.extract_feat(images)
+    values = torch.cat(seen).transpose(0, 1).flatten(1)
+    assert len(seen) == 2
+    torch.testing.assert_close(last.running_mean, 0.1 * values.mean(1))
+    torch.testing.assert_close(last.running_var, 0.9 + 0.1 * values.var(1))
+    assert last.num_batches_tracked == 1
+
+
+def test_a_mean_over_all_batches_counts_a_batch_in_parts_as_one():
+    found = []
+    for count in (1, 4):
+        model = build_model('SourceOnly', micro_batches=count)
+        for norm in model.modules():
+            if isinstance(norm, _BatchNorm):
+                norm.momentum = None
+        for i in range(3):
+            inputs = model.data_preprocessor(batches(i)['source'], training=True)
+            model.extract_feat(inputs['inputs'])[0].sum().backward()
+        norm = model.backbone.layers[1]
+        found.append((norm.running_mean, norm.running_var))
+    torch.testing.assert_close(*found)
+
+
+CHECKPOINTED = [
+    dict(type='ResNet', depth=18, stem_channels=8, base_channels=8),
+    dict(type='ResNet', depth=18, stem_channels=8, base_channels=8, deep_stem=True),
+    dict(type='MobileNetV2', widen_factor=0.25),
+]
+
+
+@pytest.mark.parametrize('backbone', CHECKPOINTED, ids=['plain', 'deep', 'mobile'])
+def test_checkpointing_that_counts_batches_twice_is_refused(backbone):
+    cfg = tiny_model_config(num_keypoints=K, type='AdaBN')
+    cfg.update(backbone=dict(backbone, with_cp=True))
+    cfg['neck']['in_channels'] = 64 if backbone['type'] == 'ResNet' else 1280
+    with pytest.raises(InputError, match='model.backbone.with_cp = False.*micro_batch'):
+        MODELS.build(cfg)
+    # Frozen statistics are counted by nobody.
+    cfg['backbone']['norm_eval'] = True
+    MODELS.build(cfg)
+
+
+def test_checkpointing_without_batch_normalisation_is_let_pass():
+    cfg = tiny_model_config(num_keypoints=K, type='RegDA')
+    cfg['backbone'] = dict(
+        type='SwinTransformer', embed_dims=12, num_heads=(1, 2, 2, 2), with_cp=True
+    )
+    cfg['neck']['in_channels'] = 96
+    model = MODELS.build(cfg)
+    assert any(getattr(part, 'with_cp', False) for part in model.backbone.modules())
 
 
 def test_images_alone_are_held_for_a_batch_in_parts():

@@ -370,9 +370,9 @@ class Naive:
 
         features = self.psi(source['inputs'])
         logits = self.f(features)
-        ones = torch.ones(logits.shape[:2])
-        loss = self.kl(logits, *self.labels(source['data_samples']))
-        other = self.kl(self.adversary(scaled(features)), self.pseudo(logits), ones)
+        labels, weights = self.labels(source['data_samples'])
+        loss = self.kl(logits, labels, weights)
+        other = self.kl(self.adversary(scaled(features)), self.pseudo(logits), weights)
         self.minimize(loss + 4 * 0.7 * other, PSI, F_, ADV)
         for objective, player in ((loss_adversary, ADV), (loss_psi, PSI)):
             features = self.psi(target['inputs'])
@@ -409,9 +409,10 @@ class Naive:
         kept = [b.clone() for b in statistics()]
         features = self.psi(source['inputs'])
         logits = self.f(features)
-        loss = self.kl(logits, *self.labels(source['data_samples']))
-        pseudo, ones = self.pseudo(logits), torch.ones(logits.shape[:2])
-        other = self.kl(self.adversary(scaled(features)), pseudo, ones)
+        labels, weights = self.labels(source['data_samples'])
+        loss = self.kl(logits, labels, weights)
+        pseudo = self.pseudo(logits)
+        other = self.kl(self.adversary(scaled(features)), pseudo, weights)
         self.minimize(loss + 4 * 0.7 * other, PSI, F_, ADV)
         for buffer, value in zip(statistics(), kept):
             buffer.copy_(value)
@@ -640,11 +641,3 @@ def test_rivals_have_a_second_regressor_or_none():
 def test_heads_that_move_apart_are_brought_together_at_least_once(num_steps):
     with pytest.raises(InputError, match=f'num_steps is {num_steps}.*from 1'):
         build_model(type='MCD', num_steps=num_steps)
-
-
-def test_pseudo_labels_are_as_wide_as_the_labels():
-    cfg = tiny_model_config(num_keypoints=K)
-    cfg['head'] = dict(cfg['head'], decoder=dict(cfg['head']['decoder'], sigma=1.5))
-    assert MODELS.build(cfg).adaptation.sigma == 1.5
-    cfg['adaptation'] = dict(type='RegDA', sigma=3)
-    assert MODELS.build(cfg).adaptation.sigma == 3

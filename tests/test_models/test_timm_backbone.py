@@ -18,12 +18,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmregda import InputError
 from mmregda.engine import PlayerOptimWrapperConstructor
 from mmregda.models import TimmBackbone
-from mmregda.models.adaptations.base import counted
 from mmregda.models.backbones.timm_backbone import (
     renamed_in_order,
     require_normalization,
 )
 from mmregda.models.backbones.weight_sources import package_file
+from mmregda.models.batch_norm import counted
 
 timm = pytest.importorskip('timm')
 

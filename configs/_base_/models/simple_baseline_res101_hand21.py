@@ -1,7 +1,9 @@
 # The ResNet-101 simple baseline with its deconvolutions as a neck, so that
 # they belong to the feature extractor, and the 1x1 convolution of source-only
 # training as its head.
-codec = dict(type='MSRAHeatmap', input_size=(256, 256), heatmap_size=(64, 64), sigma=2)
+codec = dict(
+    type='GaussianHeatmap', input_size=(256, 256), heatmap_size=(64, 64), sigma=2
+)
 
 model = dict(
     type='TopdownPoseEstimator',

@@ -4,7 +4,7 @@ _base_ = ['./simple_baseline_res101_hand21.py']
 
 codec = dict(
     _delete_=True,
-    type='MSRAHeatmap',
+    type='GaussianHeatmap',
     input_size=(128, 128),
     heatmap_size=(32, 32),
     sigma=1.5,

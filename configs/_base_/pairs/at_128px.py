@@ -4,7 +4,10 @@ transforms_at_128px = dict(
     TopdownAffine=dict(input_size=(128, 128)),
     GenerateTarget=dict(
         encoder=dict(
-            type='MSRAHeatmap', input_size=(128, 128), heatmap_size=(32, 32), sigma=1.5
+            type='GaussianHeatmap',
+            input_size=(128, 128),
+            heatmap_size=(32, 32),
+            sigma=1.5,
         )
     ),
 )

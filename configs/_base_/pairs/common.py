@@ -9,7 +9,7 @@ recolor = [
 encode = dict(
     type='GenerateTarget',
     encoder=dict(
-        type='MSRAHeatmap', input_size=(256, 256), heatmap_size=(64, 64), sigma=2
+        type='GaussianHeatmap', input_size=(256, 256), heatmap_size=(64, 64), sigma=2
     ),
 )
 pack = dict(type='PackPoseInputs')

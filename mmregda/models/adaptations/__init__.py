@@ -4,7 +4,6 @@ from mmregda.models.adaptations.adabn import AdaBN
 from mmregda.models.adaptations.adversarial_regression import AdversarialRegression
 from mmregda.models.adaptations.base import (
     BaseAdaptation,
-    counted,
     frozen,
     minimize,
     pooled,
@@ -18,6 +17,7 @@ from mmregda.models.adaptations.mean_teacher_regda import MeanTeacherRegDA
 from mmregda.models.adaptations.regda import RegDA
 from mmregda.models.adaptations.source_only import SourceOnly
 from mmregda.models.adaptations.warm_start import WarmStartGradientScale
+from mmregda.models.batch_norm import counted
 
 __all__ = [
     'DAN',

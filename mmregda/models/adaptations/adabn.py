@@ -9,7 +9,8 @@ from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from mmregda.models.adaptations.base import BaseAdaptation, counted, minimize
+from mmregda.models.adaptations.base import BaseAdaptation, minimize
+from mmregda.models.batch_norm import counted
 
 
 @MODELS.register_module()

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from mmregda.models.adaptations.base import (
     BaseAdaptation,
-    counted,
     frozen,
     minimize,
 )
 from mmregda.models.adaptations.warm_start import WarmStartGradientScale
-from mmregda.models.pseudo_heatmaps import argmax_keypoints, gaussian_heatmaps
+from mmregda.models.batch_norm import counted
+from mmregda.models.position_space import label_weights
 
 
 class AdversarialRegression(BaseAdaptation):
@@ -46,9 +46,6 @@ class AdversarialRegression(BaseAdaptation):
         adversary (dict, optional): The config of f', if it is another.
         margin (float): Weight of the adversary on the source. Defaults to 4.
         trade_off (float): Weight of the adaptation. Defaults to 1.
-        sigma (float, optional): Of the pseudo labels' Gaussians, in heatmap
-            pixels. Defaults to that of the labels, which the head's decoder
-            has.
         warm_start (dict): Arguments of :class:`WarmStartGradientScale`, which
             scales the gradient that f' sends into psi.
         source_statistics (bool): Whether source batches enter the running
@@ -64,7 +61,6 @@ class AdversarialRegression(BaseAdaptation):
         adversary: Optional[dict] = None,
         margin: float = 4.0,
         trade_off: float = 1.0,
-        sigma: Optional[float] = None,
         warm_start: Optional[dict] = None,
         source_statistics: bool = True,
     ) -> None:
@@ -72,8 +68,6 @@ class AdversarialRegression(BaseAdaptation):
         self.adversary = MODELS.build(head if adversary is None else adversary)
         self.margin = margin
         self.trade_off = trade_off
-        codec = head.get('decoder') or {}
-        self.sigma = codec.get('sigma', 2.0) if sigma is None else sigma
         self.warm_start = WarmStartGradientScale(**(warm_start or {}))
         self.source_statistics = source_statistics
         self.ground_truth_loss = MODELS.build(dict(type='KeypointKLLoss'))
@@ -120,7 +114,7 @@ class AdversarialRegression(BaseAdaptation):
                 feats = psi(target['inputs'])
             detached_feats = tuple(feat.detach() for feat in feats)
             logits = self.predict_target(model, target, detached_feats)
-            pseudo_heatmaps = self.pseudo_heatmaps(logits)
+            pseudo_heatmaps = model.space.pseudo_labels(logits)
             loss_adversary = self.adversary_loss(f_adv(detached_feats), pseudo_heatmaps)
         minimize(self.trade_off * loss_adversary, optim_wrapper, ('adversary',))
 
@@ -148,8 +142,12 @@ class AdversarialRegression(BaseAdaptation):
                 feats = model.extract_feat(source['inputs'])
                 logits = model.head(feats)
             loss_sup = model.supervised_loss(logits, source['data_samples'])
+            # A keypoint without a label, hidden or outside of the image, has no place
+            # that f could know, and none for f' to learn.
             loss_source = self.ground_truth_loss(
-                self.adversary(self.warm_start(feats)), self.pseudo_heatmaps(logits)
+                self.adversary(self.warm_start(feats)),
+                model.space.pseudo_labels(logits),
+                label_weights(source['data_samples']),
             )
             loss = loss_sup + self.margin * self.trade_off * loss_source
         minimize(loss, optim_wrapper, ('feature_extractor', 'head', 'adversary'))
@@ -171,8 +169,3 @@ class AdversarialRegression(BaseAdaptation):
         """
         with counted(2, model.head):  # B and C, in which nothing of it changes.
             return model.head(feats)
-
-    def pseudo_heatmaps(self, logits: Tensor) -> Tensor:
-        """Ground truth heatmaps H(J(p)) of the predictions, (B, K, h, w)."""
-        keypoints = argmax_keypoints(logits)
-        return gaussian_heatmaps(keypoints, logits.shape[-2:], self.sigma)

@@ -9,7 +9,6 @@ from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 from mmengine.model import BaseModule
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmregda.models.adaptations import journal
 
@@ -113,32 +112,6 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
-
-
-@contextmanager
-def counted(times: int, *modules: nn.Module) -> Iterator[None]:
-    """Within, batch normalisation counts each batch so many times.
-
-    A method that is written with two forward passes of an unchanged network
-    over one batch can do with one: outputs and gradients are the same. The
-    running statistics saw the batch twice, though, and they decide how the
-    model predicts. n updates with momentum m are one with 1 - (1 - m)^n; none
-    leaves the running statistics alone.
-    """
-    norms = [
-        norm
-        for module in modules
-        for norm in module.modules()
-        if isinstance(norm, _BatchNorm) and norm.momentum is not None
-    ]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 1 - (1 - norm.momentum) ** times
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta):
-            norm.momentum = momentum
 
 
 def pooled(feats: Sequence[Tensor]) -> Tensor:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from mmregda.errors import InputError
 from mmregda.models.adaptations.base import (
     BaseAdaptation,
-    counted,
     frozen,
     minimize,
 )
+from mmregda.models.batch_norm import counted
 
 
 @MODELS.register_module()

@@ -10,9 +10,9 @@ from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from mmregda.models.adaptations.base import counted, frozen, minimize
+from mmregda.models.adaptations.base import frozen, minimize
 from mmregda.models.adaptations.regda import RegDA
-from mmregda.models.pseudo_heatmaps import confidence_of
+from mmregda.models.batch_norm import counted
 
 
 @MODELS.register_module()
@@ -85,8 +85,8 @@ class MeanTeacherRegDA(RegDA):
         self.teacher.update(student(model))
         with model.autocast(optim_wrapper):
             logits = self.teacher(target_inputs, model.micro_batches)
-        pseudo_heatmaps = self.pseudo_heatmaps(logits)
-        confidence = confidence_of(logits, pseudo_heatmaps)
+        pseudo_heatmaps = model.space.pseudo_labels(logits)
+        confidence = model.space.confidence(logits)
 
         # B. On the target, f' moves to where it differs from the teacher.
         perturb_(target_inputs, **self.perturbation)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
+from mmregda.errors import InputError
 from mmregda.models.pseudo_heatmaps import ground_false_heatmaps
 
 
@@ -55,7 +56,12 @@ class KeypointKLLoss(nn.Module):
 
         Returns:
             Tensor: A scalar.
+
+        Raises:
+            InputError: If the shapes differ.
         """
+        if output.shape != target.shape:
+            raise InputError(_differing(output, target))
         # Half precision has too few digits for a sum over thousands of
         # positions.
         log_p = F.log_softmax(output.flatten(2).float(), dim=-1)
@@ -105,3 +111,23 @@ class GroundFalseKLLoss(KeypointKLLoss):
     ) -> Tensor:
         """Compute the loss; arguments as in :class:`KeypointKLLoss`."""
         return super().forward(output, ground_false_heatmaps(target), target_weights)
+
+
+def _differing(output: Tensor, target: Tensor) -> str:
+    """What is wrong with labels of another shape than the prediction."""
+    if output.shape[:2] != target.shape[:2]:
+        return (
+            f'the head predicts {output.shape[1]} keypoints for each of '
+            f'{output.shape[0]} images, but there are labels of {target.shape[1]} '
+            f'for {target.shape[0]}. Set model.head.out_channels to the number of '
+            'keypoints of the source.'
+        )
+    predicted, labelled = (
+        ' x '.join(str(n) for n in reversed(x.shape[2:])) for x in (output, target)
+    )
+    return (
+        f'the head gives heatmaps of {predicted} (width x height), but those of the '
+        f'labels are {labelled}. Set heatmap_size, which is (width, height), of '
+        'model.head.decoder and of the encoder in GenerateTarget to what the head '
+        'gives.'
+    )
