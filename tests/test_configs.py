@@ -67,8 +67,8 @@ PAIRS = dict(
 )
 
 
-def transform_of(dataset, kind):
-    (found,) = (one for one in dataset.pipeline if one.type == kind)
+def transform_of(pipeline, kind):
+    (found,) = (one for one in pipeline if one.type == kind)
     return found
 
 
@@ -93,15 +93,17 @@ def test_adaptation_has_the_settings_of_the_paper(pair):
         assert (decay.gamma, decay.power, decay.by_epoch) == (1e-4, 0.75, False)
     epochs = 10 if pair == 'surreal2human36m' else 30
     assert cfg.train_cfg.max_iters == epochs * 500
-    # LSP is not augmented.
-    target_loader = cfg.get('augmented_target_loader', cfg.train_dataloader.target)
-    for loader in (cfg.train_dataloader.source, target_loader):
+    for loader in cfg.train_dataloader.values():
         assert loader.batch_size == 32
-        crop = transform_of(loader.dataset, 'RandomRotatedSubCrop')
+    for pipeline in (
+        cfg.train_dataloader.source.dataset.pipeline,
+        cfg.unlabeled_pipeline,
+    ):
+        crop = transform_of(pipeline, 'RandomRotatedSubCrop')
         rotation = 180 if num_keypoints == 21 else 30
         assert (crop.rotation, tuple(crop.area)) == (rotation, (0.6, 1.0))
-        assert transform_of(loader.dataset, 'ColorJitter').strength == 0.25
-        assert transform_of(loader.dataset, 'RandomGaussianBlur').max_radius == 0.8
+        assert transform_of(pipeline, 'ColorJitter').strength == 0.25
+        assert transform_of(pipeline, 'RandomGaussianBlur').max_radius == 0.8
     assert cfg.train_dataloader.source.dataset.type == source
     unlabeled = cfg.train_dataloader.target.dataset
     assert unlabeled.type == 'UnlabeledDataset'
@@ -115,18 +117,9 @@ def test_adaptation_has_the_settings_of_the_paper(pair):
         assert published == dict(type='PublishedPCK', groups=groups, thr=0.05)
 
 
-def reading(*how):
-    return ['LoadWholeImage', *how, 'GetBBoxCenterScale']
-
-
 READING = dict(
-    # Hands of either side in whole images, crops, bodies in whole images.
-    RHDDataset=reading('MirrorRightHand'),
-    FreiHANDDataset=reading('MirrorRightHand'),
-    H3DDataset=reading('WholeImageBox'),
-    SURREALDataset=reading('WholeImageBox'),
-    LSPDataset=reading('WholeImageBox'),
-    Human36MDataset=reading(),
+    hands=['LoadWholeImage', 'MirrorRightHand', 'WholeImageBox', 'GetBBoxCenterScale'],
+    bodies=['LoadWholeImage', 'WholeImageBox', 'GetBBoxCenterScale'],
 )
 
 
@@ -148,28 +141,34 @@ def test_a_dataset_is_read_in_one_way_with_labels_and_without(pair):
         (cfg.val_dataloader.target, test),
     ):
         dataset = loader.dataset
-        kind = dataset.get('dataset', dataset).type
+        kind = 'hands' if PAIRS[pair][2] == 21 else 'bodies'
         assert [one.type for one in dataset.pipeline] == READING[kind] + rest
-        assert transform_of(dataset, 'GetBBoxCenterScale').padding == 1
+        assert transform_of(dataset.pipeline, 'GetBBoxCenterScale').padding == 1
 
 
 @pytest.mark.parametrize('frame', ['regda_surreal2lsp', 'benchmark/bodies'])
 def test_lsp_is_augmented_as_the_source_where_a_config_says_so(tmp_path, frame):
+    in_frame = frame == 'benchmark/bodies'
     path = tmp_path / 'augmented.py'
     path.write_text(
         f"_base_ = ['{ROOT}/configs/{frame}.py']\n"
-        'target = _base_.augmented_target_loader\n'
-        'train_dataloader = dict(target=dict(_delete_=True, **target))\n'
+        'augmented = dict(dataset=dict(pipeline=_base_.unlabeled_pipeline))\n'
+        'unlabeled_target_loader = augmented\n'
+        f'train_dataloader = dict(target={"None" if in_frame else "augmented"})\n'
     )
     cfg = Config.fromfile(path)
-    loader, fixed = cfg.train_dataloader.target, cfg.unlabeled_target_loader
-    augmented, source = loader.dataset.pipeline, cfg.train_dataloader.source.dataset
-    kept = [one for one in source.pipeline if one.type != 'GenerateTarget']
-    assert augmented == kept
-    # All else is as without.
-    loader.dataset.pipeline = fixed.dataset.pipeline
-    assert loader == fixed
-    assert fixed.dataset.pipeline == cfg.val_dataloader.target.dataset.pipeline
+    target = cfg.unlabeled_target_loader if in_frame else cfg.train_dataloader.target
+    source = cfg.train_dataloader.source.dataset.pipeline
+    kept = [one for one in source if one.type != 'GenerateTarget']
+    assert target.dataset.pipeline == kept
+    # All else is as without, where training sees what the test sees.
+    without = Config.fromfile(ROOT / f'configs/{frame}.py').unlabeled_target_loader
+    fixed = without.dataset.pipeline
+    assert (
+        fixed == cfg.val_dataloader.target.dataset.pipeline != target.dataset.pipeline
+    )
+    target.dataset.pipeline = fixed
+    assert target == without
 
 
 @pytest.mark.parametrize('pair', PAIRS)
@@ -253,10 +252,8 @@ def test_a_pair_at_128_pixels_differs_in_sizes_alone(pair):
         'labeled_source_loader',
         'labeled_target_loader',
         'unlabeled_target_loader',
-        'augmented_target_loader',
     ):
-        if name in full:
-            assert restored(small[name]) == full[name]
+        assert restored(small[name]) == full[name]
     assert small.val_evaluator == full.val_evaluator
 
 

@@ -199,10 +199,7 @@ def plan(
     Returns:
         list[Job]: The start first.
     """
-    # Evidence is how well random views agree, and a target may be trained on
-    # without any.
-    views = frame.get('augmented_target_loader') or unlabeled_target(frame)
-    evidence = _evidence_dataset(views)
+    evidence = _evidence_dataset(frame)
     start = None
     jobs = []
     if frame.get('pretrain'):
@@ -302,9 +299,12 @@ def _scaled(count: Any, length: int, max_iters: int) -> Any:
     return max(int(count > 0), int(count) * max_iters // length)
 
 
-def _evidence_dataset(loader: dict) -> dict:
+def _evidence_dataset(frame: Config) -> dict:
     """The unlabelled target's training images, in views that know where they lie."""
-    dataset = copy.deepcopy(dict(loader)['dataset'])
+    dataset = copy.deepcopy(dict(unlabeled_target(frame))['dataset'])
+    if dataset.get('pipeline') == frame.get('test_pipeline', ()):
+        # It is trained on as it is, which gives no two views.
+        dataset['pipeline'] = copy.deepcopy(frame.unlabeled_pipeline)
     for part in _dicts(dataset):
         views = part.pop('views', None)
         if views:  # Any of them is a random view.

@@ -46,15 +46,19 @@ class LoadWholeImage(LoadImage):
 
 @TRANSFORMS.register_module()
 class WholeImageBox(BaseTransform):
-    """Makes the whole image the box, for datasets published as crops.
+    """Makes the whole image the box of a sample that has none.
 
-    Added keys: ``bbox`` (1, 4) float32, x1, y1, x2, y2 in pixels;
-    ``bbox_score`` (1,).
+    This is how datasets are read that are published as crops. A sample that has a
+    box keeps it.
+
+    Required keys: ``img_shape``. Added keys: ``bbox`` (1, 4) float32, x1, y1, x2,
+    y2 in pixels; ``bbox_score`` (1,).
     """
 
     def transform(self, results: Dict) -> Dict:
-        height, width = results['img_shape']
-        results['bbox'] = np.array([[0, 0, width, height]], dtype=np.float32)
+        if results.get('bbox') is None:
+            height, width = results['img_shape']
+            results['bbox'] = np.array([[0, 0, width, height]], dtype=np.float32)
         results.setdefault('bbox_score', np.ones(1, dtype=np.float32))
         return results
 
@@ -63,15 +67,17 @@ class WholeImageBox(BaseTransform):
 class MirrorRightHand(RandomFlip):
     """Mirrors right hands, so that all samples are of one handedness.
 
-    Required keys: ``hand_type``, and those of
-    :class:`mmpose.datasets.transforms.RandomFlip`, whose work it is.
+    Required keys: those of :class:`mmpose.datasets.transforms.RandomFlip`, whose
+    work it is. Optional keys: ``hand_type``. A sample that does not say
+    ``'right'`` stays as it is.
     """
 
     def __init__(self) -> None:
         super().__init__(prob=1.0)
 
     def transform(self, results: Dict) -> Dict:
-        if results['hand_type'] == 'right':
+        hand_type = results.get('hand_type')
+        if isinstance(hand_type, str) and hand_type == 'right':
             img = results['img']
             results = super().transform(results)
             # The same pixels in order, not a view that runs backwards, which

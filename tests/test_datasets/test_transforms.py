@@ -158,6 +158,13 @@ def test_the_whole_image_becomes_the_box():
     np.testing.assert_array_equal(results['bbox_score'], [1])
 
 
+def test_a_box_that_is_there_stays():
+    box = np.array([[1, 2, 3, 4]], np.float32)
+    results = WholeImageBox().transform(dict(img_shape=(30, 40), bbox=box))
+    np.testing.assert_array_equal(results['bbox'], [[1, 2, 3, 4]])
+    np.testing.assert_array_equal(results['bbox_score'], [1])
+
+
 # Geometry
 
 
@@ -384,6 +391,16 @@ def test_a_right_hands_keypoints_mirror_exactly_with_its_image():
 def test_a_left_hand_stays_as_it_is():
     before = handed_sample('left')
     after = MirrorRightHand().transform(handed_sample('left'))
+    for key in ('img', 'keypoints', 'keypoints_visible', 'bbox'):
+        np.testing.assert_array_equal(after[key], before[key])
+
+
+@pytest.mark.parametrize('hand_type', [None, np.array([[1, 0]])])
+def test_a_hand_of_unknown_side_stays_as_it_is(hand_type):
+    before, sample = handed_sample('left'), handed_sample(hand_type)
+    if hand_type is None:
+        del sample['hand_type']
+    after = MirrorRightHand().transform(sample)
     for key in ('img', 'keypoints', 'keypoints_visible', 'bbox'):
         np.testing.assert_array_equal(after[key], before[key])
 

@@ -289,14 +289,14 @@ def test_projects_own_target_gives_all_that_is_needed(hand_pair, views):
     from mmregda.benchmark.plan import _evidence_dataset
 
     cfg = Config.fromfile(ROOT / 'configs/benchmark/hands.py')
-    loader = cfg.get('augmented_target_loader') or cfg.unlabeled_target_loader
+    loader = cfg.unlabeled_target_loader
     loader.dataset.dataset.data_root = str(hand_pair)
     if views:
         transforms = loader.dataset.pipeline
         box = next(i for i, t in enumerate(transforms) if 'GetBBox' in t.type) + 1
         loader.dataset.pipeline = transforms[:box]
         loader.dataset.views = dict(a=transforms[box:], b=transforms[box:])
-    dataset = DATASETS.build(_evidence_dataset(loader))
+    dataset = DATASETS.build(_evidence_dataset(cfg))
 
     def center(samples):
         """Predicts the middle of the whole image, which any view can find."""
@@ -310,3 +310,23 @@ def test_projects_own_target_gives_all_that_is_needed(hand_pair, views):
 
     found = label_free_evidence(center, dataset)
     assert found['consistency'] > 0.99
+
+
+def test_a_target_that_is_never_augmented_is_seen_in_random_views():
+    from conftest import ROOT
+    from mmengine.config import Config
+
+    from mmregda.benchmark.plan import _evidence_dataset
+
+    def kinds(pipeline):
+        return [transform['type'] for transform in pipeline]
+
+    cfg = Config.fromfile(ROOT / 'configs/benchmark/bodies.py')
+    target = cfg.unlabeled_target_loader.dataset
+    assert 'RandomRotatedSubCrop' not in kinds(target.pipeline)
+    found = _evidence_dataset(cfg)
+    assert kinds(found.pipeline) == kinds(cfg.unlabeled_pipeline)
+    assert found.pipeline[:-1] == cfg.unlabeled_pipeline[:-1]
+    # A pipeline of one's own is kept.
+    target.pipeline = [dict(type='LoadWholeImage'), dict(type='PackPoseInputs')]
+    assert kinds(_evidence_dataset(cfg).pipeline) == kinds(target.pipeline)

@@ -1,6 +1,5 @@
-# What all pairs share: augmentation, loaders, metrics. A pair adds the two
-# datasets and how each is read; hands.py and bodies.py add how far images are
-# turned and the groups of PCK.
+# What all pairs share: augmentation, loaders, metrics. hands.py and bodies.py make
+# pipelines of it, and a pair adds its two datasets.
 warp = dict(type='TopdownAffine', input_size=(256, 256))
 recolor = [
     dict(type='ColorJitter', strength=0.25),
@@ -14,24 +13,9 @@ encode = dict(
 )
 pack = dict(type='PackPoseInputs')
 
-# The datasets' boxes are the crops already, so nothing is added around them.
-# Crops as published:
-read_crop = [
-    dict(type='LoadWholeImage'),
-    dict(type='WholeImageBox'),
-    dict(type='GetBBoxCenterScale', padding=1.0),
-]
-# Whole images with a box of each sample:
-read_box = [
-    dict(type='LoadWholeImage'),
-    dict(type='GetBBoxCenterScale', padding=1.0),
-]
-# Hands of either side:
-read_hand = [
-    dict(type='LoadWholeImage'),
-    dict(type='MirrorRightHand'),
-    dict(type='GetBBoxCenterScale', padding=1.0),
-]
+# Boxes are the crops already, so nothing is added around them; a dataset published
+# as crops has none, and its images are the boxes.
+boxes = [dict(type='WholeImageBox'), dict(type='GetBBoxCenterScale', padding=1.0)]
 
 train_loader = dict(
     batch_size=32,

@@ -11,32 +11,10 @@ target_dataset = dict(
     type='RHDDataset', data_root='{{$RHD_ROOT:data/RHD_published_v2}}'
 )
 
-labeled_source_loader = dict(
-    dataset=dict(
-        **source_dataset, pipeline=[*_base_.read_hand, *_base_.labeled_transforms]
-    )
-)
-labeled_target_loader = dict(
-    dataset=dict(
-        **target_dataset, pipeline=[*_base_.read_hand, *_base_.labeled_transforms]
-    )
-)
-unlabeled_target_loader = dict(
-    dataset=dict(
-        dataset=target_dataset,
-        pipeline=[*_base_.read_hand, *_base_.unlabeled_transforms],
-    )
-)
+labeled_source_loader = dict(dataset=source_dataset)
+labeled_target_loader = dict(dataset=target_dataset)
+unlabeled_target_loader = dict(dataset=dict(dataset=target_dataset))
 train_dataloader = dict(source=labeled_source_loader, target=unlabeled_target_loader)
 val_dataloader = dict(
-    source=dict(
-        dataset=dict(
-            **source_dataset, pipeline=[*_base_.read_hand, *_base_.test_transforms]
-        )
-    ),
-    target=dict(
-        dataset=dict(
-            **target_dataset, pipeline=[*_base_.read_hand, *_base_.test_transforms]
-        )
-    ),
+    source=dict(dataset=source_dataset), target=dict(dataset=target_dataset)
 )

@@ -1,10 +1,20 @@
-# What pairs of hands share: a hand may point anywhere.
+# Pairs of hands: either side, of which the right one is mirrored where it is known,
+# and a hand may point anywhere.
 _base_ = ['./common.py']
 
+read = [dict(type='LoadWholeImage'), dict(type='MirrorRightHand'), *_base_.boxes]
 crop = dict(type='RandomRotatedSubCrop', rotation=180, area=(0.6, 1.0))
-unlabeled_transforms = [crop, _base_.warp, *_base_.recolor, _base_.pack]
-labeled_transforms = [crop, _base_.warp, *_base_.recolor, _base_.encode, _base_.pack]
-test_transforms = [_base_.warp, _base_.pack]
+train_transforms = [*read, crop, _base_.warp, *_base_.recolor]
+labeled_pipeline = [*train_transforms, _base_.encode, _base_.pack]
+unlabeled_pipeline = [*train_transforms, _base_.pack]
+test_pipeline = [*read, _base_.warp, _base_.pack]
+
+labeled_source_loader = dict(dataset=dict(pipeline=labeled_pipeline))
+labeled_target_loader = dict(dataset=dict(pipeline=labeled_pipeline))
+unlabeled_target_loader = dict(dataset=dict(pipeline=unlabeled_pipeline))
+train_dataloader = dict(source=labeled_source_loader, target=unlabeled_target_loader)
+test_loader = dict(dataset=dict(pipeline=test_pipeline))
+val_dataloader = dict(source=test_loader, target=test_loader)
 
 metrics = [
     dict(type='GroupedPCKAccuracy', groups='hand21', thr=0.05),
