@@ -276,6 +276,8 @@ def load_pair(name: str) -> Config:
 def load_pipelines(data: Path, num_images: int) -> dict:
     render(data, num_images)
     hands, bodies = load_pair('rhd2h3d'), load_pair('surreal2lsp')
+    # The augmentation is what is timed, and LSP is trained on without.
+    bodies.unlabeled_target_loader.dataset.pipeline = bodies.unlabeled_pipeline
     loaders = {
         'RHD, labelled': hands.labeled_source_loader,
         'H3D, labelled': hands.labeled_target_loader,
