@@ -175,13 +175,17 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
         """Train for one iteration on a batch of each domain.
 
         Args:
-            data (dict): ``source`` and ``target``, each an MMPose batch
-                (``inputs``, ``data_samples``); no ``target`` for a method
-                that takes none.
+            data (dict): For each of the method's ``domains`` an MMPose batch
+                (``inputs``, ``data_samples``), or for the target a dict of one
+                for each of its ``views``.
             optim_wrapper (OptimWrapperDict): One optimiser for each player.
 
         Returns:
             dict[str, Tensor]: Scalars to log.
+
+        Raises:
+            InputError: If there is one optimiser for all, or if the target comes
+                in other views than the method takes.
         """
         if not isinstance(optim_wrapper, OptimWrapperDict):
             raise InputError(
@@ -189,18 +193,37 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
                 f'({", ".join(self.players())}). Set optim_wrapper.constructor = '
                 '"PlayerOptimWrapperConstructor" and one entry for each player.'
             )
-        source, target = (
-            self.data_preprocessor(data[domain], training=True)
-            if domain in data
-            else None
-            for domain in ('source', 'target')
-        )
-        batches = dict(source=source, target=target)
-        self.journal = journal.Journal(
-            {domain: batch['inputs'] for domain, batch in batches.items() if batch}
-        )
+        batches, inputs = {}, {}
+        for domain in self.adaptation.domains:
+            views = data[domain]
+            if 'inputs' in views:
+                views = {'': views}
+            self._require_views(domain, [view for view in views if view])
+            views = {
+                view: self.data_preprocessor(batch, training=True)
+                for view, batch in views.items()
+            }
+            batches[domain] = views.get('', views)
+            inputs[domain] = [batch['inputs'] for batch in views.values()]
+        self.journal = journal.Journal(inputs)
         with journal.kept(self.journal):
-            return self.adaptation.step(self, source, target, optim_wrapper)
+            return self.adaptation.step(self, batches, optim_wrapper)
+
+    def _require_views(self, domain: str, found: List[str]) -> None:
+        name = type(self.adaptation).__name__
+        needed = self.adaptation.views if domain == 'target' else ()
+        if set(found) == set(needed):
+            return
+        if needed:
+            hint = f'dict({", ".join(f"{view}=[...]" for view in needed)})'
+            hint = f'Set train_dataloader.target.dataset.views = {hint}.'
+        else:
+            hint = f'Leave views out of train_dataloader.{domain}.dataset.'
+        raise InputError(
+            f'{name} takes {" and ".join(needed) or "one view"} of each image of the '
+            f'{domain}, but its dataset gives {" and ".join(found) or "one view"}. '
+            f'{hint}'
+        )
 
     def autocast(self, optim_wrapper: OptimWrapperDict) -> ContextManager:
         """The precision that the optimisers ask for, for a forward pass.

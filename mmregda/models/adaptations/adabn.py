@@ -37,10 +37,10 @@ class AdaBN(BaseAdaptation):
     def step(
         self,
         model: nn.Module,
-        source: dict,
-        target: dict,
+        batches: Dict[str, dict],
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
+        source, target = batches['source'], batches['target']
         psi = model.players()['feature_extractor']
         with model.autocast(optim_wrapper), counted(0, *psi, model.head):
             logits = model.head(model.extract_feat(source['inputs']))

@@ -99,10 +99,10 @@ class AdversarialRegression(BaseAdaptation):
     def step(
         self,
         model: nn.Module,
-        source: dict,
-        target: dict,
+        batches: Dict[str, dict],
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
+        source, target = batches['source'], batches['target']
         psi, f_adv = model.extract_feat, self.adversary
 
         # A. All players learn the source.

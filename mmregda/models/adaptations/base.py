@@ -64,18 +64,17 @@ class BaseAdaptation(BaseModule):
     def step(
         self,
         model: nn.Module,
-        source: dict,
-        target: Optional[dict],
+        batches: Dict[str, dict],
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
         """Train for one iteration.
 
         Args:
             model (DomainAdaptiveTopdown): The model that is adapted.
-            source (dict): A batch on the device: ``inputs`` (B, 3, H, W) and
-                labelled ``data_samples``.
-            target (dict, optional): A batch whose ``data_samples`` carry no
-                labels; None if the config loads none.
+            batches (dict): A batch on the device for each of ``domains``:
+                ``inputs`` (B, 3, H, W) and ``data_samples``, labelled but for
+                those of ``target``. With ``views``, the target's is a dict of
+                such batches, of the same images in the same order.
             optim_wrapper (OptimWrapperDict): One optimiser for each player.
 
         Returns:

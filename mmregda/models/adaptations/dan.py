@@ -52,10 +52,10 @@ class DAN(BaseAdaptation):
     def step(
         self,
         model: nn.Module,
-        source: dict,
-        target: dict,
+        batches: Dict[str, dict],
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
+        source, target = batches['source'], batches['target']
         with model.autocast(optim_wrapper):
             feats = model.extract_feat(source['inputs'])
             target_feats = model.extract_feat(target['inputs'])

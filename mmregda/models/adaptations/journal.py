@@ -27,17 +27,20 @@ class Journal:
     """Writes without waiting for the device.
 
     Args:
-        inputs (dict[str, Tensor]): Each domain's, by which it is known.
+        inputs (dict[str, list[Tensor]]): Each domain's, of one view or several,
+            by which it is known.
     """
 
-    def __init__(self, inputs: Dict[str, Tensor]) -> None:
+    def __init__(self, inputs: Dict[str, List[Tensor]]) -> None:
         self.minimizations: List[Minimization] = []
         self._inputs = inputs
         self._domains: List[str] = []
 
     def passed(self, inputs: Tensor) -> None:
         """Inputs have passed the feature extractor."""
-        self._domains += [d for d, known in self._inputs.items() if known is inputs]
+        for domain, known in self._inputs.items():
+            if any(one is inputs for one in known):
+                self._domains.append(domain)
 
     def minimized(self, loss: Tensor, players: Sequence[str]) -> None:
         """A loss was minimised."""

@@ -69,10 +69,10 @@ class MCD(BaseAdaptation):
     def step(
         self,
         model: nn.Module,
-        source: dict,
-        target: dict,
+        batches: Dict[str, dict],
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
+        source, target = batches['source'], batches['target']
         psi, f, f_adv = model.extract_feat, model.head, self.adversary
         samples = source['data_samples']
 

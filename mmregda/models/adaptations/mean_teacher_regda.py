@@ -71,10 +71,10 @@ class MeanTeacherRegDA(RegDA):
     def step(
         self,
         model: nn.Module,
-        source: dict,
-        target: dict,
+        batches: Dict[str, dict],
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
+        source, target = batches['source'], batches['target']
         psi, f, f_adv = model.extract_feat, model.head, self.adversary
         target_inputs = target['inputs']
 

@@ -31,10 +31,10 @@ class SourceOnly(BaseAdaptation):
     def step(
         self,
         model: nn.Module,
-        source: dict,
-        target: Optional[dict],
+        batches: Dict[str, dict],
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
+        source = batches['source']
         with model.autocast(optim_wrapper):
             logits = model.head(model.extract_feat(source['inputs']))
             loss = model.supervised_loss(logits, source['data_samples'])
