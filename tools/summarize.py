@@ -61,19 +61,28 @@ def summary(runs: list) -> str:
             cells = [[run[key]['target'][group] for run in runs] for group in groups]
             cells.append([run[key]['source']['Avg'] for run in runs])
             rows.append([label, *map(spread, cells)])
-    gains = [
-        run['regda']['target']['Avg'] - run['source_only']['target']['Avg']
-        for run in runs
-    ]
+    gains = []
+    for reference, name in (
+        ('source_only', 'the fair baseline'),
+        ('start', 'its start'),
+    ):
+        found = [
+            run['regda']['target']['Avg'] - run[reference]['target']['Avg']
+            for run in runs
+        ]
+        each = ', '.join(f'{gain:+.1f}' for gain in found)
+        gains.append(f'RegDA over {name}: {spread(found)} points ({each}).')
     seeds = ', '.join(str(run['seed']) for run in runs)
-    each = ', '.join(f'{gain:+.1f}' for gain in gains)
     minutes = [sum(run['seconds'].values()) / 60 for run in runs]
-    return (
-        f'{to_markdown((["", *groups, "Avg on the source"], rows))}\n'
-        f'\nPCK@0.05 on the target in percent; mean and standard deviation of '
-        f'{len(runs)} seeds ({seeds}).\n'
-        f'RegDA over the fair baseline: {spread(gains)} points ({each}).\n'
-        f'Minutes a run: {", ".join(f"{m:.1f}" for m in minutes)}.'
+    return '\n'.join(
+        [
+            to_markdown((['', *groups, 'Avg on the source'], rows)),
+            '',
+            f'PCK@0.05 on the target in percent; mean and standard deviation of '
+            f'{len(runs)} seeds ({seeds}).',
+            *gains,
+            f'Minutes a run: {", ".join(f"{m:.1f}" for m in minutes)}.',
+        ]
     )
 
 

@@ -54,7 +54,9 @@ def compose(
     """A frame with a method in it.
 
     Args:
-        frame (Config): An adaptation config; the method in it is replaced.
+        frame (Config): An adaptation config; the method in it is replaced. Its
+            ``rates``, if any, are the learning rates of those players in every
+            method.
         method (Config): The fragment of the method. Its ``custom_imports`` and
             ``custom_hooks``, if any, are added to the frame's.
         settings (Mapping[str, Any], optional): Overrides of the adaptation by
@@ -73,6 +75,10 @@ def compose(
         {f'model.adaptation.{k}': v for k, v in (settings or {}).items()}
     )
     cfg.optim_wrapper = copy.deepcopy(method.optim_wrapper)
+    for player, rate in (frame.get('rates') or {}).items():
+        entry = cfg.optim_wrapper.get(player) or {}
+        if entry.get('optimizer'):
+            entry.optimizer.lr = rate
     cfg.param_scheduler = copy.deepcopy(method.param_scheduler)
     imports = [c.get('custom_imports') or {} for c in (frame, method)]
     cfg.custom_imports = dict(

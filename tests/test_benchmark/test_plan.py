@@ -75,6 +75,26 @@ def test_frame_stays_as_it_is(hands):
     assert plain(hands._cfg_dict) == before
 
 
+def test_rates_of_a_frame_are_those_of_every_method(hands):
+    hands = copy.deepcopy(hands)
+    hands.rates = dict(head=0.002, adversary=0.5)
+    cfg = compose(hands, fragment('regda'))
+    rates = {
+        player: entry.optimizer.lr
+        for player, entry in cfg.optim_wrapper.items()
+        if player != 'constructor'
+    }
+    assert rates == dict(feature_extractor=0.01, head=0.002, adversary=0.5)
+    # A player that a method does not have gets none.
+    cfg = compose(hands, fragment('source_only'))
+    assert set(cfg.optim_wrapper) == {'constructor', 'feature_extractor', 'head'}
+    # The method's own elsewhere.
+    hands.pop('rates')
+    assert compose(hands, fragment('regda')).optim_wrapper == (
+        fragment('regda').optim_wrapper
+    )
+
+
 def test_oracle_learns_the_labelled_target_and_is_given_no_other(hands):
     cfg = compose(hands, fragment('source_only'), oracle=True)
     assert cfg.train_dataloader == dict(source=hands.labeled_target_loader)

@@ -44,7 +44,7 @@ def test_ends_with_results_table_and_report(quickstart, hand_pair, tmp_path, cap
     quickstart.run(arguments)
     results = json.loads((work_dir / 'results.json').read_text())
     groups = {'MCP', 'PIP', 'DIP', 'Fingertip', 'Avg'}
-    for method in ('pretrained', 'source_only', 'regda'):
+    for method in ('start', 'source_only', 'regda'):
         for domain in ('source', 'target'):
             assert set(results[method][domain]) == groups
             assert all(0 <= v <= 100 for v in results[method][domain].values())
@@ -54,5 +54,7 @@ def test_ends_with_results_table_and_report(quickstart, hand_pair, tmp_path, cap
     printed = capsys.readouterr().out
     assert 'PCK@0.05 in percent' in printed
     assert 'points of PCK over as many iterations' in printed
+    gain = results['regda']['target']['Avg'] - results['start']['target']['Avg']
+    assert f'{gain:+.1f} over the start' in ' '.join(printed.split())
     # Both methods start from the one checkpoint of this seed.
     assert len(list((work_dir / 'pretrain').glob('*/source_only.pth'))) == 1

@@ -23,7 +23,8 @@ def test_mean_and_sample_deviation_over_seeds(summarize, tmp_path):
     paths = []
     for seed, (before, after) in enumerate([(20.0, 30.0), (22.0, 31.0), (27.0, 35.0)]):
         run = dict(seed=seed, seconds=dict(data=60.0, regda=120.0))
-        for key, value in (('source_only', before), ('regda', after)):
+        rows = dict(start=after - 2 - seed, source_only=before, regda=after)
+        for key, value in rows.items():
             run[key] = dict(source=dict(Avg=50.0), target=dict(MCP=1.0, Avg=value))
         paths.append(tmp_path / f'{seed}.json')
         paths[-1].write_text(json.dumps(run))
@@ -32,6 +33,7 @@ def test_mean_and_sample_deviation_over_seeds(summarize, tmp_path):
     assert '23.0 ± 3.6' in printed
     assert '32.0 ± 2.6' in printed
     assert '9.0 ± 1.0 points (+10.0, +9.0, +8.0)' in printed
+    assert 'over its start: 3.0 ± 1.0 points (+2.0, +3.0, +4.0)' in printed
     assert 'Minutes a run: 3.0, 3.0, 3.0' in printed
     assert 'oracle' not in printed
 

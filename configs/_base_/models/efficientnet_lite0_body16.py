@@ -1,4 +1,4 @@
 # The same small network for the 16 keypoints of a body.
-_base_ = ['./small_resnet18_hand21.py']
+_base_ = ['./efficientnet_lite0_hand21.py']
 
 model = dict(head=dict(out_channels=16))
