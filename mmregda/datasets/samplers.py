@@ -7,6 +7,7 @@ drawn before by which of them, nor of whether the training was interrupted.
 
 from __future__ import annotations
 
+import copy
 import random
 from itertools import count, islice
 from typing import Any, Iterator, Sized, Tuple, Union
@@ -19,6 +20,7 @@ from mmpose.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mmregda.datasets.collate import PackingCollate
+from mmregda.datasets.unlabeled import UnlabeledDataset
 from mmregda.errors import InputError
 
 
@@ -56,9 +58,12 @@ class NumberedSampler(Sampler):
     def __init__(self, dataset: Sized, sampler: dict, seed: int) -> None:
         if not len(dataset):
             raise InputError(f'{type(dataset).__name__} has no samples')
-        self.sampler = DATA_SAMPLERS.build(
-            sampler, default_args=dict(dataset=dataset, seed=seed)
-        )
+        try:
+            self.sampler = DATA_SAMPLERS.build(
+                sampler, default_args=dict(dataset=_own_dataset(dataset), seed=seed)
+            )
+        except (AssertionError, AttributeError, TypeError, ValueError) as error:
+            raise InputError(f'sampler = {dict(sampler)}: {error}') from error
         self._skipped = 0
 
     def __len__(self) -> int:
@@ -87,6 +92,21 @@ class NumberedSampler(Sampler):
     def skip(self, num_samples: int) -> None:
         """Begin after so many samples of this process."""
         self._skipped = num_samples
+
+
+def _own_dataset(dataset: Sized) -> Sized:
+    """The dataset as the config has it, which a sampler may look into.
+
+    Of an unlabelled one a sampler sees no labels either: which images are drawn
+    must not depend on them.
+    """
+    if isinstance(dataset, SeededDataset):
+        dataset = dataset.dataset
+    if isinstance(dataset, UnlabeledDataset) and hasattr(dataset.dataset, 'datasets'):
+        combined = copy.copy(dataset.dataset)
+        combined.datasets = [UnlabeledDataset(part, []) for part in combined.datasets]
+        return combined
+    return dataset
 
 
 @DATASETS.register_module()

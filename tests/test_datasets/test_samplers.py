@@ -20,12 +20,13 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
+from mmpose.datasets import CombinedDataset
 from mmpose.registry import DATA_SAMPLERS, HOOKS
 from torch.utils.data import Dataset, Sampler
 
 from mmregda import InputError
-from mmregda.datasets import NumberedSampler, SeededDataset
-from mmregda.datasets.samplers import Draw
+from mmregda.datasets import NumberedSampler, SeededDataset, UnlabeledDataset
+from mmregda.datasets.samplers import Draw, build_numbered_dataloader
 from mmregda.engine import folder_lock, loops, stages
 from mmregda.engine.folder_lock import alone_in
 from mmregda.visualization import load_scalars
@@ -399,3 +400,106 @@ def test_seed_is_gone_on_with(hand_pair, tmp_path, monkeypatch, seeds):
     assert run(4, seeds[1], resume=True) == first
     # What the data is drawn with, too.
     assert len(built) == 4 and built[:2] == built[2:] and built[0] == first
+
+
+class Labeled(Noise):
+    """Samples with an image and a label, of a dataset with a name."""
+
+    def __init__(self, name, length):
+        super().__init__(length)
+        self.name = name
+        self.metainfo = dict(dataset_name=name)
+
+    def get_data_info(self, index):
+        return dict(img_path=f'{self.name}/{index}', keypoints=np.zeros((1, 2)))
+
+    def __getitem__(self, index):
+        return self.get_data_info(index)
+
+
+def combined(*lengths):
+    """MMPose's combination of datasets, without their files."""
+    dataset = CombinedDataset.__new__(CombinedDataset)
+    dataset.datasets = [Labeled('abc'[i], n) for i, n in enumerate(lengths)]
+    dataset.resample, dataset._lens, dataset._len = False, [*lengths], sum(lengths)
+    dataset._metainfo = dict.fromkeys(
+        (
+            *('upper_body_ids', 'lower_body_ids', 'flip_pairs'),
+            *('dataset_keypoint_weights', 'flip_indices'),
+        )
+    )
+    return dataset
+
+
+def paths_drawn(dataset, kind, number, skip=0):
+    """Which images are drawn by a sampler, through the wrapper of the loaders."""
+    seeded = SeededDataset(dataset, seed=0)
+    sampler = NumberedSampler(seeded, kind, seed=0)
+    sampler.skip(skip)
+    return [
+        seeded.get_data_info(int(i))['img_path'] for i, _ in zip(sampler, range(number))
+    ]
+
+
+def test_multi_source_sampler_draws_in_its_proportions():
+    kind = dict(type='MultiSourceSampler', batch_size=4, source_ratio=[1, 3])
+    drawn = paths_drawn(combined(5, 10), kind, 80)
+    for start in range(0, 80, 4):
+        batch = [path[0] for path in drawn[start : start + 4]]
+        assert sorted(batch) == ['a', 'b', 'b', 'b']
+    assert len(set(drawn)) == 15
+    # As a run that is resumed draws it.
+    assert paths_drawn(combined(5, 10), kind, 57, skip=23) == drawn[23:]
+
+
+def test_multi_source_sampler_draws_an_unlabelled_target_too():
+    kind = dict(type='MultiSourceSampler', batch_size=4, source_ratio=[3, 1])
+    drawn = paths_drawn(UnlabeledDataset(combined(6, 3), []), kind, 40)
+    assert drawn == paths_drawn(combined(6, 3), kind, 40)
+    assert [path[0] for path in drawn].count('a') == 30
+
+
+def test_sampler_of_a_target_sees_no_label():
+    seen = []
+
+    class Curious(Sampler):
+        def __init__(self, dataset, seed):
+            seen.extend(part.get_data_info(0) for part in dataset.datasets)
+            seen.append(dataset.get_data_info(0))
+
+        def __iter__(self):
+            return iter([0])
+
+    kind = dict(type=Curious)
+    NumberedSampler(SeededDataset(UnlabeledDataset(combined(2, 2), []), 0), kind, 0)
+    assert [set(info) - set(UnlabeledDataset.METAINFO_KEYS) for info in seen[:2]] == [
+        {'img_path'},
+        {'img_path'},
+    ]
+    assert 'keypoints' not in seen[2]
+
+
+def test_what_a_sampler_objects_to_is_said_of_the_sampler():
+    kind = dict(type='MultiSourceSampler', batch_size=4, source_ratio=[1, 1, 1])
+    with pytest.raises(InputError, match='sampler = .*length of source_ratio'):
+        NumberedSampler(combined(2, 2), kind, seed=0)
+
+
+@pytest.mark.parametrize('num_workers', [0, 1])
+def test_collate_function_of_a_config_is_used(num_workers):
+    def collate(samples, factor):
+        return dict(sum=factor * torch.tensor(sum(sample[0] for sample in samples)))
+
+    loader = build_numbered_dataloader(
+        Runner,
+        dict(
+            dataset=Noise(8),
+            batch_size=4,
+            num_workers=num_workers,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type=collate, factor=10),
+        ),
+        seed=0,
+    )
+    batches = [int(batch['sum']) for batch, _ in zip(loader, range(2))]
+    assert batches == [10 * (0 + 1 + 2 + 3), 10 * (4 + 5 + 6 + 7)]
