@@ -1,61 +1,138 @@
-"""Optimisers that go on under other switches."""
+"""A resumed run under the config that it has now."""
 
 from __future__ import annotations
 
-from typing import Iterator
+import warnings
+from typing import Any, Dict, List, Optional
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 
 # By which kernels an optimiser steps, not to what.
 _KERNELS = ('fused', 'foreach')
+# What a scheduler has counted; the rest of its state is its setting.
+_COUNTED = {'last_step', '_global_step', '_last_value', 'verbose'}
 
 
 @HOOKS.register_module()
-class OptimizerStateHook(Hook):
-    """Fits the state of resumed optimisers to how the config has them step.
+class ResumeHook(Hook):
+    """Fits what a checkpoint says of optimisers and schedules to the config.
 
-    PyTorch takes from a checkpoint whether an optimiser is fused, as if it were
-    its learning rate, and moments in the memory layout that weights had when
-    they were saved. Fused kernels take for granted that both lie alike.
+    - **Schedules.** MMEngine goes on with the schedules that were saved, of which
+      some end where the first run was to end, whatever ``max_iters`` and
+      ``param_scheduler`` are now. Here the rates go on as those of a run that
+      has had this config from its first iteration, and the log says so. A
+      schedule by metrics has no such rates; it stays, with a warning.
+    - **Kernels and layout.** PyTorch takes from a checkpoint whether an optimiser
+      is fused, as if it were its learning rate, and moments in the memory layout
+      that weights had when they were saved. Fused kernels take for granted that
+      both lie alike.
     """
 
     # After what lays out the weights.
     priority = 'VERY_LOW'
 
-    def before_run(self, runner: Runner) -> None:
-        """Have the optimisers keep their kernels over loading."""
-        for optimizer in _optimizers(runner):
-            if hasattr(optimizer, 'register_load_state_dict_pre_hook'):
-                optimizer.register_load_state_dict_pre_hook(_with_own_kernels)
+    def after_load_checkpoint(self, runner: Runner, checkpoint: Dict[str, Any]) -> None:
+        """Change what MMEngine is about to resume from."""
+        if not runner._resume:
+            return
+        saved = _by_player(checkpoint.get('optimizer') or {})
+        schedules = _by_player(checkpoint.get('param_schedulers') or [])
+        own_schedules = _by_player(runner.param_schedulers or [])
+        for player, optimizer in _by_player(runner.optim_wrapper).items():
+            state = saved.get(player)
+            if state is not None:
+                _keep_kernels(optimizer, state)
+            own, old = own_schedules.get(player, []), schedules.get(player, [])
+            if _are_alike(own, old):
+                continue
+            name = f'The schedule of {player or "the optimiser"}'
+            if any(scheduler.by_epoch for scheduler in own):
+                runner.logger.warning(f'{name} stays as it was saved')
+                continue
+            _replay(own, checkpoint['meta']['iter'])
+            _log_rates(runner, name, state, optimizer)
+            if state is not None:
+                _write_rates(optimizer, state, own, old)
+            schedules[player] = [scheduler.state_dict() for scheduler in own]
+        if runner.param_schedulers is not None:
+            checkpoint['param_schedulers'] = schedules.get('', schedules)
 
     def before_train(self, runner: Runner) -> None:
         """Lay out what is kept of each weight as the weight is."""
-        for optimizer in _optimizers(runner):
-            for parameter, state in optimizer.state.items():
+        for wrapper in _by_player(runner.optim_wrapper).values():
+            for parameter, state in wrapper.optimizer.state.items():
                 for name, value in state.items():
                     if _lies_otherwise(value, parameter):
                         state[name] = torch.empty_like(parameter).copy_(value)
 
 
-def _optimizers(runner: Runner) -> Iterator[torch.optim.Optimizer]:
-    wrapper = runner.optim_wrapper
-    if isinstance(wrapper, OptimWrapperDict):
-        yield from (one.optimizer for one in wrapper.values())
-    elif wrapper is not None:  # of a validation, there is none
-        yield wrapper.optimizer
+def _by_player(one_or_more: Any) -> Dict[str, Any]:
+    """Optimisers, schedules, or the states of either; one by itself under ''."""
+    several = isinstance(one_or_more, (dict, OptimWrapperDict))
+    if several and 'param_groups' not in one_or_more:
+        return dict(one_or_more.items())
+    return {'': one_or_more}
 
 
-def _with_own_kernels(optimizer: torch.optim.Optimizer, state: dict) -> dict:
-    groups = [
-        {**saved, **{key: own[key] for key in _KERNELS if key in own}}
-        for saved, own in zip(state['param_groups'], optimizer.param_groups)
+def _keep_kernels(optimizer: OptimWrapper, state: Dict[str, Any]) -> None:
+    for saved, own in zip(state['param_groups'], optimizer.param_groups):
+        saved.update({key: own[key] for key in _KERNELS if key in own})
+
+
+def _are_alike(own: List[_ParamScheduler], old: List[Dict[str, Any]]) -> bool:
+    """Whether schedules have the settings that were saved."""
+    return [_settings(scheduler.state_dict()) for scheduler in own] == [
+        _settings(state) for state in old
     ]
-    # Should there not be as many, PyTorch says so.
-    return {**state, 'param_groups': groups + state['param_groups'][len(groups) :]}
+
+
+def _settings(state: Dict[str, Any]) -> Dict[str, Any]:
+    return {key: value for key, value in state.items() if key not in _COUNTED}
+
+
+def _replay(schedulers: List[_ParamScheduler], num_iters: int) -> None:
+    """Step as :class:`mmengine.hooks.ParamSchedulerHook` has in so many iterations."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # The optimisers have not stepped meanwhile.
+        for _ in range(num_iters):
+            for scheduler in schedulers:
+                scheduler.step()
+
+
+def _write_rates(
+    optimizer: OptimWrapper,
+    state: Dict[str, Any],
+    own: List[_ParamScheduler],
+    old: List[Dict[str, Any]],
+) -> None:
+    """Write what is scheduled, or was, into an optimiser's saved state."""
+    names = {scheduler.param_name for scheduler in own}
+    names |= {scheduler['param_name'] for scheduler in old}
+    names |= {f'initial_{name}' for name in names}
+    if 'momentum' in names:
+        names.add('betas')  # what Adam has for it
+    groups = [*state['param_groups'], state.get('base_param_settings') or {}]
+    for saved, group in zip(groups, optimizer.param_groups):
+        for name in names:
+            saved.pop(name, None)
+            if name in group:
+                saved[name] = group[name]
+
+
+def _log_rates(
+    runner: Runner, name: str, state: Optional[Dict[str, Any]], optimizer: OptimWrapper
+) -> None:
+    message = (
+        f'{name} is that of a run of {runner.max_iters} iterations with this config'
+    )
+    if state is not None:
+        before, now = state['param_groups'][0]['lr'], optimizer.param_groups[0]['lr']
+        message += f': the rate was {before:.4g} when it was saved and is {now:.4g}'
+    runner.logger.info(message)
 
 
 def _lies_otherwise(value: object, parameter: torch.nn.Parameter) -> bool:
