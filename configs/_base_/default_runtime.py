@@ -42,3 +42,7 @@ resume = False
 randomness = dict(seed=0)
 
 val_cfg = dict(type='DomainValLoop')
+# MMPose's own tools/test.py tests what is validated.
+test_cfg = dict(type='DomainTestLoop')
+test_dataloader = dict()
+test_evaluator = dict()

@@ -9,4 +9,5 @@ _base_ = [
 train_cfg = dict(val_interval=70 * 500)
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.3))))
 train_dataloader = dict(_delete_=True, **_base_.labeled_source_loader)
-custom_hooks = [dict(type='ChannelsLastHook')]
+custom_hooks = []
+channels_last = True

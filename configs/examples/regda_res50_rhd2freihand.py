@@ -47,7 +47,9 @@ val_dataloader = dict(
 metrics = _base_.val_evaluator
 val_evaluator = dict(_delete_=True, source=metrics, target=metrics)
 val_cfg = dict(type='DomainValLoop')
-test_dataloader = test_evaluator = test_cfg = None
+# MMPose's own tools/test.py tests what is validated.
+test_cfg = dict(type='DomainTestLoop')
+test_dataloader = test_evaluator = dict(_delete_=True)
 
 train_cfg = dict(
     _delete_=True, type='DomainAdaptTrainLoop', max_iters=15000, val_interval=500

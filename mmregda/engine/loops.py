@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, Iterator, Optional, Union
+import os
+from typing import Any, Dict, Iterable, Iterator, Optional, Type, Union
 
 import torch
 from mmengine.dist import get_rank
 from mmengine.evaluator import Evaluator
+from mmengine.hooks import LoggerHook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner, ValLoop
+from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
 from mmpose.registry import LOOPS
 from torch import nn
 from torch.utils.data import DataLoader
@@ -23,6 +25,7 @@ from mmregda.engine.distributed import (
 )
 from mmregda.engine.finite import require_finite
 from mmregda.engine.host_memory import keep_freed_memory, release_freed_memory
+from mmregda.engine.settings import require_settings, warn_of_short_intervals
 from mmregda.errors import InputError, reading
 from mmregda.models.backbones.timm_backbone import require_normalization
 
@@ -99,13 +102,23 @@ class SeededTrainLoop(IterBasedTrainLoop):
     def __init__(
         self, runner: Runner, dataloader: Union[dict, Iterable], **kwargs
     ) -> None:
+        require_settings(runner.cfg)
+        warn_of_short_intervals(runner.cfg)
         require_normalization(unwrap(runner.model))
         if isinstance(dataloader, dict):
-            with reading('the training dataset'):
-                seed = agreed(runner.seed)  # each process may have its own
-                dataloader = build_numbered_dataloader(runner, dataloader, seed)
+            dataloader = self.build_dataloader(runner, dataloader)
         super().__init__(runner, dataloader, **kwargs)
         self.dataloader_iterator = _LazyIterator(self.dataloader)
+        _log_by_iterations(runner)
+        _register_switches(runner)
+
+    def build_dataloader(
+        self, runner: Runner, cfg: dict
+    ) -> Union[DataLoader, DomainDataloaders]:
+        """Build what :meth:`run` draws its batches from."""
+        with reading('the training dataset'):
+            seed = agreed(runner.seed)  # each process may have its own
+            return build_numbered_dataloader(runner, cfg, seed)
 
     def run(self) -> nn.Module:
         """Train."""
@@ -155,17 +168,43 @@ class DomainAdaptTrainLoop(SeededTrainLoop):
             nothing tells a method without labels what the keypoints are.
     """
 
-    def __init__(self, runner: Runner, dataloader: dict, **kwargs) -> None:
+    def build_dataloader(self, runner: Runner, cfg: dict) -> DomainDataloaders:
+        """Build a dataloader for each domain."""
         model = unwrap(runner.model)
-        configs = drawn_dataloaders(model, dataloader)
-        super().__init__(runner, build_domain_dataloaders(runner, configs), **kwargs)
-        for domain, loader in self.dataloader.domains.items():
+        configs = drawn_dataloaders(model, cfg)
+        require_scheduled_players(model, runner.param_schedulers)
+        dataloaders = build_domain_dataloaders(runner, configs)
+        for domain, loader in dataloaders.domains.items():
             require_fitting_head(model, loader.dataset.dataset, domain)
+        if (runner.auto_scale_lr or {}).get('enable'):
+            # By its batch size, which all domains have, MMEngine scales the rates.
+            runner._train_dataloader = next(iter(dataloaders.domains.values()))
+        return dataloaders
 
     def run(self) -> nn.Module:
         """Train."""
         require_start(self.runner)
         return super().run()
+
+
+def _log_by_iterations(runner: Runner) -> None:
+    """Have the log count what this loop counts, whatever MMEngine's defaults are."""
+    runner.log_processor.by_epoch = False
+    for hook in runner.hooks:
+        if isinstance(hook, LoggerHook):
+            hook.log_metric_by_epoch = False
+
+
+def _register_switches(runner: Runner) -> None:
+    """Train as ``compile`` and ``channels_last`` of the config say."""
+    runner.register_hook(dict(type='ResumeHook'))
+    if runner.cfg.get('channels_last'):
+        runner.register_hook(dict(type='ChannelsLastHook'))
+    # Left there, MMEngine would compile the optimisers with the model.
+    options = runner.cfg.pop('compile', None)
+    if options:
+        options = {} if options is True else options
+        runner.register_hook(dict(type='CompileHook', **options))
 
 
 class _LazyIterator:
@@ -210,6 +249,9 @@ class DomainValLoop(BaseLoop):
         domain (str, optional): The domain that is being validated.
     """
 
+    phase = 'val'
+    one_domain: Type[BaseLoop] = ValLoop
+
     def __init__(
         self,
         runner: Runner,
@@ -223,9 +265,9 @@ class DomainValLoop(BaseLoop):
         )
         if set(dataloader) != set(evaluator) or not dataloader:
             raise InputError(
-                f'val_dataloader has the domains {sorted(dataloader)} and '
-                f'val_evaluator {sorted(evaluator)}; they must be the same, and at '
-                'least one. To train without validation set val_dataloader, '
+                f'{self.phase}_dataloader has the domains {sorted(dataloader)} and '
+                f'{self.phase}_evaluator {sorted(evaluator)}; they must be the same, '
+                'and at least one. To train without validation set val_dataloader, '
                 'val_evaluator and val_cfg to None.'
             )
         self._runner = runner
@@ -233,7 +275,9 @@ class DomainValLoop(BaseLoop):
         for domain in dataloader:
             with reading(f'the {domain} dataset'):
                 loader = runner.build_dataloader(dataloader[domain], seed=runner.seed)
-            self.loops[domain] = ValLoop(runner, loader, evaluator[domain], fp16)
+            self.loops[domain] = self.one_domain(
+                runner, loader, evaluator[domain], fp16
+            )
         for domain, loop in self.loops.items():
             model = unwrap(runner.model)
             require_fitting_head(model, loop.dataloader.dataset, domain)
@@ -251,7 +295,7 @@ class DomainValLoop(BaseLoop):
         return self._current.evaluator
 
     @property
-    def _current(self) -> ValLoop:
+    def _current(self) -> BaseLoop:
         return self.loops[self.domain or next(iter(self.loops))]
 
     def run(self) -> Dict[str, float]:
@@ -260,8 +304,8 @@ class DomainValLoop(BaseLoop):
         Returns:
             dict[str, float]: All metrics of all domains.
         """
-        self.runner.call_hook('before_val')
-        self.runner.call_hook('before_val_epoch')
+        self.runner.call_hook(f'before_{self.phase}')
+        self.runner.call_hook(f'before_{self.phase}_epoch')
         share_buffers(self.runner.model)
         self.runner.model.eval()
         if not self._begun:
@@ -275,9 +319,67 @@ class DomainValLoop(BaseLoop):
             found = loop.evaluator.evaluate(len(loop.dataloader.dataset))
             metrics.update({f'{domain}/{k}': v for k, v in found.items()})
         self.domain = None
-        self.runner.call_hook('after_val_epoch', metrics=metrics)
-        self.runner.call_hook('after_val')
+        self.runner.call_hook(f'after_{self.phase}_epoch', metrics=metrics)
+        self.runner.call_hook(f'after_{self.phase}')
         return metrics
+
+
+@LOOPS.register_module()
+class DomainTestLoop(DomainValLoop):
+    """Test on each domain in turn, for MMPose's own ``tools/test.py``.
+
+    Args:
+        runner (Runner): The runner.
+        dataloader (dict): A dataloader config for each domain. If it is empty,
+            the test is the validation: its dataloaders and its metrics.
+        evaluator (dict | list): An evaluator config for each domain. In a list,
+            single metrics beside it are for all domains; one that writes a file
+            (``out_file_path``, as that of ``--dump``) writes one for each, with
+            the domain in its name.
+        fp16 (bool): As in :class:`mmengine.runner.TestLoop`.
+    """
+
+    phase = 'test'
+    one_domain = TestLoop
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: Dict[str, dict],
+        evaluator: Union[dict, list],
+        fp16: bool = False,
+    ) -> None:
+        given = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+        metrics = {k: v for one in given if 'type' not in one for k, v in one.items()}
+        if not dataloader:
+            dataloader = runner.cfg.get('val_dataloader') or {}
+            metrics = metrics or runner.cfg.get('val_evaluator') or {}
+        if not dataloader or 'dataset' in dataloader:
+            raise InputError(
+                'test_cfg.type is "DomainTestLoop": test_dataloader, or with an empty '
+                'one val_dataloader, is to have a dataloader config for each domain'
+            )
+        shared = [one for one in given if 'type' in one]
+        super().__init__(
+            runner,
+            dataloader,
+            {
+                domain: [
+                    *(own if isinstance(own, (list, tuple)) else [own]),
+                    *(_for_domain(metric, domain) for metric in shared),
+                ]
+                for domain, own in metrics.items()
+            },
+            fp16,
+        )
+
+
+def _for_domain(metric: dict, domain: str) -> dict:
+    path = metric.get('out_file_path')
+    if path is None:
+        return dict(metric)
+    root, extension = os.path.splitext(path)
+    return dict(metric, out_file_path=f'{root}_{domain}{extension}')
 
 
 def build_domain_dataloaders(
@@ -351,6 +453,19 @@ def require_start(runner: Runner) -> None:
             'only improve a model that knows the keypoints. Start it from a checkpoint '
             'of the whole model (backbone, neck and head): load_from = "CHECKPOINT", '
             'or pretrain = dict(checkpoint="CHECKPOINT").'
+        )
+
+
+def require_scheduled_players(model: nn.Module, schedules: Any) -> None:
+    """Raise :class:`InputError` if schedules by player are not for the players."""
+    if not isinstance(schedules, dict) or 'type' in schedules:
+        return
+    players = sorted(model.players())
+    if sorted(schedules) != players:
+        raise InputError(
+            f'param_scheduler has entries for {sorted(schedules)}, but the players of '
+            f'{type(model.adaptation).__name__} are {players}. Where a rate is to stay '
+            'write an empty list.'
         )
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from mmregda.engine.amp_optim_wrapper import AmpOptimWrapper
 from mmregda.errors import InputError
 
-SHARED = ('type', 'dtype', 'loss_scale', 'clip_grad')
+SHARED = ('type', 'dtype', 'loss_scale', 'clip_grad', 'accumulative_counts')
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -65,6 +65,12 @@ class PlayerOptimWrapperConstructor:
     def __call__(self, model: nn.Module) -> OptimWrapperDict:
         if is_model_wrapper(model):
             model = model.module
+        if not hasattr(model, 'players'):
+            raise InputError(
+                f'{type(model).__name__} has no players: leave out '
+                'optim_wrapper.constructor, or set model.type to '
+                '"DomainAdaptiveTopdown"'
+            )
         players = model.players()
         configs = self.optim_wrapper_cfg
         if 'optimizer' in configs:
@@ -77,6 +83,12 @@ class PlayerOptimWrapperConstructor:
             configs = {player: configs for player in players}
         else:
             shared = {key: configs.pop(key) for key in SHARED if key in configs}
+            for name, value in configs.items():
+                if not isinstance(value, dict):
+                    raise InputError(
+                        f'optim_wrapper.{name}={value!r} is no config of a player. '
+                        f'Beside those there may be {", ".join(SHARED)}.'
+                    )
             configs = {player: {**shared, **cfg} for player, cfg in configs.items()}
         if set(players) != set(configs):
             raise InputError(

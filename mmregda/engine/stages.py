@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import io
 import logging
 import os
@@ -36,11 +35,16 @@ from mmregda.engine.distributed import (
     synchronized_on_cpu,
 )
 from mmregda.engine.folder_lock import alone_in
-from mmregda.engine.loops import drawn_dataloaders, require_fitting_head, unwrap
+from mmregda.engine.loops import (
+    drawn_dataloaders,
+    require_fitting_head,
+    require_scheduled_players,
+    unwrap,
+)
+from mmregda.engine.settings import is_adaptation, require_settings
 from mmregda.errors import InputError, reading
 from mmregda.files import room_to_write, whole_file
 
-SPEED = ('compile', 'channels_last')
 # The weights of a pretraining that is done.
 KEPT = 'source_only.pth'
 # How a dataloader does what it does, on which nothing that is learnt depends.
@@ -79,29 +83,16 @@ def train(cfg: Config) -> Dict[str, float]:
             together, or if another process is lost. What can be known of the
             adaptation is said before the pretraining starts.
     """
-    require_compile_options(cfg)
+    several = cfg.get('launcher', 'none') != 'none'
+    if several and is_adaptation(cfg) and not cfg.get('model_wrapper_cfg'):
+        cfg.model_wrapper_cfg = dict(type='PlayerDistributedDataParallel')
+    require_settings(cfg)
     launcher, env_cfg = cfg.get('launcher', 'none'), cfg.get('env_cfg') or {}
     # Alone from before it looks for a checkpoint: the one before it, stopped to be
     # started elsewhere, may still be saving its last.
     with joined_processes(launcher, env_cfg), alone_in(cfg.work_dir):
         find_start(cfg)
         return metrics_of(run(cfg))
-
-
-def require_compile_options(cfg: Config) -> None:
-    """Raise :class:`InputError` unless ``compile`` is what PyTorch can do."""
-    options = cfg.get('compile') or {}
-    if options is True:
-        return
-    try:
-        inspect.signature(torch.compile).bind_partial(**options)
-        if options.get('mode') and options.get('options'):
-            raise TypeError('mode is a set of options, so it takes no other ones')
-    except TypeError as error:
-        raise InputError(
-            f'compile = {cfg.compile!r}: use True, or a dict of options of '
-            f'torch.compile such as dict(mode="default") ({error})'
-        ) from error
 
 
 def find_start(cfg: Config) -> None:
@@ -123,6 +114,7 @@ def find_start(cfg: Config) -> None:
         checkpoint = cfg.pretrain.get('checkpoint')
         if not checkpoint:
             stage = load_pretrain_config(cfg)
+            require_settings(stage)
             weights = MODELS.build(stage.model).state_dict()
             require_same_weights(model, weights, stage.filename, parts)
             if not agreed(os.path.isfile(pretrained_path(stage))):
@@ -297,22 +289,7 @@ def stop_workers(runner: Runner) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the runner that a config asks for.
-
-    Two keys of the config make training faster and change nothing else:
-    ``compile``, True or a dict of options (see
-    :class:`~mmregda.engine.hooks.CompileHook`), and ``channels_last``, True
-    (see :class:`~mmregda.engine.hooks.ChannelsLastHook`).
-    """
-    compiling, channels_last = (cfg.pop(key, None) for key in SPEED)
-    hooks = [dict(type='OptimizerStateHook')]
-    if channels_last:
-        hooks.append(dict(type='ChannelsLastHook'))
-    if compiling:
-        # Left there, MMEngine would compile the optimisers with the model.
-        options = {} if compiling is True else compiling
-        hooks.append(dict(type='CompileHook', **options))
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), *hooks]
+    """Build the runner that a config asks for."""
     # MMEngine would lay the config out anew, at a second or two each, for the log,
     # for each copy that it writes and for every checkpoint.
     object.__setattr__(cfg, '_format_python_code', False)
@@ -349,6 +326,7 @@ def rehearse(cfg: Config, model: nn.Module) -> None:
         loaders = dict(source=loaders)
     if 'adaptation' in cfg.model:
         loaders = drawn_dataloaders(model, loaders)
+        require_scheduled_players(model, cfg.get('param_scheduler'))
     for domain, loader in loaders.items():
         with reading(f'the {domain} dataset'):
             dataset = DATASETS.build(loader.dataset)
@@ -370,7 +348,7 @@ def load_pretrain_config(cfg: Config) -> Config:
     for key in ('launcher', 'randomness', 'env_cfg', 'resume', 'sync_bn'):
         if key in cfg:
             stage[key] = cfg[key]
-    for key in SPEED:  # or those of its own
+    for key in ('compile', 'channels_last'):  # or those of its own
         stage[key] = cfg.get(key) or stage.get(key)
     return stage
 
