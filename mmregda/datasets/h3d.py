@@ -23,12 +23,15 @@ class H3DDataset(PublishedDataset):
     so a sample's box is its whole image and is set when the image is read (see
     :class:`~mmregda.datasets.transforms.WholeImageBox`): it depends on no label.
 
-    The split is RegDA's: the samples shuffled with seed 42, the first
-    min(20 %, 3200) are ``'test'``, the others ``'train'``.
+    The split is RegDA's: the samples shuffled with seed 42, the first n =
+    min(20 %, 3200) are ``'test'``, the others ``'train'``. To choose settings
+    without the test, UniFrame (Kim et al., ECCV 2022) splits the training samples:
+    the first n of them are ``'val'``, the others ``'train-val'``.
 
     Args:
         data_root (str): ``H3D_crop``, or the folder that holds it.
-        split (str): ``'train'``, ``'test'`` or ``'all'``.
+        split (str): ``'train'``, ``'test'``, ``'all'``, ``'train-val'`` or
+            ``'val'``.
         task (str): ``'noobject'`` (hands that hold nothing, as in the paper),
             ``'object'`` or ``'all'``.
         **kwargs: As in :class:`PublishedDataset`.
@@ -48,6 +51,7 @@ class H3DDataset(PublishedDataset):
         'see the keypoint detection examples of '
         'https://github.com/thuml/Transfer-Learning-Library)'
     )
+    SPLITS = (*PublishedDataset.SPLITS, 'train-val', 'val')
     TASKS = dict(noobject=(1,), object=(0,), all=(0, 1))
 
     def __init__(self, data_root: str, task: str = 'noobject', **kwargs) -> None:
@@ -68,8 +72,11 @@ class H3DDataset(PublishedDataset):
         chosen = self.TASKS[self.task]
         entries = [e for e in entries if e['without_object'] in chosen]
         random.Random(42).shuffle(entries)
-        num_test = min(int(0.2 * len(entries)), 3200)
-        parts = dict(train=entries[num_test:], test=entries[:num_test], all=entries)
+        held_out = min(int(0.2 * len(entries)), 3200)
+        test, train = entries[:held_out], entries[held_out:]
+        val, train_val = train[:held_out], train[held_out:]
+        parts = {'train': train, 'test': test, 'all': entries}
+        parts.update({'train-val': train_val, 'val': val})
         for entry in parts[self.split]:
             sample = dict(img_path=entry['name'])
             if self.labeled:

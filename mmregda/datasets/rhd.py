@@ -40,7 +40,9 @@ class RHDDataset(PublishedDataset):
     Samples carry ``hand_type`` (``'left'`` or ``'right'``), by which
     :class:`~mmregda.datasets.transforms.MirrorRightHand` gives all of them one
     handedness. Split ``'train'`` is the folder ``training``, ``'test'`` is
-    ``evaluation``.
+    ``evaluation``. To choose settings without the test, UniFrame (Kim et al., ECCV
+    2022) splits the training samples: every fifth, from the first, is ``'val'``,
+    the others are ``'train-val'``.
 
     Which hands are samples, their boxes and their handedness follow from the
     annotation; this is all that a target takes from it (with
@@ -48,7 +50,8 @@ class RHDDataset(PublishedDataset):
 
     Args:
         data_root (str): ``RHD_published_v2``, or the folder that holds it.
-        split (str): ``'train'``, ``'test'`` or ``'all'``.
+        split (str): ``'train'``, ``'test'``, ``'all'``, ``'train-val'`` or
+            ``'val'``.
         box (str): ``'inside'``, as published: rounded to whole pixels and shifted
             into the image (:func:`~mmregda.datasets.published.box_inside_image`).
             Or ``'centered'`` on the hand, and padded with black where it reaches
@@ -74,6 +77,8 @@ class RHDDataset(PublishedDataset):
         'RenderedHandposeDataset.en.html'
     )
 
+    SPLITS = (*PublishedDataset.SPLITS, 'train-val', 'val')
+
     def __init__(self, data_root: str, box: str = 'inside', **kwargs) -> None:
         self.box_around = hand_box_named(box, type(self).__name__)
         super().__init__(data_root=data_root, **kwargs)
@@ -86,9 +91,17 @@ class RHDDataset(PublishedDataset):
         )
 
     def load_samples(self, root: str) -> Iterable[dict]:
-        folders = dict(train=['training'], test=['evaluation'])
-        for folder in folders.get(self.split, ['training', 'evaluation']):
-            yield from _samples_of(root, folder, self.box_around)
+        folders = dict(all=['training', 'evaluation'], test=['evaluation'])
+        samples = [
+            sample
+            for folder in folders.get(self.split, ['training'])
+            for sample in _samples_of(root, folder, self.box_around)
+        ]
+        if self.split == 'val':
+            return samples[::5]
+        if self.split == 'train-val':
+            return [sample for i, sample in enumerate(samples) if i % 5]
+        return samples
 
 
 def _samples_of(root: str, folder: str, box_around: Callable) -> Iterable[dict]:

@@ -77,6 +77,24 @@ def test_split_is_the_published_one_for_each_task(tmp_path, task, flags):
     assert sorted(found) == sorted(e['name'] for e in chosen)
 
 
+@pytest.mark.parametrize('number', [100, 4, 20000])
+def test_validation_split_is_uniframes(tmp_path, monkeypatch, number):
+    entries = [dict(entry(0), name=f'part1/{i:05d}.jpg') for i in range(number)]
+    write_h3d(tmp_path, entries, images=False)
+    listing = [f'{i:05d}.jpg' for i in range(number)]
+    monkeypatch.setattr(os, 'listdir', lambda path: listing)
+    order = list(entries)
+    random.Random(42).shuffle(order)
+    n = min(int(len(order) * 0.2), 3200)
+    for split, expected in (('val', order[n : 2 * n]), ('train-val', order[2 * n :])):
+        if expected:
+            found = names(samples_of(tmp_path, split=split))
+            assert found == [e['name'] for e in expected]
+    if number == 4:
+        with pytest.raises(InputError, match='"val" split.*is empty'):
+            samples_of(tmp_path, split='val')
+
+
 def test_hands_that_hold_nothing_are_the_default(tmp_path):
     write_h3d(tmp_path, mixed(30))
     assert names(samples_of(tmp_path)) == names(samples_of(tmp_path, task='noobject'))
@@ -195,7 +213,7 @@ def test_an_empty_split_is_named(tmp_path):
 
 
 def test_a_wrong_split_or_task_is_answered_by_the_right_ones(tmp_path):
-    message = refused('"val"', data_root=str(tmp_path), split='val')
+    message = refused('"dev"', data_root=str(tmp_path), split='dev')
     assert 'train, test, all' in message
     message = refused('"hand"', data_root=str(tmp_path), task='hand')
     assert 'noobject, object, all' in message

@@ -260,6 +260,19 @@ def test_splits_are_the_published_folders(tmp_path):
     assert paths['all'] == paths['train'] + paths['test']
 
 
+def test_validation_split_is_every_fifth_training_hand(tmp_path):
+    # Two hands of every other image: hands are counted, not images.
+    two, one = (hand(10), hand(200)), (hand(150), NO_HAND)
+    write_rhd(tmp_path, [two, one] * 4, [one] * 9)
+    everything, val, train_val = (
+        selection(RHDDataset(data_root=str(tmp_path), split=split))
+        for split in ('train', 'val', 'train-val')
+    )
+    assert len(everything) == 12
+    assert val == [everything[i] for i in (0, 5, 10)]
+    assert train_val == [everything[i] for i in (1, 2, 3, 4, 6, 7, 8, 9, 11)]
+
+
 def test_root_may_be_the_published_folder_or_the_one_above(tmp_path):
     write_rhd(tmp_path, [(hand(), NO_HAND)])
     above = samples_of(RHDDataset(data_root=str(tmp_path)))
@@ -548,8 +561,8 @@ def test_an_empty_split_is_named(tmp_path):
 
 
 def test_a_wrong_split_is_answered_by_the_splits(tmp_path):
-    message = refused('"val"', data_root=str(tmp_path), split='val')
-    assert 'train, test, all' in message
+    message = refused('"dev"', data_root=str(tmp_path), split='dev')
+    assert 'train, test, all, train-val, val' in message
 
 
 def test_a_wrong_box_is_answered_by_the_boxes(tmp_path):
