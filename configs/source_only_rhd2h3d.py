@@ -1,9 +1,4 @@
 # Stage 1: the ResNet-101 simple baseline, trained on RHD alone.
-_base_ = [
-    '_base_/models/simple_baseline_res101_hand21.py',
-    '_base_/pairs/rhd2h3d.py',
-    '_base_/schedules/pretrain_70e.py',
-    '_base_/default_runtime.py',
-]
+_base_ = ['_base_/experiments/source_only_hand21.py', '_base_/pairs/rhd2h3d.py']
 
 train_dataloader = dict(_delete_=True, **_base_.labeled_source_loader)

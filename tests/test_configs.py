@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from conftest import ROOT, SIZE
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmpose.registry import DATASETS, MODELS
 
 from mmregda.engine import PlayerOptimWrapperConstructor, stages
@@ -257,15 +260,89 @@ def test_a_pair_at_128_pixels_differs_in_sizes_alone(pair):
     assert small.val_evaluator == full.val_evaluator
 
 
-@pytest.mark.parametrize('size', ['simple_baseline_res101', 'efficientnet_lite0'])
-def test_networks_of_hands_and_bodies_differ_in_the_keypoints_alone(size):
+@pytest.mark.parametrize(
+    'fragment',
+    [
+        'models/efficientnet_lite0',
+        'experiments/regda',
+        'experiments/source_only',
+        'experiments/erm',
+    ],
+)
+def test_hands_and_bodies_differ_in_the_number_of_keypoints_alone(fragment):
     hand, body = (
-        Config.fromfile(ROOT / f'configs/_base_/models/{size}_{kind}.py')
+        Config.fromfile(ROOT / f'configs/_base_/{fragment}_{kind}.py')
         for kind in ('hand21', 'body16')
     )
     assert (hand.model.head.out_channels, body.model.head.out_channels) == (21, 16)
     body.model.head.out_channels = 21
-    assert (body.model, body.codec) == (hand.model, hand.codec)
+    assert body._cfg_dict == hand._cfg_dict
+
+
+def test_the_page_of_regda_says_what_the_other_pairs_share():
+    page = Config.fromfile(ROOT / 'configs/regda_rhd2h3d.py')._cfg_dict
+    shared = Config.fromfile(ROOT / 'configs/_base_/experiments/regda_hand21.py')
+    pair = Config.fromfile(ROOT / 'configs/_base_/pairs/rhd2h3d.py')
+    assert page.pop('pretrain') == dict(config='source_only_rhd2h3d.py')
+    assert page == dict(shared._cfg_dict, **pair._cfg_dict)
+
+
+@pytest.mark.parametrize('pair', PAIRS)
+def test_published_baseline_trains_as_its_script(pair):
+    cfg = Config.fromfile(ROOT / f'configs/erm_{pair}.py')
+    # The script's loop: the scheduler steps, then 500 iterations follow.
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1e-3)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [45, 60], 0.1)
+    drops, rate = [], 1e-3
+    for epoch in range(70):
+        optimizer.step()
+        scheduler.step()
+        if optimizer.param_groups[0]['lr'] != rate:
+            drops.append(500 * epoch)
+            rate = optimizer.param_groups[0]['lr']
+    assert cfg.train_cfg.max_iters == 70 * 500
+    (steps,) = cfg.param_scheduler
+    assert (steps.milestones, steps.gamma) == (drops, 0.1)
+    assert drops == [22000, 29500]
+    assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=1e-3)
+    source, _, num_keypoints = PAIRS[pair]
+    assert cfg.model.head.out_channels == num_keypoints
+    assert cfg.train_dataloader.dataset.type == source
+    assert cfg.train_dataloader.batch_size == 32
+    # One rate for the whole network.
+    cfg.model.backbone.update(depth=18, init_cfg=None)
+    cfg.model.neck.in_channels = 512
+    model = MODELS.build(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    (group,) = wrapper.optimizer.param_groups
+    assert len(group['params']) == len(list(model.parameters()))
+    assert (group['lr'], group['weight_decay']) == (1e-3, 0)
+    assert group['betas'] == (0.9, 0.999)
+
+
+def test_published_baselines_loss_is_half_the_mean_squared_error():
+    cfg = Config.fromfile(ROOT / 'configs/erm_rhd2h3d.py')
+    loss = MODELS.build(cfg.model.head.loss)
+    rng = np.random.default_rng(0)
+    output, target = rng.random((2, 2, 3, 4, 5))
+    weights = np.array([[1, 0, 1], [0.5, 1, 0]])
+    total = 0.0
+    for b, k, row, column in np.ndindex(2, 3, 4, 5):
+        error = output[b, k, row, column] - target[b, k, row, column]
+        total += weights[b, k] * 0.5 * error**2
+    found = loss(*map(torch.from_numpy, (output, target, weights)))
+    assert float(found) == pytest.approx(total / (2 * 3 * 4 * 5))
+    without = loss(*map(torch.from_numpy, (output, target)))
+    assert float(without) == pytest.approx(((output - target) ** 2).mean() / 2)
+
+
+def test_settings_are_chosen_on_a_part_of_the_training_set():
+    cfg = Config.fromfile(ROOT / 'configs/regda_rhd2h3d_val.py')
+    plain = Config.fromfile(ROOT / 'configs/regda_rhd2h3d.py')
+    target, test = cfg.train_dataloader.target.dataset, cfg.val_dataloader.target
+    assert (target.dataset.split, test.dataset.split) == ('train-val', 'val')
+    target.dataset.split, test.dataset.split = 'train', 'test'
+    assert cfg._cfg_dict == plain._cfg_dict
 
 
 def test_baseline_of_the_quickstart_differs_from_regda_by_the_adversary_alone():
