@@ -4,8 +4,14 @@ from mmregda.datasets.checks import DatasetReport, check_config, check_datasets
 from mmregda.datasets.freihand import FreiHANDDataset
 from mmregda.datasets.h3d import H3DDataset
 from mmregda.datasets.human36m import Human36MDataset
-from mmregda.datasets.keypoints import BODY16, HAND21, KEYPOINT_GROUPS
+from mmregda.datasets.keypoints import (
+    BODY16,
+    HAND21,
+    KEYPOINT_GROUPS,
+    metainfo_of,
+)
 from mmregda.datasets.lsp import LSPDataset
+from mmregda.datasets.published import PublishedDataset
 from mmregda.datasets.rhd import RHDDataset
 from mmregda.datasets.samplers import NumberedSampler, SeededDataset
 from mmregda.datasets.surreal import SURREALDataset
@@ -33,6 +39,7 @@ __all__ = [
     'LoadWholeImage',
     'MirrorRightHand',
     'NumberedSampler',
+    'PublishedDataset',
     'RHDDataset',
     'RandomGaussianBlur',
     'RandomRotatedSubCrop',
@@ -43,4 +50,5 @@ __all__ = [
     'WholeImageBox',
     'check_config',
     'check_datasets',
+    'metainfo_of',
 ]

@@ -1,0 +1,99 @@
+"""What README, CONTRIBUTING and the pages of docs/ show works as it stands there."""
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, random_batch, tiny_model_config
+from mmengine.registry import (
+    DATASETS,
+    HOOKS,
+    LOOPS,
+    METRICS,
+    MODEL_WRAPPERS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIM_WRAPPERS,
+    PARAM_SCHEDULERS,
+)
+from mmpose.registry import MODELS
+
+from mmregda import InputError
+from mmregda.engine import PlayerOptimWrapperConstructor
+
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/*.md'))]
+
+
+def example(page: str, name: str) -> dict:
+    """Run the example in a page that defines a name; what it defines."""
+    text = (ROOT / page).read_text(encoding='utf-8')
+    blocks = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+    (code,) = (block for block in blocks if f'class {name}' in block)
+    assert len(code.splitlines()) < 50
+    namespace = {}
+    exec(compile(code, page, 'exec'), namespace)
+    return namespace
+
+
+def test_method_of_the_guide_trains():
+    example('CONTRIBUTING.md', 'EntropyMinimization')
+    cfg = tiny_model_config(num_keypoints=5, type='EntropyMinimization', weight=0.2)
+    model = MODELS.build(cfg).train()
+    wrappers = PlayerOptimWrapperConstructor(
+        {
+            player: dict(optimizer=dict(type='SGD', lr=0.1))
+            for player in ('feature_extractor', 'head')
+        }
+    )(model)
+    before = model.head.final_layer.weight.clone()
+    batches = dict(source=random_batch(2, 5, 0), target=random_batch(2, 5, 1))
+    log_vars = model.train_step(batches, wrappers)
+    assert 0 < log_vars['entropy'] <= torch.tensor(256.0).log() + 1e-4
+    assert not torch.equal(before, model.head.final_layer.weight)
+
+
+def test_dataset_of_the_guide_reads_its_layout_and_names_what_is_missing(tmp_path):
+    dataset_type = example('CONTRIBUTING.md', 'WebcamHands')['WebcamHands']
+    keypoints = np.arange(42, dtype=np.float32).reshape(21, 2)
+    folder = tmp_path / 'webcam_hands'
+    folder.mkdir()
+    (folder / 'labels.json').write_text(json.dumps([['a.jpg', keypoints.tolist()]]))
+    with pytest.raises(InputError, match='a.jpg'):
+        dataset_type(data_root=str(tmp_path), split='all')
+    cv2.imwrite(str(folder / 'a.jpg'), np.zeros((64, 64, 3), np.uint8))
+    (info,) = dataset_type(data_root=str(tmp_path), split='all')
+    assert np.array_equal(info['keypoints'][0], keypoints)
+
+
+def test_validator_of_the_guide_needs_no_labels():
+    example('CONTRIBUTING.md', 'MeanConfidence')
+    metric = METRICS.build(dict(type='MeanConfidence', _scope_='mmpose'))
+    for scores in ([[0.2, 0.4]], [[0.6, 0.8]]):
+        metric.process(
+            {}, [dict(pred_instances=dict(keypoint_scores=np.array(scores)))]
+        )
+    assert metric.evaluate(2) == pytest.approx({'validator/confidence': 0.5})
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_links_to_exists(page):
+    links = re.findall(r'\]\(([^)#]+)[^)]*\)', page.read_text(encoding='utf-8'))
+    paths = [link for link in links if '://' not in link]
+    assert not [path for path in paths if not (page.parent / path).exists()]
+
+
+def test_every_component_in_a_table_is_registered():
+    roots = [DATASETS, HOOKS, LOOPS, METRICS, MODEL_WRAPPERS, MODELS]
+    roots += [OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, PARAM_SCHEDULERS]
+    text = (ROOT / 'docs' / 'own_data.md').read_text(encoding='utf-8')
+    rows = re.findall(r'^\| (`\w+`(?:, `\w+`)*) \|', text, re.MULTILINE)
+    names = [name for row in rows for name in re.findall(r'`(\w+)`', row)]
+    assert len(names) > 10
+    missing = [name for name in names if not any(find(root, name) for root in roots)]
+    assert not missing
+
+
+def find(registry, name):
+    return registry.get(name) or registry.get(f'mmpose.{name}')
