@@ -190,7 +190,7 @@ class NaiveRegDA(NaiveStep):
         with self.precision():
             p_s, p_s_adv = self.predict(x_s)
             truth, _ = self.pseudo_labels(p_s)
-            disparity = kl_divergence(p_s_adv, truth).mean()
+            disparity = (kl_divergence(p_s_adv, truth) * weights).mean()
             loss = supervised_loss(p_s, y_s, weights)
             loss = loss + self.margin * self.trade_off * disparity
         self.minimize(loss, 'feature_extractor', 'head', 'adversary')
