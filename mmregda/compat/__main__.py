@@ -35,16 +35,33 @@ def found() -> List[Tuple[str, str]]:
         ('platform', platform.platform()),
     ]
     for name in ROWS:
-        distribution, version = compat.find_distribution(name)
+        distributions = compat.find_distributions(name)
         if not compat.is_installed(name):
             text = 'not installed'
+        elif len(distributions) > 1:
+            text = _over_each_other(name, distributions) + _particulars(name)
         else:
+            distribution, version = compat.find_distribution(name)
             text = version or 'version unknown'
             if distribution not in (None, name):
                 text += f' ({distribution})'
             text += _particulars(name)
         rows.append((name, text))
     return rows
+
+
+def _over_each_other(name: str, distributions: List[Tuple[str, str]]) -> str:
+    """What imports, where several distributions have written the same files."""
+    try:
+        version = importlib.import_module(name).__version__
+    except Exception:  # a mixture of files fails in many ways
+        version = f'{distributions[0][1]}, does not import'
+    names = [distribution for distribution, _ in distributions]
+    listed = ', '.join(' '.join(each) for each in distributions)
+    return (
+        f'{version} ({names[0]}; installed over each other: {listed}. To have one: pip '
+        f'uninstall {" ".join(names)}, then install one of them)'
+    )
 
 
 def _particulars(name: str) -> str:
