@@ -5,6 +5,9 @@ _base_ = ['./source_only_hand21.py']
 
 model = dict(
     head=dict(
+        # A regressed heatmap has a level: where it is nowhere positive, it shows no
+        # keypoint.
+        decoder=dict(type='MSRAHeatmap'),
         # Half the squared error, averaged over batch, keypoints and pixels.
         loss=dict(
             _delete_=True,
