@@ -192,7 +192,7 @@ def run(args: argparse.Namespace) -> bool:
         raise InputError(f'two of {args.pairs} have one name')
     for pair in args.pairs:
         # Before data is rendered for one of them.
-        load_config(pair, 'model.adaptation', 'train_dataloader.source')
+        load_config(pair, 'model.adaptation', 'train_dataloader')
     trainings = [
         dict(pair=Path(pair).stem, seed=seed, job=job, settings=variants)
         for pair in args.pairs
@@ -443,6 +443,8 @@ def tables(results: dict, tuning: bool, console: Console):
             )
         else:
             for domain, baselines in (('target', BASELINES), ('source', ())):
+                if domain == 'source' and not any(run.get(domain) for run in runs):
+                    continue  # Methods without a source need not validate on one.
                 found[f'{pair}, seeds {seeds}: PCK@0.05 in percent, {domain}'] = (
                     table_of_methods(runs, domain, baselines, LABELS)
                 )

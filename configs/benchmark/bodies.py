@@ -12,7 +12,6 @@ embedded_pair = 'bodies'
 pretrain = dict(config='bodies_pretrain.py')
 
 train_cfg = dict(val_interval=30 * 500)
-train_dataloader = dict(target=None)
 model = dict(type='DomainAdaptiveTopdown', adaptation=_base_.adaptation)
 # f goes on from stage 1 as psi does, at the rate of psi. At ten times that, the
 # paper's for heads that start anew, it would lose what it has learned.

@@ -1,8 +1,6 @@
 # RegDA on the quickstart's pair: the baseline's config, and the adversary.
 _base_ = ['source_only.py']
 
-train_dataloader = dict(target=dict(_delete_=True, **_base_.unlabeled_target_loader))
-
 optim_wrapper = dict(adversary=dict(optimizer=dict(lr=0.1, **_base_.sgd)))
 param_scheduler = dict(adversary=_base_.decay)
 model = dict(

@@ -12,7 +12,6 @@ pretrain = dict(config='pretrain.py')
 
 max_iters = 400
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-train_dataloader = dict(target=None)
 # The paper's decay and warm start, set for 15,000 iterations, at this length.
 time_scale = 15000 / max_iters
 decay = [

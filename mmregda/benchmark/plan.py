@@ -12,7 +12,7 @@ import hashlib
 import json
 import platform
 from pathlib import Path
-from typing import Any, Iterator, List, Mapping, Optional, Union
+from typing import Any, Iterator, List, Mapping, Optional, Sequence, Union
 
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
@@ -64,7 +64,9 @@ def compose(
         oracle (bool): Whether the labelled target takes the source's place.
 
     Returns:
-        Config: A new config.
+        Config: A new config, with the dataloaders of the method's domains. If it
+        takes views, and the frame's target has none, each is a draw of the
+        target's augmentation.
 
     Raises:
         InputError: If frame and method do not fit together.
@@ -104,28 +106,48 @@ def compose(
         cfg.train_dataloader = dict(source=frame.labeled_target_loader)
     else:
         cfg.train_dataloader = {d: _dataloader(frame, d) for d in kind.domains}
+        if kind.views:
+            cfg.train_dataloader['target'] = _in_views(cfg, kind.views)
     _require_fitting(cfg)
     return cfg
 
 
 def _dataloader(frame: Config, domain: str) -> dict:
-    if domain == 'target':
-        return unlabeled_target(frame)
+    """The dataloader config of a frame's domain."""
     loader = frame.train_dataloader.get(domain)
     if loader is None:
         raise InputError(f'{frame.filename} has no train_dataloader.{domain}')
     return loader
 
 
-def unlabeled_target(frame: Config) -> dict:
-    """The dataloader config of a frame's unlabelled target."""
-    loader = frame.train_dataloader.get('target')
-    loader = loader or frame.get('unlabeled_target_loader')
-    if loader is None:
-        raise InputError(
-            f'{frame.filename} has neither train_dataloader.target nor '
-            'unlabeled_target_loader'
-        )
+def _augmented(frame: Config, dataset: dict) -> dict:
+    """A copy of the target's dataset config, which augments."""
+    dataset = copy.deepcopy(dataset)
+    if dataset.get('pipeline') == frame.get('test_pipeline', ()):
+        # It is trained on as it is, which gives no two views.
+        dataset['pipeline'] = copy.deepcopy(frame.unlabeled_pipeline)
+    return dataset
+
+
+def _in_views(cfg: Config, views: Sequence[str]) -> dict:
+    """The target's dataloader config, its augmentation drawn for each view.
+
+    What comes before is shared: images are read once, and boxes are the same.
+    """
+    loader = copy.copy(cfg.train_dataloader.target)
+    loader.dataset = dataset = _augmented(cfg, loader.dataset)
+    if not dataset.get('views'):
+        types = [transform.type for transform in dataset.pipeline]
+        if 'GetBBoxCenterScale' not in types:
+            raise InputError(
+                f'{cfg.model.adaptation.type} takes the views {", ".join(views)}, but '
+                'train_dataloader.target.dataset has neither views nor a '
+                'GetBBoxCenterScale in its pipeline, from where on they would differ'
+            )
+        begin = types.index('GetBBoxCenterScale') + 1
+        transforms = dataset.pipeline[begin:]
+        dataset.pipeline = dataset.pipeline[:begin]
+        dataset.views = {view: copy.deepcopy(transforms) for view in views}
     return loader
 
 
@@ -307,10 +329,7 @@ def _scaled(count: Any, length: int, max_iters: int) -> Any:
 
 def _evidence_dataset(frame: Config) -> dict:
     """The unlabelled target's training images, in views that know where they lie."""
-    dataset = copy.deepcopy(dict(unlabeled_target(frame))['dataset'])
-    if dataset.get('pipeline') == frame.get('test_pipeline', ()):
-        # It is trained on as it is, which gives no two views.
-        dataset['pipeline'] = copy.deepcopy(frame.unlabeled_pipeline)
+    dataset = _augmented(frame, dict(_dataloader(frame, 'target'))['dataset'])
     for part in _dicts(dataset):
         views = part.pop('views', None)
         if views:  # Any of them is a random view.

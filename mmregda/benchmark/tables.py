@@ -108,7 +108,8 @@ def table_of_evidence(runs: Sequence[dict], tolerance: float = 2.0) -> Table:
     Of each method's variants that one is marked as chosen whose predictions on
     the target are most consistent, among those whose accuracy on the source is
     at most ``tolerance`` points below the best variant's: a model that forgets
-    the task can be as consistent as it likes.
+    the task can be as consistent as it likes. Where no source is validated,
+    consistency alone chooses.
 
     Args:
         runs (Sequence[dict]): Each with ``method`` (a variant's name begins
@@ -127,7 +128,7 @@ def table_of_evidence(runs: Sequence[dict], tolerance: float = 2.0) -> Table:
         if all(run['status'] == 'done' for run in of_variant):
             figures = [
                 (
-                    run['source']['Avg'],
+                    run['source'].get('Avg', np.nan),
                     100 * run['evidence']['confidence'],
                     100 * run['evidence']['consistency'],
                 )
@@ -147,9 +148,10 @@ def table_of_evidence(runs: Sequence[dict], tolerance: float = 2.0) -> Table:
             if other is not None and name.split()[0] == variant.split()[0]
         ]
         best = max(other[0] for other in rivals)
-        able = [other for other in rivals if other[0] >= best - tolerance]
+        able = [other for other in rivals if not other[0] < best - tolerance]
         chosen = len(rivals) > 1 and figures is max(able, key=lambda other: other[2])
-        cells = [f'{figures[0]:.1f}', f'{figures[1]:.2f}', f'{figures[2]:.2f}']
+        source = '' if np.isnan(figures[0]) else f'{figures[0]:.1f}'
+        cells = [source, f'{figures[1]:.2f}', f'{figures[2]:.2f}']
         rows.append([variant, *cells, 'chosen' if chosen else ''])
     return ['', 'Avg on the source', 'confidence', 'consistency', ''], rows
 

@@ -54,7 +54,8 @@ def work(folder: Path) -> None:
         metrics = evaluate(copy.deepcopy(cfg), checkpoint)
     elif last and Path(last).name == f'iter_{cfg.train_cfg.max_iters}.pth':
         checkpoint = last
-        metrics = evaluate(copy.deepcopy(cfg), checkpoint)
+        validated = cfg.get('val_dataloader')
+        metrics = evaluate(copy.deepcopy(cfg), checkpoint) if validated else {}
     else:
         metrics = train(cfg)
         checkpoint = latest_checkpoint(cfg.work_dir)

@@ -14,10 +14,10 @@ from mmregda.benchmark.plan import (
     load_config,
     plan,
     scale_schedule,
-    unlabeled_target,
 )
 from mmregda.engine import PlayerOptimWrapperConstructor
 from mmregda.engine.stages import load_pretrain_config
+from mmregda.models import BaseAdaptation
 
 FRAGMENTS = sorted((ROOT / 'configs/_base_/adaptations').glob('*.py'))
 FRAMES = sorted(
@@ -68,6 +68,72 @@ def test_every_method_fits_every_frame_and_sees_the_same_images(method, frame):
     assert set(wrappers.keys()) == set(model.players()) == set(cfg.param_scheduler)
 
 
+@MODELS.register_module()
+class TwoViews(BaseAdaptation):
+    """Of whatever domains, as a test says."""
+
+    domains = ('target',)
+    views = ('teacher', 'student')
+
+    def __init__(self, head=None):
+        super().__init__()
+
+    def step(self, model, batches, optim_wrapper):
+        raise NotImplementedError
+
+
+@pytest.fixture
+def two_views():
+    method = fragment('source_only')
+    method.adaptation = dict(type='TwoViews')
+    return method
+
+
+@pytest.mark.parametrize('frame', FRAMES, ids=lambda path: path.stem)
+def test_method_of_views_draws_the_targets_augmentation_for_each(two_views, frame):
+    frame = Config.fromfile(frame)
+    cfg = compose(frame, two_views)
+    assert set(cfg.train_dataloader) == {'target'}
+    dataset = cfg.train_dataloader.target.dataset
+    assert list(dataset.views) == ['teacher', 'student']
+    for transforms in dataset.views.values():
+        # That of LSP alone is not what it is trained with otherwise.
+        assert [*dataset.pipeline, *transforms] == frame.unlabeled_pipeline
+        assert transforms[0].type != 'LoadWholeImage'
+        assert transforms[-1].type == 'PackPoseInputs'
+    # What the frame says of views stays.
+    frame.train_dataloader.target = cfg.train_dataloader.target
+    frame.train_dataloader.target.dataset.views.student = [dict(type='ColorJitter')]
+    again = compose(frame, two_views).train_dataloader.target.dataset
+    assert again.views.student == [dict(type='ColorJitter')]
+
+
+def test_method_is_given_the_domains_that_it_declares(hands, two_views, monkeypatch):
+    monkeypatch.setattr(TwoViews, 'views', ())
+    monkeypatch.setattr(TwoViews, 'domains', ('target', 'labeled_target'))
+    # The oracle's labels are not a few.
+    with pytest.raises(InputError, match=r'no train_dataloader\.labeled_target'):
+        compose(hands, two_views)
+    few = dict(hands.labeled_target_loader)
+    hands = copy.deepcopy(hands)
+    hands.train_dataloader.labeled_target = few
+    cfg = compose(hands, two_views)
+    assert cfg.train_dataloader == dict(
+        target=hands.unlabeled_target_loader, labeled_target=few
+    )
+
+
+def test_blind_plan_without_a_source_validates_nothing(hands, two_views, tmp_path):
+    frame = copy.deepcopy(hands)
+    del frame.train_dataloader['source']
+    frame.pretrain = None
+    del frame.val_dataloader['source'], frame.val_evaluator['source']
+    methods = dict(free=compose(frame, two_views))
+    (job,) = plan(frame, methods, 1, str(tmp_path), max_evaluated=8, blind=True)
+    for key in ('val_dataloader', 'val_evaluator', 'val_cfg'):
+        assert job.cfg[key] is None
+
+
 def test_frame_stays_as_it_is(hands):
     before = copy.deepcopy(plain(hands._cfg_dict))
     methods = dict(regda=compose(hands, fragment('regda'), {'trade_off': 9}))
@@ -116,7 +182,10 @@ def test_short_budget_on_the_hands_is_the_quickstart(hands, name, tmp_path):
         for key in ('model', 'optim_wrapper', 'param_scheduler', 'randomness'):
             assert plain(ours[key]) == plain(theirs[key]), key
         assert plain(ours.train_cfg) == plain(theirs.train_cfg)
-        loaders = {k: v for k, v in theirs.train_dataloader.items() if v is not None}
+        loaders = theirs.train_dataloader
+        if 'adaptation' in theirs.model:
+            domains = MODELS.get(theirs.model.adaptation.type).domains
+            loaders = {domain: loaders[domain] for domain in domains}
         assert plain(ours.train_dataloader) == plain(loaders)
         assert plain(ours.val_dataloader) == plain(theirs.val_dataloader)
 
@@ -298,11 +367,13 @@ def test_errors_say_what_is_missing(hands, tmp_path):
         compose(hands, fragment('regda'), {'marginn': 3})
     bare = copy.deepcopy(hands)
     del bare._cfg_dict['labeled_target_loader']
-    del bare._cfg_dict['unlabeled_target_loader']
+    bare.train_dataloader.target = None
     with pytest.raises(InputError, match='labeled_target_loader'):
         compose(bare, fragment('source_only'), oracle=True)
     with pytest.raises(InputError, match='train_dataloader.target'):
-        unlabeled_target(bare)
+        compose(bare, fragment('regda'))
+    with pytest.raises(InputError, match='train_dataloader.target'):
+        plan(bare, {}, seed=0, work_dir=str(tmp_path))
 
 
 def test_fingerprint_does_not_depend_on_the_order_of_keys():

@@ -111,6 +111,19 @@ def test_setting_is_chosen_by_evidence(source, consistency, chosen):
     assert rows[-1][1] == 'failed'
 
 
+def test_consistency_alone_chooses_where_no_source_is_validated():
+    runs = [
+        dict(
+            run(f'free x={x}', 7, 0.0, evidence=dict(confidence=0.5, consistency=c)),
+            source={},
+        )
+        for x, c in enumerate((0.2, 0.6, 0.4))
+    ]
+    _, rows = table_of_evidence(runs)
+    assert [row[1] for row in rows] == ['', '', '']
+    assert [row[-1] for row in rows] == ['', 'chosen', '']
+
+
 def test_evidence_is_averaged_over_seeds():
     runs = [
         run(f'dan x={x}', seed, 0.0, 50.0, evidence=dict(confidence=0.5, consistency=c))
