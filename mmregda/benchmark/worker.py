@@ -12,12 +12,12 @@ from typing import Dict, List, Tuple
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmpose.registry import DATASETS
 
 from mmregda import InputError, compat
 from mmregda.apis.predict import load_network
 from mmregda.benchmark import progress_hook  # noqa: F401 (registers it)
 from mmregda.benchmark.jobs import _PROGRESS, _RESULT, write_json
+from mmregda.datasets import build_dataset
 from mmregda.engine.checkpoints import NOTE, latest_checkpoint
 from mmregda.engine.stages import evaluate, pretrain, train
 from mmregda.errors import message_of
@@ -91,7 +91,7 @@ def evidence_of(cfg: Config, checkpoint: str) -> Dict[str, float]:
         confidence = logits.flatten(2).float().softmax(dim=-1).amax(dim=-1)
         return argmax_keypoints(logits) * stride, confidence
 
-    dataset = DATASETS.build(cfg.benchmark.evidence)
+    dataset = build_dataset(cfg.benchmark.evidence)
     return label_free_evidence(
         predict, dataset, num_samples=cfg.benchmark.get('num_samples', 256)
     )

@@ -29,7 +29,7 @@ def load_json(path: str, what: str = 'annotation file') -> Any:
     """Load a JSON file.
 
     Args:
-        path (str): The file, in UTF-8, with a byte order mark or without.
+        path (str): The file, in UTF-8, UTF-16 or UTF-32.
         what (str): What it is, for messages.
 
     Returns:
@@ -42,13 +42,25 @@ def load_json(path: str, what: str = 'annotation file') -> Any:
         InputError: If the file is missing, is cut short or is not JSON.
     """
     content = read_data_file(path, what)
+    if not content or content.isspace():
+        raise InputError(f'{what} "{path}" is empty. Fetch or write it again.')
     try:
-        return json.loads(content.decode('utf-8-sig'))
+        return json.loads(decode_text(content))
     except (ValueError, RecursionError, MemoryError) as error:
         raise InputError(
             f'{what} "{path}" is not valid JSON ({error or type(error).__name__}). '
             'Check that its download is complete.'
         ) from error
+
+
+def decode_text(content: bytes) -> str:
+    """Text in UTF-8, UTF-16 or UTF-32, with a byte order mark or without.
+
+    Raises:
+        UnicodeDecodeError: If it is no such text.
+    """
+    # As the standard library does it, but strictly.
+    return content.decode(json.detect_encoding(content))
 
 
 def load_mat(path: str, variable: str) -> np.ndarray:

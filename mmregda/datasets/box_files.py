@@ -8,6 +8,8 @@ import math
 import os
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from mmregda.datasets.annotation_files import decode_text
+from mmregda.datasets.coco_files import Faults, as_flag, mend_id, shown, stated_size
 from mmregda.datasets.data_files import read_data_file
 from mmregda.errors import InputError
 
@@ -34,6 +36,9 @@ class Box(NamedTuple):
         score (float): 1 where the file has none.
         category (int, optional): COCO's category, or the detector's label.
         place (str): Where in the file, for messages.
+        is_crowd (bool): Whether it is around many (COCO's ``iscrowd``).
+        size (tuple[float, float], optional): Width and height that the file
+            states for the image.
     """
 
     image: str
@@ -42,6 +47,8 @@ class Box(NamedTuple):
     score: float
     category: Optional[int]
     place: str
+    is_crowd: bool = False
+    size: Optional[Tuple[float, float]] = None
 
 
 def read_boxes(path: str, images_json: Optional[str] = None) -> List[Box]:
@@ -55,8 +62,7 @@ def read_boxes(path: str, images_json: Optional[str] = None) -> List[Box]:
             detections speak of.
 
     Returns:
-        list[Box]: In the file's order. Crowds (``iscrowd``) are left out. Of
-        annotations the box alone is read.
+        list[Box]: In the file's order. Of annotations the box alone is read.
 
     Raises:
         InputError: If a file is missing, damaged or of another kind.
@@ -86,8 +92,7 @@ def read_boxes(path: str, images_json: Optional[str] = None) -> List[Box]:
 def _read_text(path: str) -> str:
     content = read_data_file(path, 'boxes file')
     try:
-        # Excel begins a CSV with a byte order mark.
-        return content.decode('utf-8-sig')
+        return decode_text(content)
     except UnicodeDecodeError as error:
         raise InputError(
             f'boxes file "{path}" is no text in UTF-8 (of Excel\'s, save it as "CSV '
@@ -112,54 +117,80 @@ def _entries_of(content: Any, key: str, path: str) -> List[dict]:
     return entries
 
 
-def _images_of(content: Any, path: str) -> Dict[int, str]:
-    names: Dict[int, str] = {}
+def _images_of(content: Any, path: str) -> Dict[int, dict]:
+    """COCO's images by id, with ``file_name``."""
+    images: Dict[int, dict] = {}
+    faults = Faults()
     for index, image in enumerate(_entries_of(content, 'images', path)):
-        try:
-            image_id, name = image['id'], os.fspath(image['file_name'])
-            doubled = names.setdefault(image_id, name) != name
-        except (TypeError, KeyError) as error:
-            raise InputError(
-                f'boxes file "{path}": images[{index}] is not COCO\'s, with "id" '
-                f'and "file_name" ({type(error).__name__}: {error})'
-            ) from error
-        if doubled:
-            raise InputError(
-                f'boxes file "{path}": both "{names[image_id]}" and "{name}" have '
-                f'the id {image_id!r}'
+        place = f'images[{index}]'
+        if not (isinstance(image, dict) and isinstance(image.get('file_name'), str)):
+            faults.add(
+                place,
+                f'is {shown(image)}',
+                'Each is an object with "id" and "file_name".',
             )
-    return names
+            continue
+        mend_id(image, 'id', place, faults)
+        if type(image.get('id')) is not int:
+            continue
+        other = images.setdefault(image['id'], image)
+        if other['file_name'] != image['file_name']:
+            names = shown(other['file_name']), shown(image['file_name'])
+            faults.add(
+                f'{names[0]} and {names[1]}',
+                f'have the id {image["id"]}',
+                'Number the images.',
+            )
+    faults.require_none(f'boxes file "{path}"')
+    return images
 
 
 def _read_coco(
-    entries: Sequence[Any], kind: str, images: Dict[int, str], path: str
+    entries: Sequence[Any], kind: str, images: Dict[int, dict], path: str
 ) -> Iterator[Box]:
+    _look_at_entries(entries, kind, images, path)
+    for index, entry in enumerate(entries):
+        image = images[entry['image_id']]
+        yield Box(
+            image=image['file_name'],
+            image_id=entry['image_id'],
+            xyxy=_from_xywh(_numbers(entry['bbox'], 4)),
+            score=_numbers([entry.get('score', 1)], 1)[0],
+            category=entry.get('category_id'),
+            place=f'{kind}[{index}]',
+            is_crowd=bool(as_flag(entry.get('iscrowd'))),
+            size=stated_size(image),
+        )
+
+
+def _look_at_entries(
+    entries: Sequence[Any], kind: str, images: Dict[int, dict], path: str
+) -> None:
+    """Raise :class:`InputError` for annotations or detections that are none."""
+    faults = Faults()
     for index, entry in enumerate(entries):
         place = f'{kind}[{index}]'
-        try:
-            image_id, bbox = entry['image_id'], entry['bbox']
-            if entry.get('iscrowd'):
-                continue
-            name = images.get(image_id)
-            category = _category(entry.get('category_id'))
-        except (TypeError, KeyError, AttributeError) as error:
-            raise InputError(
-                f'boxes file "{path}": {place} is not COCO\'s, with "image_id" and '
-                f'"bbox" ({type(error).__name__}: {error}). {EXPECTED}'
-            ) from error
-        if name is None:
-            raise InputError(
-                f'boxes file "{path}": {place} has the image_id {image_id!r}, which '
-                'no image has. Are these the boxes of other images?'
+        if not isinstance(entry, dict) or 'bbox' not in entry:
+            faults.add(
+                place,
+                f'is {shown(entry)}',
+                f'Each is an object with "image_id" and "bbox". {EXPECTED}',
             )
-        yield Box(
-            image=name,
-            image_id=image_id if isinstance(image_id, int) else None,
-            xyxy=_from_xywh(_numbers(bbox, 4)),
-            score=_numbers([entry.get('score', 1)], 1)[0],
-            category=category,
-            place=place,
-        )
+            continue
+        mend_id(entry, 'image_id', place, faults)
+        image_id = entry.get('image_id')
+        if type(image_id) is int and image_id not in images:
+            faults.add(
+                place,
+                f'has the image_id {image_id}, which no image has',
+                'Are these the boxes of other images?',
+            )
+        if entry.get('category_id') is not None:
+            mend_id(entry, 'category_id', place, faults)
+        flag = entry.get('iscrowd')
+        if as_flag(flag) is None:
+            faults.add(place, f'has "iscrowd": {shown(flag)}', 'Set iscrowd to 0 or 1.')
+    faults.require_none(f'boxes file "{path}"')
 
 
 def _read_csv(text: str, path: str) -> Iterator[Box]:

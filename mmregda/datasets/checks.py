@@ -14,6 +14,8 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS
 
+from mmregda.datasets.coco_datasets import Look, build_dataset
+from mmregda.datasets.coco_files import other_size
 from mmregda.datasets.data_files import read_data_file
 from mmregda.datasets.image_loading import decode_image
 from mmregda.datasets.parallel import parallel_map
@@ -34,6 +36,10 @@ NOT_FINITE = 'value not finite'
 SAME_FILE = 'file in training and test'
 SAME_CONTENT = 'content in training and test'
 LEFT_OUT = 'left out by skip_corrupt'
+LEFT_OUT_BY_READER = 'left out by the reader'
+OTHER_SIZE = "size in the file not the image's"
+ODD_FILE = 'odd annotation file'
+ASIDE = 'read all the same'
 
 # A keypoint on the border of the image, in either convention of pixel centres.
 _BORDER = 0.5
@@ -177,8 +183,9 @@ def check_config(
     init_default_scope('mmpose')
     datasets, findings = {}, []
     for name, dataset_cfg in _splits_of(cfg):
+        looks: List[Look] = []
         try:
-            datasets[name] = _build_index(dataset_cfg)
+            datasets[name] = _build_index(dataset_cfg, looks)
         except InputError as error:
             findings.append(_unreadable(name, dataset_cfg, message_of(error)))
         except Exception as error:
@@ -191,6 +198,7 @@ def check_config(
                 findings.append(_labeled_target(name, dataset_cfg))
                 datasets[name] = UnlabeledDataset(datasets[name], pipeline=[])
             findings += _left_out(name, datasets[name])
+            findings += _of_files(name, looks)
     if not datasets:
         if not findings:
             raise InputError('the config has no dataloader with a dataset to check')
@@ -294,6 +302,9 @@ def _check_samples(
 ) -> Tuple[SplitSummary, List[Finding]]:
     metainfo = dataset.metainfo
     num_keypoints = metainfo.get('num_keypoints')
+    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
+    if any(map(_is_converter, transforms)):
+        num_keypoints = None
     labeled = not isinstance(dataset, UnlabeledDataset)
     findings: List[Finding] = []
     box_sides, visible, num_labeled = [], np.zeros(num_keypoints or 0), 0
@@ -305,6 +316,10 @@ def _check_samples(
         def found(kind: str, detail: str, path: str = path) -> None:
             findings.append(Finding(kind, name, path, detail))
 
+        if size:
+            problem, _ = other_size(info.get('stated_size'), *size)
+            if problem:
+                found(OTHER_SIZE, f'{problem} (the boxes file)')
         if info.get('bbox') is not None:
             boxes = np.asarray(info['bbox'], dtype=np.float64).reshape(-1, 4)
             for kind, detail in _faults_of_boxes(boxes, size):
@@ -456,16 +471,17 @@ def _leaves(dataset: dict) -> Iterator[Tuple[str, dict]]:
     yield '', dataset
 
 
-def _build_index(dataset_cfg: dict) -> Any:
+def _build_index(dataset_cfg: dict, looks: List[Look]) -> Any:
     """Build a dataset that is asked for annotations only."""
-    dataset = DATASETS.build(_without_pipeline(dataset_cfg))
+    dataset = build_dataset(_without_pipeline(dataset_cfg), looks)
     dataset.full_init()
     return dataset
 
 
 def _without_pipeline(dataset_cfg: dict) -> ConfigDict:
     plain = ConfigDict(copy.deepcopy(dict(dataset_cfg)))
-    plain.pipeline = []
+    # With it the metainfo may be of other keypoints than the file.
+    plain.pipeline = [t for t in plain.get('pipeline') or () if _is_converter(t)]
     plain.pop('views', None)
     if plain.get('dataset'):
         plain.dataset = _without_pipeline(plain.dataset)
@@ -479,6 +495,11 @@ def _without_pipeline(dataset_cfg: dict) -> ConfigDict:
 def _class_of(dataset_cfg: dict) -> Optional[type]:
     kind = dataset_cfg.get('type')
     return DATASETS.get(kind) if isinstance(kind, str) else kind
+
+
+def _is_converter(transform: Any) -> bool:
+    kind = transform.get('type') if isinstance(transform, dict) else type(transform)
+    return getattr(kind, '__name__', kind) == 'KeypointConverter'
 
 
 def _root_of(dataset_cfg: dict) -> str:
@@ -497,6 +518,21 @@ def _left_out(name: str, dataset: Any) -> List[Finding]:
         Finding(LEFT_OUT, name, inner.root, detail, spoils=False)
         for detail in getattr(inner, 'left_out', ())
     ]
+
+
+def _of_files(name: str, looks: List[Look]) -> Iterator[Finding]:
+    """What there is to say about COCO-style files."""
+    for look in looks:
+        for file in look.files:
+            summary = file.summary_of_left_out()
+            if summary:
+                yield Finding(LEFT_OUT_BY_READER, name, file.path, summary)
+            for line in file.notes:
+                yield Finding(ODD_FILE, name, file.path, line)
+            for line in file.asides:
+                yield Finding(ASIDE, name, file.path, line, spoils=False)
+        for path, problem in look.other_sizes.items():
+            yield Finding(OTHER_SIZE, name, path, problem)
 
 
 def _is_labeled(dataset: Any) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from typing import Dict, List, Sequence, Set, Tuple
 
+from mmregda.datasets.published import names_in
 from mmregda.errors import InputError
 
 
@@ -43,10 +45,11 @@ class ImageFolder:
         self._read('', set())
         # By components: a folder's images stay together whatever its name is.
         self.paths.sort(key=lambda path: path.split('/'))
-        self._known = set(self.paths)
+        self._known = _by_spelling(self.paths)
         self._by_name: Dict[str, List[str]] = {}
         for path in self.paths:
-            self._by_name.setdefault(path.rpartition('/')[2], []).append(path)
+            name = _composed(path.rpartition('/')[2])
+            self._by_name.setdefault(name, []).append(path)
 
     def full_path(self, path: str) -> str:
         """The path of an image to open."""
@@ -76,8 +79,9 @@ class ImageFolder:
             # Of two names of the root, the one that the path begins with.
             path = min((os.path.relpath(path, root) for root in roots), key=_is_outside)
         path = path.replace(os.sep, '/')
-        if path in self._known:
-            return path
+        known = self._known.get(path) or self._known.get(_composed(path))
+        if known:
+            return known
         if _is_outside(path):
             raise InputError(
                 f'{named_by}: "{name}" lies outside of "{os.path.abspath(self.root)}"'
@@ -88,7 +92,7 @@ class ImageFolder:
             return self.find(name.replace('\\', '/'), named_by)
         if '/' in path:
             return ''
-        found = self._by_name.get(path, [])
+        found = self._by_name.get(_composed(path), [])
         if len(found) > 1:
             raise InputError(
                 f'{named_by}: "{name}" may be {_listed(found)} of "{self.root}". '
@@ -121,6 +125,56 @@ class ImageFolder:
             else:
                 extension = os.path.splitext(entry.name)[1].lower()
                 self.others[extension or 'without extension'] += 1
+
+
+class FolderListings:
+    """Finds files by names that were written elsewhere; each folder is read once.
+
+    macOS takes accented letters apart (NFD), most others do not (NFC), and Windows
+    separates folders by backslashes.
+
+    Args:
+        root (str): The folder that names are relative to.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._folders: Dict[str, Dict[str, str]] = {}
+
+    def find(self, name: str) -> str:
+        """The name as it is spelled there, or '' if there is no such file."""
+        for spelled in dict.fromkeys((name, name.replace('\\', '/'))):
+            if os.path.isabs(spelled) or '://' in spelled:
+                return spelled if os.path.exists(spelled) else ''
+            found = ''
+            for part in spelled.split('/'):
+                if part not in ('', os.curdir, os.pardir):
+                    known = self._listing(found)
+                    part = known.get(part) or known.get(_composed(part))
+                    if not part:
+                        break
+                found = f'{found}/{part}' if found else part
+            else:
+                return found
+        return ''
+
+    def _listing(self, folder: str) -> Dict[str, str]:
+        if folder not in self._folders:
+            names = names_in(os.path.join(self._root, folder) or os.curdir)
+            self._folders[folder] = _by_spelling(names)
+        return self._folders[folder]
+
+
+def _by_spelling(names: Sequence[str]) -> Dict[str, str]:
+    """Names by themselves, and by their composed form where that is free."""
+    found = {name: name for name in names}
+    for name in names:
+        found.setdefault(_composed(name), name)
+    return found
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize('NFC', name)
 
 
 def _is_outside(path: str) -> bool:

@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from mmpose.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from mmregda.datasets.coco_datasets import build_dataset
 from mmregda.datasets.collate import PackingCollate
 from mmregda.datasets.unlabeled import UnlabeledDataset
 from mmregda.errors import InputError
@@ -123,7 +124,7 @@ class SeededDataset(Dataset):
     """
 
     def __init__(self, dataset: Union[dict, Dataset], seed: int) -> None:
-        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        self.dataset = build_dataset(dataset) if isinstance(dataset, dict) else dataset
         self.seed = seed
 
     def __len__(self) -> int:

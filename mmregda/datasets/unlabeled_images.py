@@ -17,6 +17,13 @@ from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
 
 from mmregda.datasets.box_files import Box, read_boxes
+from mmregda.datasets.coco_files import (
+    CROWD,
+    CROWD_REMEDY,
+    NUM_IMAGES,
+    evenly,
+    other_size,
+)
 from mmregda.datasets.image_folder import ImageFolder
 from mmregda.datasets.image_loading import IMAGE_EXTENSIONS, check_image, read_image
 from mmregda.datasets.keypoints import BODY16, HAND21
@@ -143,12 +150,15 @@ class UnlabeledImages(BaseDataset):
         )
         if self.skip_corrupt:
             samples = self._whole_samples(folder, samples, left_out)
+        else:
+            self._require_sizes(folder, samples)
         if not samples:
             boxes = f' with the boxes of "{self.boxes}"' if self.boxes else ''
+            remedy = f' {CROWD_REMEDY}' if left_out[CROWD] else ''
             raise InputError(
                 f'no sample is left of the {len(folder.paths)} images in '
                 f'"{os.path.abspath(self.root)}"{boxes}. '
-                f'Left out: {_counts(left_out)}'
+                f'Left out: {_counts(left_out)}.{remedy}'
             )
         self._log(
             f'{len(samples)} samples of {len({s["path"] for s in samples})} images '
@@ -190,6 +200,7 @@ class UnlabeledImages(BaseDataset):
         try:
             image = read_image(info['img_path'])
             size = image.shape[:2]
+            _require_size(info.get('stated_size'), size, info['img_path'])
             info['bbox'] = _cut_at_border(info.get('bbox'), size, info['img_path'])
         except InputError as error:
             if self.test_mode:
@@ -214,7 +225,7 @@ class UnlabeledImages(BaseDataset):
         refused = _Refused(self.skip_corrupt)
         images: Dict[str, str] = {}
         samples = []
-        with_box = set()
+        named = set()
         kinds: Counter = Counter()
         for box in boxes:
             if box.image not in images:
@@ -223,8 +234,11 @@ class UnlabeledImages(BaseDataset):
                 if not images[box.image]:
                     refused.add('name an image that is not there', f'"{box.image}"')
             path = images[box.image]
+            named.add(path)
             problem = _problem_of(box)
-            if problem:
+            if box.is_crowd:
+                left_out[CROWD] += 1
+            elif problem:
                 refused.add('are no boxes', f'{box.place} ("{box.image}") {problem}')
                 left_out['entries that are no boxes'] += 1
             elif not path:
@@ -234,7 +248,6 @@ class UnlabeledImages(BaseDataset):
             elif self.categories is not None and box.category not in self.categories:
                 left_out['boxes of another category'] += 1
             else:
-                with_box.add(path)
                 kinds[box.category] += 1
                 sample = dict(
                     path=path,
@@ -243,6 +256,8 @@ class UnlabeledImages(BaseDataset):
                 )
                 if box.image_id is not None:
                     sample['img_id'] = box.image_id
+                if box.size:
+                    sample['stated_size'] = box.size
                 samples.append(sample)
         refused.report(
             f'boxes file "{self.boxes}": of {len(boxes)} entries',
@@ -250,7 +265,7 @@ class UnlabeledImages(BaseDataset):
             self._log,
         )
         self.left_out += refused.entries()
-        left_out['images without a box'] = len(set(folder.paths) - with_box)
+        left_out['images without a box'] = len(set(folder.paths) - named)
         if len(kinds) > 1:
             self._log(
                 'the boxes are of several categories: '
@@ -284,8 +299,14 @@ class UnlabeledImages(BaseDataset):
             size = found[sample['path']]
             if isinstance(size, str):
                 continue
+            full_path = folder.full_path(sample['path'])
             try:
-                full_path = folder.full_path(sample['path'])
+                _require_size(sample.get('stated_size'), size, full_path)
+            except InputError as error:
+                refused.add('are of another size than their boxes', str(error))
+                left_out['boxes of images of another size'] += 1
+                continue
+            try:
                 _cut_at_border(sample.get('bbox'), size, full_path)
             except InputError as error:
                 refused.add('have a box outside', str(error))
@@ -295,6 +316,17 @@ class UnlabeledImages(BaseDataset):
         refused.report(f'of {len(paths)} images in "{self.root}"', '', self._log)
         self.left_out += refused.entries()
         return whole
+
+    def _require_sizes(self, folder: ImageFolder, samples: List[dict]) -> None:
+        """Compare some images with the sizes that the boxes file states."""
+        stated = {s['path']: s['stated_size'] for s in samples if 'stated_size' in s}
+        for path in evenly(list(stated), NUM_IMAGES):
+            full_path = folder.full_path(path)
+            try:
+                size = check_image(full_path)
+            except InputError:
+                continue  # It is said when the image is read.
+            _require_size(stated[path], size, full_path)
 
     def _log(self, message: str, level: int = logging.INFO) -> None:
         print_log(f'UnlabeledImages: {message}', logger='current', level=level)
@@ -361,6 +393,15 @@ def _problem_of(box: Box) -> str:
     if x2 - x1 < 1 or y2 - y1 < 1:
         return f'is {x2 - x1:g} x {y2 - y1:g} pixels'
     return ''
+
+
+def _require_size(
+    stated: Optional[Tuple[float, float]], size: Tuple[int, int], path: str
+) -> None:
+    """Raise :class:`InputError` for an image of another (height, width)."""
+    problem, remedy = other_size(stated, width=size[1], height=size[0])
+    if problem:
+        raise InputError(f'image "{path}" {problem} (the boxes file). {remedy}')
 
 
 def _cut_at_border(

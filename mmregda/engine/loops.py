@@ -16,7 +16,7 @@ from mmpose.registry import LOOPS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmregda.datasets import UnlabeledDataset
+from mmregda.datasets import UnlabeledDataset, looked_at
 from mmregda.datasets.samplers import build_numbered_dataloader, seed_generators
 from mmregda.engine.distributed import (
     PlayerDistributedDataParallel,
@@ -274,7 +274,8 @@ class DomainValLoop(BaseLoop):
         self.loops = {}
         for domain in dataloader:
             with reading(f'the {domain} dataset'):
-                loader = runner.build_dataloader(dataloader[domain], seed=runner.seed)
+                loader = looked_at(dataloader[domain])
+                loader = runner.build_dataloader(loader, seed=runner.seed)
             self.loops[domain] = self.one_domain(
                 runner, loader, evaluator[domain], fp16
             )

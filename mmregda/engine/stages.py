@@ -18,9 +18,10 @@ from mmengine.logging import print_log
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
-from mmpose.registry import DATASETS, MODELS
+from mmpose.registry import MODELS
 from torch import nn
 
+from mmregda.datasets import build_dataset
 from mmregda.engine.checkpoints import (
     NOTE,
     latest_checkpoint,
@@ -329,7 +330,7 @@ def rehearse(cfg: Config, model: nn.Module) -> None:
         require_scheduled_players(model, cfg.get('param_scheduler'))
     for domain, loader in loaders.items():
         with reading(f'the {domain} dataset'):
-            dataset = DATASETS.build(loader.dataset)
+            dataset = build_dataset(loader.dataset)
         require_fitting_head(model, dataset, domain)
 
 

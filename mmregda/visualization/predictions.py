@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import init_default_scope
-from mmpose.registry import DATASETS
 from mmpose.structures import PoseDataSample
 from rich.progress import track
 from torch.utils.data import DataLoader
 
 from mmregda.apis.predict import load_network
+from mmregda.datasets import build_dataset
 from mmregda.errors import InputError
 from mmregda.visualization.runs import Run
 
@@ -105,7 +105,7 @@ def predict_run(run: Run, domain: str = 'target', progress: str = '') -> Predict
             f'val_dataloader of "{run.cfg.filename}" has no "{domain}", but '
             f'{sorted(loaders)}'
         )
-    dataset = DATASETS.build(loaders[domain].dataset)
+    dataset = build_dataset(loaders[domain].dataset)
     loader = DataLoader(
         dataset,
         batch_size=loaders[domain].get('batch_size', 64),

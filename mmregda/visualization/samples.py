@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from matplotlib.patches import Rectangle
 from mmengine.registry import init_default_scope
-from mmpose.registry import DATASETS
 
 from mmregda.datasets.checks import domains_of
+from mmregda.datasets.coco_datasets import build_dataset
 from mmregda.datasets.transforms import LoadWholeImage
 from mmregda.datasets.views import views_of
 from mmregda.errors import InputError, reading
@@ -221,7 +221,7 @@ def _with_annotated_crops(dataset_cfg: dict) -> dict:
 
 def _build(dataset_cfg: dict, domain: str) -> Any:
     with reading(f'the {domain} dataset'):
-        dataset = DATASETS.build(dataset_cfg)
+        dataset = build_dataset(dataset_cfg)
         dataset.full_init()
     return dataset
 
