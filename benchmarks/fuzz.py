@@ -55,6 +55,7 @@ with atheris.instrument_imports(['mmregda']) if GUIDED else nullcontext():
     from mmregda import InputError, compat
     from mmregda.benchmark.jobs import Job
     from mmregda.datasets import (
+        BODY16,
         FreiHANDDataset,
         H3DDataset,
         Human36MDataset,
@@ -62,6 +63,7 @@ with atheris.instrument_imports(['mmregda']) if GUIDED else nullcontext():
         RHDDataset,
         SURREALDataset,
         UnlabeledImages,
+        build_dataset,
     )
     from mmregda.datasets.image_loading import check_image, read_image
     from mmregda.engine.checkpoints import load_weights
@@ -107,6 +109,18 @@ def _images(root: Path, path: Path) -> None:
     if path.parent.name == 'boxes':
         path = path.parent
     UnlabeledImages(str(root / 'images'), boxes=str(path), skip_corrupt=True)
+
+
+def _coco(root: Path, path: Path) -> None:
+    build_dataset(
+        dict(
+            type='CocoDataset',
+            data_root=str(root),
+            ann_file=path.name,
+            data_prefix=dict(img='images/'),
+            metainfo=BODY16,
+        )
+    )
 
 
 def _image(_: Path, path: Path) -> None:
@@ -178,6 +192,19 @@ def readers() -> Dict[str, Reader]:
         images=[dict(id=1, file_name='a.png'), dict(id=2, file_name='sub/b.png')],
         annotations=[dict(image_id=i, bbox=[1, 2, 9, 9], score=0.9) for i in (1, 2)],
     )
+    size = dict(width=40, height=48)  # turned upright
+    source = dict(
+        images=[dict(image, **size) for image in coco['images']],
+        categories=[dict(id=1, name='person')],
+        annotations=[
+            dict(
+                label,
+                **dict(id=i, category_id=1, iscrowd=0, num_keypoints=16),
+                keypoints=[5, 6, 2] * 16,
+            )
+            for i, label in enumerate(coco['annotations'])
+        ],
+    )
     images = {name: _encoded('PNG') for name in ('images/a.png', 'images/sub/b.png')}
     joints = np.concatenate([rng.uniform(2, 40, (2, 14, 9)), np.zeros((1, 14, 9))])
     joints_v4 = _mat(joints[0], format='4')
@@ -219,6 +246,7 @@ def readers() -> Dict[str, Reader]:
             ),
             'LSP, version 4': Reader('joints.mat', joints_v4, _dataset(LSPDataset), {}),
             'boxes, COCO': Reader('boxes.json', _json(coco), _images, images),
+            'COCO': Reader('source.json', _json(source), _coco, images),
             'boxes, CSV': Reader(
                 'boxes.csv',
                 b'path,x,y,w,h,score\na.png,1,2,9,9,0.5\nb.png,2,2,8,8,1\n',
@@ -362,12 +390,16 @@ _HARMFUL = (
     *('os.remove', 'os.rename', 'os.mkdir', 'os.rmdir', 'os.chmod', 'os.symlink'),
     *('shutil.', 'socket.', 'ctypes.', 'pty.', 'webbrowser.'),
 )
+# What MMPose reads in place of a file that was put right.
+_COPY = os.path.join(tempfile.gettempdir(), 'mmregda-')
 _seen: List[str] = []
 _armed = [False]
 
 
 def _audit(event: str, arguments: tuple) -> None:
     if not _armed[0]:
+        return
+    if any(_COPY in str(argument) for argument in arguments):
         return
     flags = arguments[2] if event == 'open' and isinstance(arguments[2], int) else 0
     if event.startswith(_HARMFUL) or flags & (os.O_WRONLY | os.O_RDWR):

@@ -128,7 +128,7 @@ def _read(dataset: dict, looks: Optional[List[Look]]) -> BaseCocoStyleDataset:
     if '://' in built.ann_file:  # MMEngine fetches it from elsewhere.
         built.full_init()
         return built
-    file = _load(built.ann_file, 'annotation file')
+    file = _load(built.ann_file, 'annotation file', 'annotations')
     if _has_layout_of_its_own(built, file.content):
         built.full_init()
         return built
@@ -139,8 +139,9 @@ def _read(dataset: dict, looks: Optional[List[Look]]) -> BaseCocoStyleDataset:
     other_sizes = _look_at_images(built, files, looks is not None)
     if not built.bbox_file and _reads_as_usual(built) and built.data_mode == 'topdown':
         look_at_labels(file, _reader(built))
+    _require_any(files[-1], files[-1].num_entries - files[-1].num_left_out())
     with _in_place(built, files):
-        _read_all(built, file)
+        _read_all(built, files)
     _count_what_is_left_out(built, files[-1])
     for file in files:
         mended = ', '.join(f'{n} {kind}' for kind, n in file.mended.items() if n)
@@ -153,8 +154,8 @@ def _read(dataset: dict, looks: Optional[List[Look]]) -> BaseCocoStyleDataset:
     return built
 
 
-def _load(path: str, what: str) -> CocoFile:
-    file = CocoFile(path, load_json(path, what), what)
+def _load(path: str, what: str, entries: str) -> CocoFile:
+    file = CocoFile(path, load_json(path, what), what, entries)
     with open(path, 'rb') as head:
         # Other readers take a byte order mark for a part of the text.
         file.mended['files not in plain UTF-8'] += (
@@ -175,7 +176,7 @@ def _has_layout_of_its_own(dataset: BaseCocoStyleDataset, content: Any) -> bool:
 
 
 def _detections(dataset: BaseCocoStyleDataset, file: CocoFile) -> CocoFile:
-    found = _load(dataset.bbox_file, 'boxes file')
+    found = _load(dataset.bbox_file, 'boxes file', 'detections')
     look_at_detections(found, {image['id'] for image in file.images})
     if 'categories' not in file.content:  # MMPose asks for them.
         file.content['categories'] = []
@@ -254,9 +255,9 @@ def _find(
     if strict and 0 < len(missing) < len(places) and dataset._indices is None:
         faults = Faults()
         for index in missing:
-            path = os.path.join(prefix, file.images[index]['file_name'])
+            name = shown(file.images[index]['file_name'], 200)
             remedy = 'Check that the images were unpacked completely.'
-            problem = f'is annotated, and {shown(path)} does not exist'
+            problem = f'is annotated, and there is no {name} in "{prefix}"'
             faults.add(f'images[{index}]', problem, remedy)
         faults.require_none(file)
     return paths
@@ -300,7 +301,7 @@ def _compare_sizes(
     faults, others = Faults(), {}
     for index, (problem, remedy, error) in zip(places, found):
         if strict and error:
-            raise error
+            raise InputError(f'{file}: images[{index}]: {error}') from error
         if problem:
             others[paths[index]] = f'{problem} (images[{index}] of "{file.path}")'
             name = shown(file.images[index]['file_name'])
@@ -321,6 +322,8 @@ def _in_place(dataset: BaseCocoStyleDataset, files: Sequence[CocoFile]) -> Itera
     try:
         for key, file in mended.items():
             setattr(dataset, key, _written(file))
+        for file in files:
+            file.content = None  # The memory is for the reader.
         yield
     finally:
         for key, file in mended.items():
@@ -338,30 +341,32 @@ def _in_place(dataset: BaseCocoStyleDataset, files: Sequence[CocoFile]) -> Itera
 def _written(file: CocoFile) -> str:
     """The path of a temporary copy of a file as it was put right."""
     with room_to_write(tempfile.gettempdir()):
-        copy = tempfile.NamedTemporaryFile(
-            'w', prefix='mmregda-', suffix='.json', delete=False
-        )
+        descriptor, path = tempfile.mkstemp(prefix='mmregda-', suffix='.json')
+        os.close(descriptor)
         try:
-            with copy:
-                json.dump(file.content, copy)
+            with open(path, 'w') as copy:
+                copy.write(json.dumps(file.content))  # Faster than json.dump.
         except BaseException:
-            os.remove(copy.name)
+            os.remove(path)
             raise
-    return copy.name
+    return path
 
 
-def _read_all(dataset: BaseCocoStyleDataset, file: CocoFile) -> None:
+def _read_all(dataset: BaseCocoStyleDataset, files: Sequence[CocoFile]) -> None:
     """Have a dataset read its annotations.
 
     Raises:
         InputError: If it fails, with the first annotation that it fails on.
     """
+    file = files[0]
     try:
         dataset.full_init()
     except InputError:
         raise
     except Exception as error:  # Whatever an unexpected value leads it to.
-        place, reason = _first_failure(dataset, file) or ('', error)
+        place, reason = _first_failure(dataset) or ('', error)
+        if not place:  # MMEngine can not pack a list of none.
+            _require_any(files[-1], len(dataset.data_list))
         raise InputError(
             f'{file}: {place or "the file"} can not be read by '
             f'{type(dataset).__name__} ({type(reason).__name__}: {reason}). Compare it '
@@ -369,7 +374,8 @@ def _read_all(dataset: BaseCocoStyleDataset, file: CocoFile) -> None:
         ) from error
 
 
-def _first_failure(dataset: BaseCocoStyleDataset, file: CocoFile) -> Any:
+def _first_failure(dataset: BaseCocoStyleDataset) -> Any:
+    file = CocoFile(dataset.ann_file, load_json(dataset.ann_file))
     images = {image['id']: image for image in file.images}
     for index, annotation in enumerate(file.annotations):
         image = images.get(annotation['image_id'])
@@ -384,24 +390,22 @@ def _first_failure(dataset: BaseCocoStyleDataset, file: CocoFile) -> Any:
 
 
 def _count_what_is_left_out(dataset: BaseCocoStyleDataset, file: CocoFile) -> None:
-    """Add what a dataset left out by rules that are its own.
-
-    Raises:
-        InputError: If nothing is left.
-    """
+    """Add what a dataset left out by rules that are its own."""
     is_whole = dataset._indices is None and dataset.filter_cfg is None
     if is_whole and _reads_as_usual(dataset) and dataset.data_mode == 'topdown':
-        counted = sum(map(len, file.left_out.values()))
-        missing = file.num_entries - counted - len(dataset)
+        missing = file.num_entries - file.num_left_out() - len(dataset)
         if missing > 0 and dataset.sample_interval == 1:
             rule = f'by rules of {type(dataset).__name__}'
             file.left_out[rule] = [''] * missing
-    if not len(dataset):
+    _require_any(file, len(dataset))
+
+
+def _require_any(file: CocoFile, number: int) -> None:
+    """Raise :class:`InputError` if there are no samples."""
+    if not number:
+        reason = file.summary_of_left_out() or 'the dataset takes none of it'
         remedy = f' {CROWD_REMEDY}' * (CROWD in file.left_out)
-        raise InputError(
-            f'{file} leaves no sample: {file.summary_of_left_out() or "none is taken"}.'
-            f'{remedy}'
-        )
+        raise InputError(f'{file} has no sample: {reason}.{remedy}')
 
 
 def _log(dataset: BaseCocoStyleDataset, files: Sequence[CocoFile]) -> None:

@@ -77,6 +77,7 @@ class CocoFile:
         path (str): The file.
         content (Any): What it holds, put right.
         what (str): What it is, for messages.
+        entries (str): What it is a list of, for messages.
         mended (Counter): What was put right, and how often.
         left_out (dict[str, list[str]]): By reason, the entries that MMPose will
             leave out, such as ``annotations[3]``.
@@ -88,6 +89,7 @@ class CocoFile:
     path: str
     content: Any
     what: str = 'annotation file'
+    entries: str = 'annotations'
     mended: Counter = field(default_factory=Counter)
     left_out: Dict[str, List[str]] = field(default_factory=dict)
     num_entries: int = 0
@@ -112,18 +114,21 @@ class CocoFile:
         """list[dict]: COCO's categories; none in a file without."""
         return self.content.get('categories', [])
 
+    def num_left_out(self) -> int:
+        """How many entries the reader leaves out."""
+        return sum(map(len, self.left_out.values()))
+
     def summary_of_left_out(self) -> str:
         """One line on what the reader leaves out, or ''."""
-        count = sum(map(len, self.left_out.values()))
+        count = self.num_left_out()
         if not count:
             return ''
         reasons = ', '.join(
             f'{len(places)} {reason}' + f', such as {places[0]}' * bool(places[0])
             for reason, places in self.left_out.items()
         )
-        entries = 'detections' if isinstance(self.content, list) else 'annotations'
         return (
-            f'left out by the reader: {count} of {self.num_entries} {entries} '
+            f'left out by the reader: {count} of {self.num_entries} {self.entries} '
             f'({reasons})'
         )
 
@@ -189,10 +194,10 @@ def look_at_detections(file: CocoFile, image_ids: Container[int]) -> None:
         file.content = taken
 
 
-def shown(value: Any) -> str:
+def shown(value: Any, most: int = 40) -> str:
     """A value of a file for a message: as JSON, short, on one line."""
     text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + '...'
+    return text if len(text) <= most else text[: most - 3] + '...'
 
 
 def number_of(value: Any) -> Optional[float]:

@@ -257,14 +257,14 @@ class _Labels:
 
     def _note_odd(self, part: str, indices: np.ndarray, points: np.ndarray) -> None:
         infinite = ~(np.abs(points) < LARGEST).all(axis=2)
-        for i, k in zip(*np.nonzero(infinite)):
+        for i, k in _first_of_each(infinite):
             problem = f'has "{part}" of which number {k} is not finite'
             remedy = 'Set keypoints without a label to 0, 0, 0.'
             self._problems.append((indices[i], problem, remedy))
         if not self._reader.is_cocos or part != 'keypoints':
             return
         seen = points[..., 2]
-        for i, k in zip(*np.nonzero(~np.isin(seen, (0, 1, 2)) & ~infinite)):
+        for i, k in _first_of_each(~np.isin(seen, (0, 1, 2)) & ~infinite):
             problem = f'has the visibility {seen[i, k]:g} at keypoint {k}'
             remedy = (
                 "Give COCO's visibilities: 0 not labelled, 1 hidden, 2 visible (a "
@@ -287,7 +287,7 @@ class _Labels:
                 continue
             else:
                 # Without any coordinate MMPose would fail on another number.
-                self.counts[index] = count if self.largest[index] > -np.inf else 0
+                self.counts[index] = count if self.lengths[index] else 0
                 self._entry(index)['num_keypoints'] = int(self.counts[index])
             if value is None or self._entry(index)['num_keypoints'] != value:
                 self._file.mended['num_keypoints that is no number'] += 1
@@ -347,6 +347,12 @@ def _are_blank(points: np.ndarray) -> np.ndarray:
     nowhere = np.isnan(points[..., :2]).any(axis=2)
     unseen = np.isnan(points[..., 2]) | (points[..., 2] == 0)
     return nowhere & unseen
+
+
+def _first_of_each(found: np.ndarray) -> Iterator[Tuple[int, int]]:
+    """Of (n, K) booleans the rows with any, and the first column of each."""
+    rows = np.flatnonzero(found.any(axis=1))
+    return zip(rows, found[rows].argmax(axis=1) if len(rows) else rows)
 
 
 def _look_at_names(

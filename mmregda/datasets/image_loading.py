@@ -45,7 +45,7 @@ _WIDE_MODES = ('I', 'F')
 _EXIF_ORIENTATION = 0x0112
 _WEBP_HAS_EXIF = 0x08
 _PNG_BIT_DEPTH = 24  # the byte that has it
-# 12 bits in a file of 16 are below this in 8.
+# 12 bits in a file of 16 are no more than this in 8.
 _DARKEST = 16
 # What Pillow may take a file for. It knows others that are programs (EPS, for
 # which it starts Ghostscript), containers or of no use here.
@@ -129,7 +129,7 @@ def decode_image(
             img = mmcv.imfrombytes(content, flag=color_type, backend=backend)
     if img is None:
         img = _decode_with_pillow(content, path, color_type)
-    if img[::4, ::4].max(initial=0) < _DARKEST:
+    if img[::4, ::4].max(initial=0) <= _DARKEST:
         _require_all_bits(content, path)
     return img
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import unicodedata
 
 import numpy as np
 import pytest
@@ -381,6 +382,151 @@ def test_a_crowd_is_no_sample(root, tmp_path):
     assert boxes_of(dataset) == EXPECTED[1:]
 
 
+@pytest.mark.parametrize('flag', ['0', 0.0, False, None, 'false'])
+def test_no_crowd_is_written_in_several_ways(root, tmp_path, flag):
+    boxes = write_json(tmp_path / 'coco.json', coco_of(ROWS, iscrowd=flag))
+    assert boxes_of(UnlabeledImages(root, boxes)) == EXPECTED
+
+
+@pytest.mark.parametrize('flag', [1, '1', 1.0, True])
+def test_crowds_are_counted_and_nothing_but_crowds_is_an_error(
+    root, tmp_path, said, flag
+):
+    coco = coco_of(ROWS, iscrowd=flag)
+    boxes = write_json(tmp_path / 'coco.json', coco)
+    text = assert_refused(
+        'Left out: 3 crowds (iscrowd), 2 images', boxes, root=root, boxes=boxes
+    )
+    assert 'Set iscrowd to 0' in text
+    coco['annotations'][1]['iscrowd'] = 0
+    boxes = write_json(tmp_path / 'coco.json', coco)
+    assert boxes_of(UnlabeledImages(root, boxes)) == EXPECTED[1:2]
+    # Its image is not one without a box.
+    assert 'Left out: 2 crowds (iscrowd), 2 images without a box' in said[-1][1]
+
+
+@pytest.mark.parametrize('flag', [2, 'no', [], 0.5])
+def test_a_crowd_is_0_or_1(root, tmp_path, flag):
+    boxes = write_json(tmp_path / 'coco.json', coco_of(ROWS, iscrowd=flag))
+    assert_refused('annotations[0] (and 2 more) has "iscrowd"', root=root, boxes=boxes)
+
+
+def with_ids(coco, to_id):
+    for image in coco['images']:
+        image['id'] = to_id(image['id'])
+    for annotation in coco['annotations']:
+        annotation['image_id'] = to_id(annotation['image_id'])
+    return coco
+
+
+def test_whole_floats_are_ids(root, tmp_path):
+    boxes = write_json(tmp_path / 'coco.json', with_ids(coco_of(ROWS), float))
+    dataset = UnlabeledImages(root, boxes)
+    ids = [dataset.get_data_info(i)['img_id'] for i in range(3)]
+    assert ids == [70, 71, 70] and {type(number) for number in ids} == {int}
+
+
+@pytest.mark.parametrize(
+    'to_id', [str, lambda i: i + 0.5, lambda i: None, bool, 'x{}'.format]
+)
+def test_ids_that_are_no_integers_are_refused(root, tmp_path, to_id):
+    boxes = write_json(tmp_path / 'coco.json', with_ids(coco_of(ROWS), to_id))
+    shown = json.dumps(to_id(70))
+    assert_refused(
+        f'images[0] (and 1 more) has "id": {shown}', boxes, root=root, boxes=boxes
+    )
+
+
+def test_an_id_of_another_kind_among_others_is_named(root, tmp_path):
+    coco = coco_of(ROWS)
+    coco['annotations'][1]['image_id'] = '71'
+    boxes = write_json(tmp_path / 'coco.json', coco)
+    assert_refused('annotations[1] has "image_id": "71"', boxes, root=root, boxes=boxes)
+
+
+def test_ids_of_annotations_mean_nothing(root, tmp_path):
+    boxes = write_json(tmp_path / 'coco.json', coco_of(ROWS))
+    for number in (0, 'a', None):
+        coco = coco_of(ROWS)
+        for annotation in coco['annotations']:
+            annotation['id'] = number
+        write_json(tmp_path / 'coco.json', coco)
+        assert boxes_of(UnlabeledImages(root, boxes)) == EXPECTED
+
+
+@pytest.mark.parametrize('coding', ['utf-8-sig', 'utf-16', 'utf-16-be', 'utf-32'])
+def test_json_may_be_of_any_unicode(root, tmp_path, coding):
+    path = tmp_path / 'coco.json'
+    path.write_bytes(json.dumps(coco_of(ROWS)).encode(coding))
+    assert boxes_of(UnlabeledImages(root, str(path))) == EXPECTED
+
+
+def with_sizes(coco, width, height):
+    for image in coco['images']:
+        image.update(width=width, height=height)
+    return coco
+
+
+@pytest.mark.parametrize(
+    'size', [(40, 30), (40.0, 30.0), ('40', '30'), (None, None), (0, 0)]
+)
+def test_a_file_may_state_the_sizes_of_its_images(root, tmp_path, size):
+    boxes = write_json(tmp_path / 'coco.json', with_sizes(coco_of(ROWS), *size))
+    dataset = UnlabeledImages(root, boxes, pipeline=PIPELINE)
+    assert boxes_of(dataset) == EXPECTED
+    assert len([dataset[i] for i in range(3)]) == 3
+
+
+@pytest.mark.parametrize(
+    'size, remedy', [((30, 40), 'EXIF'), ((80, 60), 'Scale boxes')]
+)
+def test_boxes_on_images_of_another_size_are_refused(root, tmp_path, size, remedy):
+    boxes = write_json(tmp_path / 'coco.json', with_sizes(coco_of(ROWS), *size))
+    text = assert_refused(
+        f'40 x 30 pixels, and the file says {size[0]} x {size[1]}',
+        root=root,
+        boxes=boxes,
+    )
+    assert remedy in text and 'b.png' in text
+    text = assert_refused('of another size', root=root, boxes=boxes, skip_corrupt=True)
+    assert 'Left out: 2 images without a box, 3 boxes of images of another size' in text
+
+
+def test_boxes_of_a_photograph_that_is_turned_are_upright(tmp_path):
+    root = tmp_path / 'turned'
+    root.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photograph().save(root / 'a.jpg', exif=exif)
+    rows = [('a.jpg', 1, 2, 10, 12)]
+    boxes = write_json(tmp_path / 'coco.json', with_sizes(coco_of(rows), 40, 30))
+    assert_refused(
+        'is 30 x 40 pixels, and the file says 40 x 30', root=root, boxes=boxes
+    )
+    write_json(tmp_path / 'coco.json', with_sizes(coco_of(rows), 30, 40))
+    assert len(UnlabeledImages(root, boxes)) == 1
+
+
+def test_one_image_of_another_size_is_left_out_or_met_when_it_is_read(
+    tmp_path, said, monkeypatch
+):
+    monkeypatch.setattr('mmregda.datasets.unlabeled_images.NUM_IMAGES', 1)
+    root = tmp_path / 'photographs'
+    root.mkdir()
+    for name, size in (('a.png', (40, 30)), ('b.png', (20, 15))):
+        photograph(size=size).save(root / name)
+    rows = [('a.png', 1, 2, 10, 12), ('b.png', 1, 2, 10, 12)]
+    boxes = write_json(tmp_path / 'coco.json', with_sizes(coco_of(rows), 40, 30))
+    dataset = UnlabeledImages(root, boxes, pipeline=PIPELINE)
+    dataset[0]
+    with pytest.raises(InputError, match='b.png" is 20 x 15 pixels'):
+        dataset[1]
+    dataset = UnlabeledImages(root, boxes, skip_corrupt=True)
+    assert names_of(dataset) == ['a.png']
+    assert '1 are of another size' in warnings_of(said)[0]
+    assert len(dataset.left_out) == 1
+
+
 def test_a_box_is_cut_at_the_border_of_its_image(root, tmp_path):
     boxes = write_csv(tmp_path / 'boxes.csv', [('a.jpg', -10, 20, 30, 100)])
     sample = UnlabeledImages(root, boxes, pipeline=PIPELINE)[0]['data_samples']
@@ -415,6 +561,21 @@ def test_a_bare_name_finds_an_image_of_a_subfolder(root, tmp_path):
 def test_ways_to_write_a_path_find_the_same_image(root, tmp_path, name):
     boxes = write_csv(tmp_path / 'boxes.csv', [(name, 1, 2, 3, 4)])
     assert names_of(UnlabeledImages(root, boxes)) == ['sub/c.bmp']
+
+
+@pytest.mark.parametrize('form', ['NFC', 'NFD'])
+@pytest.mark.parametrize('name', ['sub/caf\u00e9.png', 'caf\u00e9.png'])
+def test_an_accent_is_found_in_either_form(tmp_path, form, name):
+    other = dict(NFC='NFD', NFD='NFC')[form]
+    path = tmp_path / 'photographs/sub' / unicodedata.normalize(form, 'caf\u00e9.png')
+    path.parent.mkdir(parents=True)
+    photograph().save(path)
+    root = str(path.parent.parent)
+    rows = [(unicodedata.normalize(other, name), 1, 2, 10, 12)]
+    boxes = write_csv(tmp_path / 'boxes.csv', rows)
+    assert os.path.samefile(
+        UnlabeledImages(root, boxes).get_data_info(0)['img_path'], path
+    )
 
 
 def test_an_absolute_path_finds_its_image(root, tmp_path):
@@ -488,9 +649,10 @@ def test_an_id_of_two_images_is_refused_with_both(root, tmp_path):
         (
             '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": '
             '[{"bbox": [1, 1, 2, 2], "image_id": 1, "category_id": [1]}]}',
-            'the category [1] is no number',
+            '"category_id": [1]',
         ),
-        ('path,x\n'.encode('utf-16'), 'no text in UTF-8'),
+        ('path,x\n'.encode('utf-16'), 'has the columns path, x;'),
+        ('path,\xe9\n'.encode('latin1'), 'no text in UTF-8'),
         ('"a.jpg,1,2,3,4', 'no CSV'),
         (b'\x89PNG\r\n\x1a\n\xff\xff', 'no text'),
         ('', 'no sample is left of the 4 images'),
