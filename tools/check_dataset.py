@@ -3,7 +3,8 @@
 
 Images that are missing, empty or damaged; boxes that are empty or outside;
 keypoints outside, too few, too many or not finite; images in training and test
-alike. Of the training target only images and boxes are looked at.
+alike; annotations that MMPose's readers leave out, and sizes in a file that are not
+the images'. Of the training target only images and boxes are looked at.
 
 Writes summary.md (printed too), summary.png and findings.csv. Exit status: 0
 clean, 1 problems were found, 2 nothing could be read.

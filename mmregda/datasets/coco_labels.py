@@ -27,6 +27,8 @@ from mmregda.datasets.coco_files import (
 # Annotations are looked at so many at a time, which bounds the memory.
 _CHUNK = 4096
 _AS_TEXT = 'numbers that are text, null or in lists of their own'
+# Of its box, that MMPose takes a person to fill.
+_SHARE_OF_BOX = 0.53
 _UNLABELED = 'without a labelled keypoint'
 
 
@@ -119,6 +121,7 @@ class _Labels:
             self._read_part(part, expected, faults)
         if reader.is_cocos:
             self._read_counts(faults)
+            self._mend_areas()
         self._fill_in()
 
     def reasons(self) -> np.ndarray:
@@ -291,6 +294,15 @@ class _Labels:
                 self._entry(index)['num_keypoints'] = int(self.counts[index])
             if value is None or self._entry(index)['num_keypoints'] != value:
                 self._file.mended['num_keypoints that is no number'] += 1
+
+    def _mend_areas(self) -> None:
+        """Give the area that MMPose takes without one where it is no number."""
+        places, values = self._values('area')
+        for index, value in zip(places, values):
+            if not (type(value) in (int, float) and 0 <= value < LARGEST):
+                width, height = self.boxes[index, 2:]
+                self._entry(index)['area'] = max(1.0, width * height * _SHARE_OF_BOX)
+                self._file.mended['areas that are no numbers'] += 1
 
     def _fill_in(self) -> None:
         """Give annotations the keys without which the reader would fail."""

@@ -111,6 +111,9 @@ class SeededTrainLoop(IterBasedTrainLoop):
         self.dataloader_iterator = _LazyIterator(self.dataloader)
         _log_by_iterations(runner)
         _register_switches(runner)
+        if isinstance(runner._val_dataloader, dict):
+            # An ordinary validation, whose dataset MMEngine is yet to build.
+            runner._val_dataloader = looked_at(runner._val_dataloader)
 
     def build_dataloader(
         self, runner: Runner, cfg: dict

@@ -391,6 +391,8 @@ MEANT = {
         a.pop('num_keypoints') for a in c['annotations']
     ],
     'num_keypoints too many': of_all('annotations', num_keypoints=17),
+    'an area of null': of_all('annotations', area=None),
+    'an area of text': of_all('annotations', area='large'),
     'no category_id': lambda c: [a.pop('category_id') for a in c['annotations']],
     'no categories': lambda c: c.pop('categories'),
     'no size': lambda c: [
@@ -443,6 +445,13 @@ def test_negative_and_large_ids_are_ids(source):
     found = in_order(source.build())
     assert [sample.pop('img_id') for sample in found] == ids
     assert found == [{k: v for k, v in s.items() if k != 'img_id'} for s in expected]
+
+
+def test_an_area_that_is_no_number_is_that_of_the_box(source):
+    annotation(0, area='x')(source.content)
+    annotation(1, area=float('nan'))(source.content)
+    infos = [source.build().get_data_info(i) for i in range(3)]
+    assert [float(info['area']) for info in infos] == [530, 530, 1000]
 
 
 def test_an_unlabelled_keypoint_may_be_null_or_nan(source):

@@ -198,7 +198,7 @@ def test_a_config_without_training_data_is_refused(changes):
 
 def test_data_that_mmpose_cannot_read_is_named(tmp_path):
     coco = dict(type='CocoDataset', ann_file=str(tmp_path / 'none.json'))
-    with pytest.raises(InputError, match='the source dataset.*none.json'):
+    with pytest.raises(InputError, match='annotation file .*none.json'):
         draw_samples(dict(train_dataloader=dict(source=dict(dataset=coco))))
 
 
