@@ -1,5 +1,10 @@
-"""Training is bit-identical whatever the target's labels, for every target."""
+"""Training is bit-identical whatever the target's labels, for every target.
 
+By RegDA, and by a method of two views of the target and of a few labelled images of
+it. Labels of those few count, and no others do.
+"""
+
+import copy
 import json
 import pickle
 import shutil
@@ -23,10 +28,13 @@ from layouts import (
 )
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
-from mmpose.registry import DATASETS
+from mmpose.registry import DATASETS, MODELS
 
 from mmregda.datasets import BODY16
 from mmregda.engine import stages
+from mmregda.models import BaseAdaptation
+from mmregda.models.adaptations import minimize
+from mmregda.models.view_warps import ViewWarp
 
 ORDER = np.random.default_rng(1).permutation(21)
 
@@ -264,6 +272,35 @@ TARGETS = dict(
 CASES = [(name, change) for name, case in TARGETS.items() for change in case[3]]
 
 
+@MODELS.register_module()
+class EveryDomain(BaseAdaptation):
+    """Learns of labels where it may have them, and of one view what the other says."""
+
+    domains = ('source', 'target', 'labeled_target')
+    views = ('teacher', 'student')
+
+    def __init__(self, head=None):
+        super().__init__()
+
+    def step(self, model, batches, optim_wrapper):
+        loss = 0
+        for domain in ('source', 'labeled_target'):
+            logits = model.head(model.extract_feat(batches[domain]['inputs']))
+            loss = loss + model.supervised_loss(logits, batches[domain]['data_samples'])
+        teacher, student = (batches['target'][view] for view in self.views)
+        warp = ViewWarp.between(teacher['data_samples'], student['data_samples'])
+        with torch.no_grad():
+            said = model.head(model.extract_feat(teacher['inputs'])).sigmoid()
+        said, inside = warp.maps(said, model.head.decoder.scale_factor)
+        seen = model.head(model.extract_feat(student['inputs'])).sigmoid()
+        loss = loss + 100 * ((seen - said).square() * inside).mean()
+        minimize(loss, optim_wrapper, ('feature_extractor', 'head'))
+        return dict(loss=loss.detach())
+
+
+METHODS = ('RegDA', 'EveryDomain')
+
+
 @pytest.fixture(autouse=True)
 def _config_is_not_pretty_printed(monkeypatch):
     # For the log alone, four times a run; it takes longer than two iterations.
@@ -279,12 +316,47 @@ def sources(tmp_path_factory):
     return root
 
 
-def train(name: str, sources: Path, root: Path, work_dir: Path) -> dict:
-    """Two iterations of RegDA as the pair's config says: the final weights."""
+def few_labels(cfg: Config, root: Path) -> dict:
+    """The dataloader of a target's labelled images, as the pair's config reads them."""
+    loader = copy.deepcopy(cfg.train_dataloader.source)
+    loader.dataset = copy.deepcopy(cfg.train_dataloader.target.dataset['dataset'])
+    loader.dataset.update(data_root=str(root), pipeline=cfg.labeled_pipeline)
+    if 'labeled' in loader.dataset:
+        loader.dataset.labeled = True
+    return loader
+
+
+def split_into_views(cfg: Config) -> None:
+    """Give the target's images to a teacher as they are, to a student augmented."""
+    pipeline = copy.deepcopy(cfg.unlabeled_pipeline)
+    types = [transform.type for transform in pipeline]
+    begin, warp = (types.index(t) for t in ('GetBBoxCenterScale', 'TopdownAffine'))
+    cfg.train_dataloader.target.dataset.update(
+        pipeline=pipeline[: begin + 1],
+        views=dict(
+            teacher=[pipeline[warp], pipeline[-1]], student=pipeline[begin + 1 :]
+        ),
+    )
+
+
+def transforms_in(value):
+    if isinstance(value, dict):
+        if value.get('type') in ('TopdownAffine', 'GenerateTarget'):
+            yield value
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from transforms_in(item)
+
+
+def train(
+    method: str, name: str, sources: Path, root: Path, few: Path, work_dir: Path
+) -> dict:
+    """Two iterations on the data of the pair's config: the final weights."""
     pair, target, *_ = TARGETS[name]
     cfg = Config.fromfile(ROOT / f'configs/regda_{pair}.py')
     cfg.work_dir, cfg.pretrain, cfg.custom_hooks = str(work_dir), None, []
-    cfg.model = tiny_model_config(cfg.model.head.out_channels)
+    cfg.model = tiny_model_config(cfg.model.head.out_channels, type=method)
     cfg.visualizer.vis_backends = []
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
     cfg.train_cfg.update(max_iters=2, val_interval=2)
@@ -292,13 +364,18 @@ def train(name: str, sources: Path, root: Path, work_dir: Path) -> dict:
     loaders = cfg.train_dataloader
     if target is not None:
         loaders.target.dataset = target()
+    if method == 'EveryDomain':
+        loaders.labeled_target = few_labels(cfg, few)
+        split_into_views(cfg)
+        cfg.optim_wrapper.pop('adversary')
+        cfg.param_scheduler.pop('adversary')
     for loader in loaders.values():
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
-        for transform in loader.dataset.pipeline:
-            if transform.type == 'TopdownAffine':
-                transform.input_size = (SIZE, SIZE)
-            elif transform.type == 'GenerateTarget':
-                transform.encoder = CODEC
+    for transform in transforms_in(loaders):
+        if transform.type == 'TopdownAffine':
+            transform.input_size = (SIZE, SIZE)
+        else:
+            transform.encoder = CODEC
     loaders.source.dataset.data_root = str(sources)
     loaders.target.dataset.dataset.data_root = str(root)
     stages.train(cfg)
@@ -308,19 +385,22 @@ def train(name: str, sources: Path, root: Path, work_dir: Path) -> dict:
 
 @pytest.fixture(scope='module')
 def trained(sources, tmp_path_factory):
-    """The target's folder and the weights of each, trained once."""
+    """The target's folder and the weights of each method, trained once."""
     from mmengine.registry import init_default_scope
 
     init_default_scope('mmpose')
-    results = {}
+    roots, results = {}, {}
 
-    def of(name):
-        if name not in results:
-            root = tmp_path_factory.mktemp(name)
-            TARGETS[name][2](root)
+    def of(method, name):
+        if name not in roots:
+            roots[name] = tmp_path_factory.mktemp(name)
+            TARGETS[name][2](roots[name])
+        root = roots[name]
+        if (method, name) not in results:
             work_dir = tmp_path_factory.mktemp(f'{name}_run')
-            results[name] = root, train(name, sources, root, work_dir)
-        return results[name]
+            weights = train(method, name, sources, root, root, work_dir)
+            results[method, name] = weights
+        return root, results[method, name]
 
     return of
 
@@ -341,30 +421,48 @@ def labels_of(name: str, root: Path):
     )
 
 
+@pytest.mark.parametrize('method', METHODS)
 @pytest.mark.parametrize(
     'name, change', CASES, ids=[change.__name__ for _, change in CASES]
 )
 def test_training_is_bit_identical_whatever_the_targets_labels(
-    trained, sources, tmp_path, name, change
+    trained, sources, tmp_path, name, change, method
 ):
-    root, expected = trained(name)
+    root, expected = trained(method, name)
     labels = labels_of(name, root)
     assert labels is not None
     shutil.copytree(root, tmp_path / 'target')
     change(tmp_path / 'target')
     changed = labels_of(name, tmp_path / 'target')
     assert changed is None or (changed != labels).any()
-    found = train(name, sources, tmp_path / 'target', tmp_path / 'run')
+    found = train(method, name, sources, tmp_path / 'target', root, tmp_path / 'run')
     assert found.keys() == expected.keys()
     for key, tensor in found.items():
         assert torch.equal(tensor, expected[key]), key
 
 
-def test_other_images_of_the_target_do_change_the_weights(trained, sources, tmp_path):
-    root, before = trained('lsp')
+@pytest.mark.parametrize('name', TARGETS)
+def test_labels_of_the_labelled_target_do_change_the_weights(
+    trained, sources, tmp_path, name
+):
+    root, before = trained('EveryDomain', name)
+    few = tmp_path / 'few'
+    shutil.copytree(root, few)
+    shuffle = TARGETS[name][3][0]
+    shuffle(few)
+    after = train('EveryDomain', name, sources, root, few, tmp_path / 'run')
+    key = 'head.final_layer.weight'
+    assert not torch.equal(before[key], after[key])
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_other_images_of_the_target_do_change_the_weights(
+    trained, sources, tmp_path, method
+):
+    root, before = trained(method, 'lsp')
     shutil.copytree(root, tmp_path / 'target')
     for path in (tmp_path / 'target/lsp/images').glob('*.jpg'):
         cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
-    after = train('lsp', sources, tmp_path / 'target', tmp_path / 'run')
+    after = train(method, 'lsp', sources, tmp_path / 'target', root, tmp_path / 'run')
     name = 'backbone.conv1.weight'
     assert not torch.equal(before[name], after[name])
