@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, random_batch, tiny_model_config
+from conftest import ROOT, SIZE, random_batch, tiny_model_config
+from layouts import write_image
+from mmengine.config import Config
 from mmengine.registry import (
     DATASETS,
     HOOKS,
@@ -21,7 +23,8 @@ from mmengine.registry import (
 from mmpose.registry import MODELS
 
 from mmregda import InputError
-from mmregda.engine import PlayerOptimWrapperConstructor
+from mmregda.engine import PlayerOptimWrapperConstructor, stages
+from mmregda.engine.checkpoints import load_weights
 
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/*.md'))]
 
@@ -52,6 +55,41 @@ def test_method_of_the_guide_trains():
     log_vars = model.train_step(batches, wrappers)
     assert 0 < log_vars['entropy'] <= torch.tensor(256.0).log() + 1e-4
     assert not torch.equal(before, model.head.final_layer.weight)
+
+
+def test_method_and_config_without_a_source_train_as_their_page_has_them(tmp_path):
+    example('docs/domains.md', 'ViewConsistency')
+    text = (ROOT / 'docs/domains.md').read_text(encoding='utf-8')
+    blocks = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+    (code,) = (block for block in blocks if '_base_' in block)
+    code = code.replace("'configs/", f"'{ROOT}/configs/")
+    code = code.replace("'path/to/photographs'", f"'{tmp_path}/photographs'")
+    code = code.replace("'source_only.pth'", f"'{tmp_path}/source_only.pth'")
+    code = code.replace(", 'view_consistency'", '')  # it is registered above
+    (tmp_path / 'config.py').write_text(code.replace('(256, 256)', f'({SIZE}, {SIZE})'))
+    cfg = Config.fromfile(tmp_path / 'config.py')
+    assert 'source' not in str(dict(cfg.train_dataloader, val=cfg.val_dataloader))
+    tiny = tiny_model_config()
+    cfg.model = dict(tiny, adaptation=cfg.model.adaptation)
+    tiny.pop('adaptation')
+    start = MODELS.build(dict(tiny, type='TopdownPoseEstimator')).state_dict()
+    torch.save(dict(state_dict=start, meta={}), tmp_path / 'source_only.pth')
+    for seed in range(4):
+        write_image(tmp_path / f'photographs/{seed}.jpg', seed=seed)
+    cfg.train_dataloader.target.update(
+        batch_size=2, num_workers=0, persistent_workers=False
+    )
+    cfg.val_dataloader.target.num_workers = 0
+    cfg.train_cfg.update(max_iters=2, val_interval=2)
+    cfg.work_dir = str(tmp_path / 'run')
+    stages.train(cfg)
+    assert {path.name for path in tmp_path.glob('run/*.pth')} == {'iter_2.pth'}
+    weights = load_weights(str(tmp_path / 'run/iter_2.pth'))
+    assert not torch.equal(
+        weights['backbone.conv1.weight'], start['backbone.conv1.weight']
+    )
+    pictures = list(tmp_path.glob('run/*/vis_data/vis_image/target_*.png'))
+    assert len(pictures) == 4
 
 
 def test_dataset_of_the_guide_reads_its_layout_and_names_what_is_missing(tmp_path):
