@@ -155,21 +155,19 @@ def test_a_dataset_is_read_in_one_way_with_labels_and_without(pair):
 
 @pytest.mark.parametrize('frame', ['regda_surreal2lsp', 'benchmark/bodies'])
 def test_lsp_is_augmented_as_the_source_where_a_config_says_so(tmp_path, frame):
-    in_frame = frame == 'benchmark/bodies'
     path = tmp_path / 'augmented.py'
     path.write_text(
         f"_base_ = ['{ROOT}/configs/{frame}.py']\n"
         'augmented = dict(dataset=dict(pipeline=_base_.unlabeled_pipeline))\n'
-        'unlabeled_target_loader = augmented\n'
-        f'train_dataloader = dict(target={"None" if in_frame else "augmented"})\n'
+        'train_dataloader = dict(target=augmented)\n'
     )
     cfg = Config.fromfile(path)
-    target = cfg.unlabeled_target_loader if in_frame else cfg.train_dataloader.target
+    target = cfg.train_dataloader.target
     source = cfg.train_dataloader.source.dataset.pipeline
     kept = [one for one in source if one.type != 'GenerateTarget']
     assert target.dataset.pipeline == kept
     # All else is as without, where training sees what the test sees.
-    without = Config.fromfile(ROOT / f'configs/{frame}.py').unlabeled_target_loader
+    without = Config.fromfile(ROOT / f'configs/{frame}.py').train_dataloader.target
     fixed = without.dataset.pipeline
     assert (
         fixed == cfg.val_dataloader.target.dataset.pipeline != target.dataset.pipeline
@@ -267,7 +265,8 @@ def test_a_pair_at_128_pixels_differs_in_sizes_alone(pair):
 @pytest.mark.parametrize(
     'fragment',
     [
-        'models/efficientnet_lite0',
+        'experiments/embedded',
+        'experiments/embedded_pretrain',
         'experiments/regda',
         'experiments/source_only',
         'experiments/erm',

@@ -1,15 +1,7 @@
-# Stage 1 of the small frame: source-only training with the paper's optimiser and
-# schedule, from a backbone that knows photographs. It learns at three tenths of the
-# rate, not the paper's one, because there are 900 iterations and not 35,000.
+# Stage 1 of the embedded frame for hands.
 _base_ = [
-    '../_base_/models/efficientnet_lite0_hand21.py',
+    '../_base_/experiments/embedded_pretrain_hand21.py',
     '../_base_/pairs/rhd2h3d_128px.py',
-    '../_base_/schedules/pretrain_70e.py',
-    '../_base_/default_runtime.py',
 ]
 
-train_cfg = dict(val_interval=70 * 500)
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.3))))
 train_dataloader = dict(_delete_=True, **_base_.labeled_source_loader)
-custom_hooks = []
-channels_last = True

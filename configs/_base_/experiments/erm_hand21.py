@@ -14,7 +14,7 @@ model = dict(
             type='KeypointMSELoss',
             use_target_weight=True,
             loss_weight=0.5,
-        )
+        ),
     )
 )
 optim_wrapper = dict(

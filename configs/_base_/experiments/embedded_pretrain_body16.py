@@ -1,0 +1,4 @@
+# The same for the 16 keypoints of a body.
+_base_ = ['./embedded_pretrain_hand21.py']
+
+model = dict(head=dict(out_channels=16))
