@@ -24,9 +24,8 @@ from mmpose.registry import DATASETS
 
 from mmregda.datasets.annotation_files import load_json
 from mmregda.datasets.coco_files import (
-    CROWD,
-    CROWD_REMEDY,
     NUM_IMAGES,
+    REMEDIES,
     CocoFile,
     Faults,
     evenly,
@@ -38,7 +37,7 @@ from mmregda.datasets.coco_files import (
 )
 from mmregda.datasets.coco_labels import Reader, look_at_labels
 from mmregda.datasets.image_folder import FolderListings
-from mmregda.datasets.image_loading import check_image
+from mmregda.datasets.image_loading import IMAGE_EXTENSIONS, check_image
 from mmregda.datasets.published import PublishedDataset
 from mmregda.errors import InputError
 from mmregda.files import room_to_write
@@ -226,7 +225,8 @@ def _look_at_images(
     paths = _find(dataset, file, places, strict=not every)
     unsized = [i for i in places if stated_size(file.images[i]) is None]
     _take_sizes(file, unsized, paths)
-    there = [i for i in places if paths.get(i)]
+    # What else there is, a transform of the user's reads.
+    there = [i for i in places if paths[i].lower().endswith(IMAGE_EXTENSIONS)]
     chosen = there if every else evenly(there, NUM_IMAGES)
     return _compare_sizes(file, chosen, paths, strict=not every)
 
@@ -404,8 +404,8 @@ def _require_any(file: CocoFile, number: int) -> None:
     """Raise :class:`InputError` if there are no samples."""
     if not number:
         reason = file.summary_of_left_out() or 'the dataset takes none of it'
-        remedy = f' {CROWD_REMEDY}' * (CROWD in file.left_out)
-        raise InputError(f'{file} has no sample: {reason}.{remedy}')
+        remedies = [text for kind, text in REMEDIES.items() if kind in file.left_out]
+        raise InputError(' '.join([f'{file} has no sample: {reason}.', *remedies]))
 
 
 def _log(dataset: BaseCocoStyleDataset, files: Sequence[CocoFile]) -> None:

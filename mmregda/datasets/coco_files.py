@@ -23,8 +23,13 @@ NUM_IMAGES = 64
 """int: Images of a dataset whose size is looked at before a run."""
 CROWD = 'crowds (iscrowd)'
 """str: What an entry with a true ``iscrowd`` is counted as."""
-CROWD_REMEDY = 'Set iscrowd to 0 where a single person or hand is annotated.'
+NO_KEYPOINTS = 'without keypoints'
 NO_AREA = 'with a box of no area in the image'
+REMEDIES = {
+    CROWD: 'Set iscrowd to 0 where a single person or hand is annotated.',
+    NO_KEYPOINTS: 'Of a target, UnlabeledImages takes the boxes alone.',
+}
+"""dict: What to do where this is why nothing is left."""
 LARGEST = float(np.finfo(np.float32).max)
 """float: A larger number is infinite where it is used."""
 

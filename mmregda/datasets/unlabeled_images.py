@@ -19,8 +19,8 @@ from mmpose.registry import DATASETS
 from mmregda.datasets.box_files import Box, read_boxes
 from mmregda.datasets.coco_files import (
     CROWD,
-    CROWD_REMEDY,
     NUM_IMAGES,
+    REMEDIES,
     evenly,
     other_size,
 )
@@ -154,7 +154,7 @@ class UnlabeledImages(BaseDataset):
             self._require_sizes(folder, samples)
         if not samples:
             boxes = f' with the boxes of "{self.boxes}"' if self.boxes else ''
-            remedy = f' {CROWD_REMEDY}' if left_out[CROWD] else ''
+            remedy = f' {REMEDIES[CROWD]}' if left_out[CROWD] else ''
             raise InputError(
                 f'no sample is left of the {len(folder.paths)} images in '
                 f'"{os.path.abspath(self.root)}"{boxes}. '

@@ -7,11 +7,13 @@ import logging
 import os
 import tempfile
 import unicodedata
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from mmengine.config import ConfigDict
 from mmengine.logging import MessageHub
+from mmengine.runner import Runner
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import DATASETS
 from PIL import Image
@@ -19,6 +21,8 @@ from PIL import Image
 from mmregda import InputError
 from mmregda.datasets import UnlabeledDataset, build_dataset, check_config, looked_at
 from mmregda.datasets.coco_files import NUM_IMAGES, evenly, integer_id, other_size
+from mmregda.datasets.samplers import build_numbered_dataloader
+from mmregda.engine.loops import DomainValLoop
 
 NAMES = ['nose', 'left_eye', 'right_eye', 'chin']
 WIDTH, HEIGHT = 48, 32
@@ -517,6 +521,12 @@ def test_with_indices_the_other_images_need_not_be_there(source):
     assert len(source.build(indices=4)) == 4
 
 
+def test_files_that_are_no_images_are_left_to_the_pipeline(source):
+    (source.root / 'images/depth.npy').write_bytes(b'numbers')
+    image(2, file_name='depth.npy')(source.content)
+    assert len(source.build()) == 8
+
+
 @pytest.mark.parametrize('orientation', [3, 6, 8])
 def test_sizes_are_those_of_the_image_upright(source, orientation):
     for i in range(8):
@@ -742,6 +752,30 @@ def test_a_dataloader_is_looked_at_like_a_dataset(source):
     assert changed['batch_size'] == 2 and loader['dataset']['type'] == 'CocoDataset'
     assert len(DATASETS.build(changed['dataset'])) == 8
     assert looked_at(changed)['dataset'] == changed['dataset']
+
+
+def test_the_loops_look_at_what_they_draw_from(source):
+    as_floats(source.content)
+    loader = dict(batch_size=2, num_workers=0, dataset=source.config(pipeline=[]))
+    shuffled = dict(loader, sampler=dict(type='InfiniteSampler'))
+    in_turn = dict(loader, sampler=dict(type='DefaultSampler', shuffle=False))
+    runner = SimpleNamespace(build_dataloader=Runner.build_dataloader, seed=0)
+
+    def validation():
+        DomainValLoop(runner, dict(source=in_turn), dict(source=[]))
+
+    assert len(build_numbered_dataloader(runner, shuffled, seed=0).dataset) == 8
+    of_all('annotations', id=0)(source.content)
+    source.config()
+    for build in (lambda: build_numbered_dataloader(runner, shuffled, 0), validation):
+        with pytest.raises(InputError, match='have the id 0. Number them'):
+            build()
+
+
+def test_boxes_without_keypoints_are_for_another_dataset(source):
+    for entry in source.content['annotations']:
+        del entry['keypoints']
+    source.refused('8 without keypoints', 'UnlabeledImages takes the boxes alone')
 
 
 def test_other_datasets_are_built_as_they_are(tmp_path):
