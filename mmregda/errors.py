@@ -41,6 +41,11 @@ def reading(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (AssertionError, OSError, ValueError, LookupError) as error:
+    except (
+        *(AssertionError, OSError, ValueError, LookupError),
+        *(TypeError, AttributeError),
+    ) as error:
         message = f'{type(error).__name__}: {error}'
+        if 'need at least one array to concatenate' in message:
+            message = 'it has no samples'  # Which MMEngine finds out so.
         raise InputError(f'{what} can not be read: {message}') from error

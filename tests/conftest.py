@@ -8,9 +8,11 @@ import os
 # Before torch: threads that spin while they wait take the cores of other processes.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+import json
 from pathlib import Path
 from typing import Union
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -18,6 +20,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmpose.structures import PoseDataSample
+from PIL import Image
 
 # Its first import writes a cache, which a second process would read half written:
 # here it is done before there are several.
@@ -181,3 +184,58 @@ def write_pretrain_config(cfg: Config, path: Path, max_iters: int = 2) -> None:
     stage.model.head.update(conv_out_channels=None, conv_kernel_sizes=None)
     stage.train_cfg.update(max_iters=max_iters, val_interval=max_iters)
     stage.dump(str(path))
+
+
+def write_things(root: Path, number: int = 12) -> None:
+    """A source in COCO's layout, of 4 keypoints, and a target without labels.
+
+    Beside ``train.json`` there are files that are wrong in one way each, and
+    ``named.json``, which names its keypoints.
+    """
+    rng = np.random.default_rng(0)
+    for folder in ('source/images', 'target'):
+        (root / folder).mkdir(parents=True)
+
+    def write(path: str, width: int, height: int) -> None:
+        coarse = rng.integers(0, 256, (6, 6, 3), np.uint8)
+        Image.fromarray(coarse).resize((width, height)).save(root / path, quality=95)
+
+    images, annotations = [], []
+    for i in range(number):
+        write(f'target/t{i:02d}.jpg', 120, 90)
+        write(f'source/images/s{i:02d}.jpg', 96, 80)
+        points = rng.uniform(0.2, 0.8, (4, 2)) * (96, 80)
+        keypoints = [float(v) for x, y in points for v in (x, y, 2)]
+        images.append(dict(id=i, file_name=f's{i:02d}.jpg', width=96, height=80))
+        annotations.append(
+            dict(
+                id=i,
+                image_id=i,
+                category_id=1,
+                iscrowd=0,
+                bbox=[8, 6, 80, 68],
+                area=80 * 68,
+                num_keypoints=4,
+                keypoints=keypoints,
+            )
+        )
+    write('source/images/wide.jpg', 160, 80)
+    (root / 'source/images/damaged.jpg').write_bytes(b'\xff\xd8\xff no image')
+    category = dict(id=1, name='thing')
+    names = dict(keypoints=['k0', 'k1', 'left_k', 'right_k'])
+
+    def save(name: str, images: list, annotations: list, **known) -> None:
+        content = dict(images=images, annotations=annotations)
+        content['categories'] = [dict(category, **known)]
+        (root / 'source' / name).write_text(json.dumps(content))
+
+    def showing(file_name: str) -> list:
+        return [dict(images[0], file_name=file_name), *images[1:]]
+
+    save('train.json', images, annotations)
+    save('named.json', images, annotations, **names)
+    save('empty.json', images, [])
+    save('damaged.json', showing('damaged.jpg'), annotations)
+    save('two_sizes.json', showing('wide.jpg'), annotations)
+    three = [dict(a, keypoints=a['keypoints'][:9]) for a in annotations]
+    save('three_of_four.json', images, three)

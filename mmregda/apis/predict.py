@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+from contextlib import suppress
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
@@ -21,15 +22,21 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmregda.datasets import UnlabeledImages
-from mmregda.engine.checkpoints import load_weights, require_same_weights
-from mmregda.engine.loops import require_fitting_head
+from mmregda.datasets.keypoint_names import keypoint_names, require_same_keypoints
+from mmregda.datasets.pipelines import NEEDS_KEYPOINTS, name_of, without
+from mmregda.engine.checkpoints import (
+    read_checkpoint,
+    require_same_weights,
+    weights_of,
+)
+from mmregda.engine.rehearsal.blame import during
 from mmregda.errors import InputError
 
-# Of a validation pipeline, what UnlabeledImages does itself, and what can't be
-# done without labels.
-_DONE_BY_DATASET = ('WholeImageBox',)
-_LABELS_ALONE = ('GenerateTarget', 'KeypointConverter')
-_NEEDS_LABELS = ('MirrorRightHand',)
+# Of a validation pipeline, what UnlabeledImages does itself, what makes nothing but
+# labels, and what changes an image by its labels.
+_DONE_BY_DATASET = {'WholeImageBox'}
+_LABELS_ALONE = {'FilterAnnotations', 'GenerateTarget', 'KeypointConverter'}
+_NEEDS_LABELS = (NEEDS_KEYPOINTS - _LABELS_ALONE) | {'MirrorRightHand'}
 
 
 def images_to_predict(
@@ -83,7 +90,9 @@ def images_to_predict(
         test_mode=True,
         skip_corrupt=True,
     )
-    return DATASETS.build(chosen)
+    dataset = DATASETS.build(chosen)
+    _require_working_pipeline(dataset, cfg)
+    return dataset
 
 
 @torch.no_grad()
@@ -128,7 +137,7 @@ def predict_images(
             its, if no image can be read, or if it predicts no finite numbers.
     """
     network = load_network(cfg.model, checkpoint, device)
-    require_fitting_head(network, dataset, 'target')
+    require_trained_keypoints(network, dataset, checkpoint)
     category = _category(dataset.metainfo)
     found: Dict[str, Any] = dict(
         images=[], categories=[category], annotations=[], left_out=[]
@@ -180,11 +189,45 @@ def load_network(
     # Its own weights replace those it was trained from.
     parts = [part for part in ('backbone', 'neck', 'head') if model.get(part)]
     model = {**model, **{part: {**model[part], 'init_cfg': None} for part in parts}}
-    weights = load_weights(checkpoint)
+    content = read_checkpoint(checkpoint)
+    weights = weights_of(content, checkpoint)
     network = MODELS.build(model)
     require_same_weights(network, weights, checkpoint, parts)
     network.load_state_dict(weights, strict=False)
+    meta = content.get('meta')
+    # As MMPose's own init_model has it.
+    network.dataset_meta = meta.get('dataset_meta') if isinstance(meta, dict) else None
     return network.to(place).eval()
+
+
+def require_trained_keypoints(
+    network: nn.Module, dataset: UnlabeledImages, checkpoint: str
+) -> None:
+    """Refuse a dataset whose metainfo names other keypoints than the trained ones.
+
+    Args:
+        network (nn.Module): From :func:`load_network`.
+        dataset (UnlabeledImages): What it is to predict on.
+        checkpoint (str): Where it is from, for the message.
+
+    Raises:
+        InputError: If they are of another number or in another order.
+    """
+    names = keypoint_names(dataset.metainfo)
+    remedy = (
+        "Give the target's UnlabeledImages the metainfo of the labelled data that the "
+        'checkpoint was trained on.'
+    )
+    num_outputs = getattr(network.head, 'out_channels', None)
+    if isinstance(num_outputs, int) and num_outputs != len(names):
+        raise InputError(
+            f'the head has out_channels={num_outputs}, but the metainfo of the target '
+            f'has {len(names)} keypoints. {remedy}'
+        )
+    trained = keypoint_names(network.dataset_meta)
+    require_same_keypoints(
+        trained, names, f'checkpoint "{checkpoint}"', 'the target', remedy
+    )
 
 
 def _device(name: Optional[str]) -> torch.device:
@@ -298,21 +341,29 @@ def _test_loader(cfg: Config) -> dict:
 
 def _without_labels(pipeline: Optional[Sequence[dict]], cfg: Config) -> List[dict]:
     """A validation pipeline without what is about labels."""
-    dropped = (*_DONE_BY_DATASET, *_LABELS_ALONE, *_NEEDS_LABELS)
-    types = [transform['type'] for transform in pipeline or ()]
-    if 'TopdownAffine' not in types:
+    if 'TopdownAffine' not in map(name_of, pipeline or ()):
         raise InputError(
             f'"{cfg.filename}" has no validation pipeline with TopdownAffine, as '
             'top-down models need it, to read images with'
         )
-    for name in set(types) & set(_NEEDS_LABELS):
+    kept, dropped = without(pipeline, _DONE_BY_DATASET | _LABELS_ALONE | _NEEDS_LABELS)
+    for name in sorted(set(dropped) & _NEEDS_LABELS):
         print_log(
             f'{name} needs labels and is left out of the validation pipeline: '
             'images are predicted as they are.',
             logger='current',
             level=logging.WARNING,
         )
-    return [transform for transform in pipeline if transform['type'] not in dropped]
+    return kept
+
+
+def _require_working_pipeline(dataset: UnlabeledImages, cfg: Config) -> None:
+    with during(
+        f'the validation pipeline of "{cfg.filename}" does not work on unlabelled '
+        'images',
+        'Leave out of it what needs labels.',
+    ), suppress(InputError):  # An image is damaged, which is said of each.
+        dataset[0]
 
 
 def _metainfo(cfg: Config) -> Union[str, dict]:

@@ -9,6 +9,7 @@ from mmregda.engine.hooks import (
     DisparityStatisticsHook,
     DomainVisualizationHook,
     ProgressBarHook,
+    RehearsalHook,
     ResumeHook,
 )
 from mmregda.engine.loops import (
@@ -18,6 +19,7 @@ from mmregda.engine.loops import (
     SeededTrainLoop,
 )
 from mmregda.engine.optim_wrapper_constructor import PlayerOptimWrapperConstructor
+from mmregda.engine.rehearsal import rehearse
 from mmregda.engine.runner import QuietRunner
 from mmregda.engine.schedulers import InverseDecayLR
 from mmregda.engine.stages import evaluate, pretrain, train
@@ -37,9 +39,11 @@ __all__ = [
     'PlayerOptimWrapperConstructor',
     'ProgressBarHook',
     'QuietRunner',
+    'RehearsalHook',
     'ResumeHook',
     'SeededTrainLoop',
     'evaluate',
     'pretrain',
+    'rehearse',
     'train',
 ]

@@ -59,8 +59,16 @@ def load_weights(checkpoint: str) -> Dict[str, Tensor]:
         InputError: If the file does not exist, is damaged, or holds what is
             not loaded from a data file.
     """
-    content = read_checkpoint(checkpoint)
-    return _require_weights(content.get('state_dict', content), checkpoint)
+    return weights_of(read_checkpoint(checkpoint), checkpoint)
+
+
+def weights_of(content: Dict[str, Any], where: str) -> Dict[str, Tensor]:
+    """The state dict in what :func:`read_checkpoint` has read.
+
+    Raises:
+        InputError: If there is none.
+    """
+    return _require_weights(content.get('state_dict', content), where)
 
 
 def _require_weights(weights: Any, where: str) -> Dict[str, Tensor]:

@@ -16,7 +16,7 @@ from mmpose.registry import LOOPS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmregda.datasets import UnlabeledDataset, looked_at
+from mmregda.datasets import looked_at
 from mmregda.datasets.samplers import build_numbered_dataloader, seed_generators
 from mmregda.engine.distributed import (
     PlayerDistributedDataParallel,
@@ -111,9 +111,8 @@ class SeededTrainLoop(IterBasedTrainLoop):
         self.dataloader_iterator = _LazyIterator(self.dataloader)
         _log_by_iterations(runner)
         _register_switches(runner)
-        if isinstance(runner._val_dataloader, dict):
-            # An ordinary validation, whose dataset MMEngine is yet to build.
-            runner._val_dataloader = looked_at(runner._val_dataloader)
+        build_validation(runner)
+        register_rehearsal(runner)
 
     def build_dataloader(
         self, runner: Runner, cfg: dict
@@ -167,8 +166,8 @@ class DomainAdaptTrainLoop(SeededTrainLoop):
         **kwargs: As in :class:`mmengine.runner.IterBasedTrainLoop`.
 
     Raises:
-        InputError: If a domain is missing, if labels do not fit the head, or if
-            nothing tells a method without labels what the keypoints are.
+        InputError: If a domain is missing, or if nothing tells a method without
+            labels what the keypoints are.
     """
 
     def build_dataloader(self, runner: Runner, cfg: dict) -> DomainDataloaders:
@@ -177,8 +176,6 @@ class DomainAdaptTrainLoop(SeededTrainLoop):
         configs = drawn_dataloaders(model, cfg)
         require_scheduled_players(model, runner.param_schedulers)
         dataloaders = build_domain_dataloaders(runner, configs)
-        for domain, loader in dataloaders.domains.items():
-            require_fitting_head(model, loader.dataset.dataset, domain)
         if (runner.auto_scale_lr or {}).get('enable'):
             # By its batch size, which all domains have, MMEngine scales the rates.
             runner._train_dataloader = next(iter(dataloaders.domains.values()))
@@ -279,14 +276,12 @@ class DomainValLoop(BaseLoop):
             with reading(f'the {domain} dataset'):
                 loader = looked_at(dataloader[domain])
                 loader = runner.build_dataloader(loader, seed=runner.seed)
-            self.loops[domain] = self.one_domain(
-                runner, loader, evaluator[domain], fp16
-            )
-        for domain, loop in self.loops.items():
-            model = unwrap(runner.model)
-            require_fitting_head(model, loop.dataloader.dataset, domain)
+            with reading(f'{self.phase}_evaluator.{domain}'):
+                metrics = runner.build_evaluator(evaluator[domain])
+            self.loops[domain] = self.one_domain(runner, loader, metrics, fp16)
         self.domain: Optional[str] = None
         self._begun = False
+        register_rehearsal(runner)
 
     @property
     def dataloader(self) -> DataLoader:
@@ -473,20 +468,30 @@ def require_scheduled_players(model: nn.Module, schedules: Any) -> None:
         )
 
 
-def require_fitting_head(model: nn.Module, dataset: Any, domain: str) -> None:
-    """Raise :class:`InputError` if a head has not one output for each label."""
-    if isinstance(dataset, UnlabeledDataset):
-        return
-    num_outputs = getattr(model.head, 'out_channels', None)
-    num_keypoints = getattr(dataset, 'metainfo', {}).get('num_keypoints')
-    if None not in (num_outputs, num_keypoints) and num_outputs != num_keypoints:
-        raise InputError(
-            f'the head has out_channels={num_outputs}, but '
-            f'{type(dataset).__name__} of the {domain} has {num_keypoints} '
-            'keypoints. Set model.head.out_channels, or map the keypoints '
-            "(MMPose's KeypointConverter) and give the dataset the metainfo of "
-            'what they are mapped to.'
-        )
+def build_validation(runner: Runner) -> None:
+    """Build the one validation set of a runner, before MMEngine's loop does.
+
+    So its files are looked at, and a missing one is no bare assertion.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    loader, evaluator = runner._val_dataloader, runner._val_evaluator
+    if isinstance(loader, dict) and 'dataset' in loader:
+        with reading('val_dataloader'):
+            runner._val_dataloader = runner.build_dataloader(
+                looked_at(loader),
+                seed=runner.seed,
+                diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False),
+            )
+        with reading('val_evaluator'):
+            runner._val_evaluator = runner.build_evaluator(evaluator)
+
+
+def register_rehearsal(runner: Runner) -> None:
+    """Have a runner rehearse before it begins, once, whatever loops it has."""
+    if not any(type(hook).__name__ == 'RehearsalHook' for hook in runner.hooks):
+        runner.register_hook(dict(type='RehearsalHook'))
 
 
 def unwrap(model: nn.Module) -> nn.Module:

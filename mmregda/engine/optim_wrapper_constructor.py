@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 from mmengine.model import is_model_wrapper
 from mmengine.optim import (
@@ -11,7 +11,7 @@ from mmengine.optim import (
     OptimWrapper,
     OptimWrapperDict,
 )
-from mmpose.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmpose.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
 from torch import nn
 
 from mmregda.engine.amp_optim_wrapper import AmpOptimWrapper
@@ -103,6 +103,7 @@ class PlayerOptimWrapperConstructor:
             cfg = copy.deepcopy(dict(configs[player]))
             paramwise_cfg = cfg.pop('paramwise_cfg', self.paramwise_cfg)
             cfg.setdefault('type', 'OptimWrapper')
+            _require_known(cfg.get('optimizer'), f'optim_wrapper.{player}')
             constructor = DefaultOptimWrapperConstructor(cfg, paramwise_cfg)
             # The modules keep the names they have in the model; a dot is not
             # allowed in the name of a child.
@@ -113,6 +114,16 @@ class PlayerOptimWrapperConstructor:
             wrappers[player] = wrapper
         _share_scale(wrappers)
         return OptimWrapperDict(**wrappers)
+
+
+def _require_known(optimizer: Any, entry: str) -> None:
+    """MMEngine itself calls what it has not found."""
+    name = (optimizer or {}).get('type')
+    if not name or (isinstance(name, str) and OPTIMIZERS.get(name) is None):
+        raise InputError(
+            f'{entry}.optimizer: no optimiser is registered as {name!r}. PyTorch has '
+            'SGD, Adam and AdamW, for example.'
+        )
 
 
 def _require_each_parameter_once(

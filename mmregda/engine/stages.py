@@ -15,13 +15,10 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_distributed, is_main_process
 from mmengine.logging import print_log
-from mmengine.optim import build_optim_wrapper
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
-from torch import nn
 
-from mmregda.datasets import build_dataset
 from mmregda.engine.checkpoints import (
     NOTE,
     latest_checkpoint,
@@ -36,14 +33,10 @@ from mmregda.engine.distributed import (
     synchronized_on_cpu,
 )
 from mmregda.engine.folder_lock import alone_in
-from mmregda.engine.loops import (
-    drawn_dataloaders,
-    require_fitting_head,
-    require_scheduled_players,
-    unwrap,
-)
+from mmregda.engine.loops import build_validation, register_rehearsal, unwrap
+from mmregda.engine.rehearsal import rehearse
 from mmregda.engine.settings import is_adaptation, require_settings
-from mmregda.errors import InputError, reading
+from mmregda.errors import InputError
 from mmregda.files import room_to_write, whole_file
 
 # The weights of a pretraining that is done.
@@ -119,7 +112,7 @@ def find_start(cfg: Config) -> None:
             weights = MODELS.build(stage.model).state_dict()
             require_same_weights(model, weights, stage.filename, parts)
             if not agreed(os.path.isfile(pretrained_path(stage))):
-                rehearse(cfg, model)
+                rehearse(cfg)
             checkpoint = pretrain(stage)
         require_same_weights(model, load_weights(checkpoint), checkpoint, parts)
         for part in parts:
@@ -220,6 +213,7 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
     cfg.resume = False
     with joined_processes(cfg.get('launcher', 'none'), cfg.get('env_cfg') or {}):
         runner = build_runner(cfg)
+        build_validation(runner)
         parts = [*_psi(cfg), 'head']
         require_same_weights(unwrap(runner.model), weights, checkpoint, parts)
         with workers_alive():
@@ -301,7 +295,9 @@ def build_runner(cfg: Config) -> Runner:
     # The visualizer is a singleton by its name; each stage has its own.
     if cfg.get('visualizer'):
         cfg.visualizer.pop('name', None)
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    register_rehearsal(runner)
+    return runner
 
 
 def metrics_of(runner: Runner) -> Dict[str, float]:
@@ -311,27 +307,6 @@ def metrics_of(runner: Runner) -> Dict[str, float]:
         for name, buffer in runner.message_hub.log_scalars.items()
         if name.startswith(('val/source/', 'val/target/'))
     }
-
-
-def rehearse(cfg: Config, model: nn.Module) -> None:
-    """Build what a config asks for beside its model, and drop it again.
-
-    An hour of pretraining is a long way to a typing error.
-
-    Raises:
-        InputError: If a dataset is missing, or the parts do not fit together.
-    """
-    build_optim_wrapper(model, cfg.optim_wrapper)
-    loaders = cfg.train_dataloader
-    if 'dataset' in loaders:  # an ordinary model, of one domain
-        loaders = dict(source=loaders)
-    if 'adaptation' in cfg.model:
-        loaders = drawn_dataloaders(model, loaders)
-        require_scheduled_players(model, cfg.get('param_scheduler'))
-    for domain, loader in loaders.items():
-        with reading(f'the {domain} dataset'):
-            dataset = build_dataset(loader.dataset)
-        require_fitting_head(model, dataset, domain)
 
 
 def load_pretrain_config(cfg: Config) -> Config:

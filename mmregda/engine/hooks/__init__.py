@@ -4,6 +4,7 @@ from mmregda.engine.hooks.channels_last_hook import ChannelsLastHook
 from mmregda.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from mmregda.engine.hooks.compile_hook import CompileHook
 from mmregda.engine.hooks.progress_hook import ProgressBarHook
+from mmregda.engine.hooks.rehearsal_hook import RehearsalHook
 from mmregda.engine.hooks.resume_hook import ResumeHook
 from mmregda.engine.hooks.statistics_hook import DisparityStatisticsHook
 from mmregda.engine.hooks.visualization_hook import DomainVisualizationHook
@@ -15,5 +16,6 @@ __all__ = [
     'DisparityStatisticsHook',
     'DomainVisualizationHook',
     'ProgressBarHook',
+    'RehearsalHook',
     'ResumeHook',
 ]

@@ -72,6 +72,16 @@ class AtomicCheckpointHook(CheckpointHook):
 
     _due: Optional[Tuple[int, dict]] = None
 
+    def _init_rule(self, rules: List[Optional[str]], key_indicators: List[str]) -> None:
+        try:
+            super()._init_rule(rules, key_indicators)
+        except (KeyError, ValueError) as error:
+            raise InputError(
+                f'checkpoint hook: of save_best={self.save_best!r} it is not known '
+                'whether more or less is better. Set rule="greater" or rule="less" '
+                f'beside it ({error}).'
+            ) from error
+
     def before_run(self, runner: Runner) -> None:
         """Find the checkpoint to resume from, if none is named."""
         resume_from_latest(runner)

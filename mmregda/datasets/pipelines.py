@@ -1,0 +1,103 @@
+"""What pipelines consist of, and which transforms need labels."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterable, Iterator, List, Sequence, Tuple
+
+from mmcv.transforms import Compose as MMCVCompose
+from mmengine.dataset import Compose
+
+from mmregda.datasets.views import ViewPipeline
+
+PIPELINES = (Compose, MMCVCompose, ViewPipeline)
+"""tuple[type]: What datasets keep their transforms in."""
+
+NEEDS_KEYPOINTS = frozenset(
+    (
+        'FilterAnnotations',
+        'GenerateTarget',
+        'HandRandomFlip',
+        'KeypointConverter',
+        'RandomHalfBody',
+        'SingleHandConverter',
+    )
+)
+"""frozenset: MMPose's transforms that make, change or read keypoints, by name."""
+
+
+def nodes(transform: Any) -> Iterator[Any]:
+    """A transform or pipeline and all that it holds, each after what holds it."""
+    yield transform
+    for inner in _held(transform):
+        yield from nodes(inner)
+
+
+def leaves(pipeline: Any) -> Iterator[Callable]:
+    """The transforms of a pipeline, without those that only hold others."""
+    return (node for node in nodes(pipeline) if not _held(node))
+
+
+def _held(transform: Any) -> List[Any]:
+    """The transforms inside of another, such as Compose, RandomApply or a list."""
+    if isinstance(transform, (list, tuple)):
+        return list(transform)
+    if isinstance(transform, dict):
+        return list(transform.values())
+    held = []
+    for name, value in getattr(transform, '__dict__', {}).items():
+        one = isinstance(value, PIPELINES) or (name == 'transform' and callable(value))
+        # Albumentation keeps configs for another library in a list of this name.
+        several = name in ('transforms', 'views') and _are_transforms(value)
+        held += [value] if one or several else []
+    return held
+
+
+def _are_transforms(value: Any) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return isinstance(value, (list, tuple)) and all(
+        callable(item) or _are_transforms(item) for item in value
+    )
+
+
+def without(
+    pipeline: Sequence[dict], names: Iterable[str]
+) -> Tuple[List[dict], List[str]]:
+    """A pipeline's config without some transforms, wherever they are in it.
+
+    Args:
+        pipeline (Sequence[dict]): Configs of transforms, of which some may hold
+            others in ``transforms``.
+        names (Iterable[str]): Of the classes that are left out.
+
+    Returns:
+        tuple: The pipeline, and the names that were found in it.
+    """
+    kept, dropped = [], []
+    for transform in pipeline:
+        if isinstance(transform, (list, tuple)):  # A choice of RandomChoice.
+            inner, found = without(transform, names)
+            kept.append(inner)
+            dropped += found
+            continue
+        name = name_of(transform)
+        if name in names:
+            dropped.append(name)
+            continue
+        inner = transform.get('transforms')
+        if isinstance(inner, (list, tuple)) and name != 'Albumentation':
+            inner, found = without(inner, names)
+            transform = {**transform, 'transforms': inner}
+            dropped += found
+            if found and not any(inner):
+                continue
+        kept.append(transform)
+    return kept, dropped
+
+
+def name_of(transform: Any) -> str:
+    """The name of a transform's class, of its config or of the transform itself."""
+    kind = transform.get('type') if isinstance(transform, dict) else type(transform)
+    if isinstance(kind, str):
+        return kind.rsplit('.', 1)[-1]  # It may come with a scope.
+    return getattr(kind, '__name__', str(kind))

@@ -1,0 +1,795 @@
+"""A rehearsal finds, before anything trains, what would go wrong later."""
+
+import copy
+import gc
+import random
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, write_things
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpose.registry import HOOKS, METRICS, MODELS, TRANSFORMS
+
+from mmregda import InputError
+from mmregda.engine import rehearse, stages
+from mmregda.engine.hooks import rehearsal_hook
+
+K = 4
+ADAPTATIONS = sorted(
+    Config.fromfile(path).adaptation.type
+    for path in (ROOT / 'configs/_base_/adaptations').glob('*.py')
+)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _little_garbage():
+    # MMEngine collects it with each dataset that it builds.
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope='module')
+def things(tmp_path_factory):
+    root = tmp_path_factory.mktemp('things')
+    write_things(root)
+    return root
+
+
+def codec(**changes):
+    return {
+        **dict(type='MSRAHeatmap', input_size=(64, 96), heatmap_size=(16, 24), sigma=2),
+        **changes,
+    }
+
+
+def metainfo(names=('k0', 'k1', 'left_k', 'right_k'), **swaps):
+    swaps = {'left_k': 'right_k', 'right_k': 'left_k', **swaps}
+    return dict(
+        dataset_name='things',
+        keypoint_info={
+            i: dict(name=n, id=i, type='', swap=swaps.get(n, ''))
+            for i, n in enumerate(names)
+        },
+        skeleton_info={},
+        joint_weights=[1.0] * len(names),
+        sigmas=[0.05] * len(names),
+    )
+
+
+def config(root, tmp_path):
+    """A small run of RegDA: COCO's layout to a folder of images."""
+    crop = [
+        dict(type='GetBBoxCenterScale'),
+        dict(type='RandomFlip', prob=0.5),
+        dict(type='TopdownAffine', input_size=(64, 96)),
+    ]
+    pack = dict(type='PackPoseInputs')
+    load = dict(type='LoadImage')
+    test = [load, crop[0], crop[2], pack]
+    source = dict(
+        type='CocoDataset',
+        data_root=str(root / 'source'),
+        data_mode='topdown',
+        ann_file='train.json',
+        data_prefix=dict(img='images/'),
+        metainfo=metainfo(),
+        pipeline=[load, *crop, dict(type='GenerateTarget', encoder=codec()), pack],
+    )
+    target = dict(
+        type='UnlabeledImages',
+        root=str(root / 'target'),
+        metainfo=metainfo(),
+        pipeline=[*crop, pack],
+    )
+    loader = dict(batch_size=4, num_workers=0, sampler=dict(type='InfiniteSampler'))
+    val = dict(loader, sampler=dict(type='DefaultSampler', shuffle=False))
+    return Config(
+        dict(
+            default_scope='mmpose',
+            work_dir=str(tmp_path),
+            experiment_name=tmp_path.name,
+            model=dict(
+                type='DomainAdaptiveTopdown',
+                adaptation=dict(type='RegDA'),
+                data_preprocessor=dict(
+                    type='PoseDataPreprocessor',
+                    mean=[123.675, 116.28, 103.53],
+                    std=[58.395, 57.12, 57.375],
+                    bgr_to_rgb=True,
+                ),
+                backbone=dict(
+                    type='ResNet', depth=18, stem_channels=8, base_channels=8
+                ),
+                head=dict(
+                    type='HeatmapHead',
+                    in_channels=64,
+                    out_channels=K,
+                    deconv_out_channels=(8, 8, 8),
+                    deconv_kernel_sizes=(4, 4, 4),
+                    loss=dict(type='KeypointKLLoss'),
+                    decoder=codec(),
+                ),
+                test_cfg=dict(flip_test=True),
+            ),
+            train_dataloader=dict(
+                source=dict(loader, dataset=source), target=dict(loader, dataset=target)
+            ),
+            val_dataloader=dict(
+                source=dict(val, dataset=dict(source, test_mode=True, pipeline=test)),
+                target=dict(val, dataset=dict(target, test_mode=True, pipeline=test)),
+            ),
+            val_evaluator=dict(source=[dict(type='PCKAccuracy', thr=0.2)], target=[]),
+            val_cfg=dict(type='DomainValLoop'),
+            train_cfg=dict(type='DomainAdaptTrainLoop', max_iters=3, val_interval=3),
+            optim_wrapper=dict(
+                constructor='PlayerOptimWrapperConstructor',
+                optimizer=dict(type='Adam', lr=1e-3),
+            ),
+            param_scheduler=[dict(type='InverseDecayLR', by_epoch=False)],
+            default_hooks=dict(
+                logger=dict(type='LoggerHook', interval=1),
+                checkpoint=dict(
+                    type='AtomicCheckpointHook',
+                    by_epoch=False,
+                    interval=3,
+                    save_best='source/PCK',
+                    rule='greater',
+                ),
+            ),
+            log_processor=dict(by_epoch=False),
+            randomness=dict(seed=0),
+            visualizer=dict(type='PoseLocalVisualizer', vis_backends=[]),
+        )
+    )
+
+
+def of(cfg, path):
+    """What is at a dotted path of a config."""
+    for key in path.split('.'):
+        cfg = cfg[int(key)] if key.isdigit() else cfg[key]
+    return cfg
+
+
+def put(path, value):
+    """A change: a value at a dotted path."""
+
+    def change(cfg):
+        place, _, key = path.rpartition('.')
+        place = of(cfg, place) if place else cfg
+        place[int(key) if key.isdigit() else key] = copy.deepcopy(value)
+
+    return change
+
+
+def insert(domain, index, *transforms, part='train'):
+    """A change: transforms into a domain's pipeline."""
+
+    def change(cfg):
+        pipeline = of(cfg, f'{part}_dataloader.{domain}.dataset.pipeline')
+        pipeline[index:index] = copy.deepcopy(list(transforms))
+
+    return change
+
+
+def both(*changes):
+    def change(cfg):
+        for each in changes:
+            each(cfg)
+
+    return change
+
+
+def everywhere(**settings):
+    """A change of the codec, in the head and in the encoder."""
+    return both(
+        put('model.head.decoder', codec(**settings)),
+        put('train_dataloader.source.dataset.pipeline.4.encoder', codec(**settings)),
+    )
+
+
+@TRANSFORMS.register_module()
+class SometimesLooksAtKeypoints:
+    """Of a user's own, and not known by name."""
+
+    def __init__(self, prob=0.01):
+        self.prob = prob
+
+    def __call__(self, results):
+        if random.random() < self.prob:
+            results['keypoints'] = results['keypoints'] + 1
+        return results
+
+
+@TRANSFORMS.register_module()
+class Spoil:
+    def __call__(self, results):
+        results['img'] = results['img'] * np.float32('nan')
+        return results
+
+
+@METRICS.register_module()
+class OwnBrokenMetric(METRICS.get('mmpose.EPE')):
+    def compute_metrics(self, results):
+        raise ZeroDivisionError('nothing to divide by')
+
+
+SOURCE, TARGET = 'train_dataloader.source', 'train_dataloader.target'
+AFFINE = dict(type='TopdownAffine', input_size=(64, 64))
+HALF = dict(type='RandomHalfBody', prob=0.3)
+SWAPPED = metainfo(('k1', 'k0', 'left_k', 'right_k'))
+CONVERT = dict(
+    type='KeypointConverter',
+    num_keypoints=4,
+    mapping=[(0, 1), (1, 0), (2, 2), (3, 3)],
+)
+
+MISTAKES = {
+    # Sizes, by height and width.
+    'swapped heatmap_size': (
+        everywhere(heatmap_size=(24, 16)),
+        ('16 x 24 (width x height)', 'heatmap_size is (24, 16)', 'GenerateTarget'),
+    ),
+    'another heatmap_size': (
+        everywhere(heatmap_size=(8, 12)),
+        ('16 x 24', 'heatmap_size is (8, 12)', 'Set heatmap_size=(16, 24)'),
+    ),
+    'the encoder has another heatmap_size': (
+        put(f'{SOURCE}.dataset.pipeline.4.encoder', codec(heatmap_size=(8, 12))),
+        ('encoder of GenerateTarget', SOURCE, 'heatmap_size=(8, 12)', 'same codec'),
+    ),
+    'the encoder has another sigma': (
+        put(f'{SOURCE}.dataset.pipeline.4.encoder', codec(sigma=3)),
+        ('encoder of GenerateTarget', 'sigma=3', 'sigma=2', 'same codec'),
+    ),
+    'the encoder is of another kind': (
+        put(f'{SOURCE}.dataset.pipeline.4.encoder', codec(type='UDPHeatmap')),
+        ('encoder of GenerateTarget', 'UDPHeatmap', 'MSRAHeatmap', 'same codec'),
+    ),
+    'source cropped to another size': (
+        put(f'{SOURCE}.dataset.pipeline.3', AFFINE),
+        ('TopdownAffine', SOURCE, 'input_size=(64, 64)', '(64, 96)'),
+    ),
+    'target cropped to another size': (
+        put(f'{TARGET}.dataset.pipeline.2', AFFINE),
+        ('TopdownAffine', TARGET, 'input_size=(64, 64)', '(64, 96)'),
+    ),
+    'validation cropped to another size': (
+        put('val_dataloader.target.dataset.pipeline.2', AFFINE),
+        ('TopdownAffine', 'val_dataloader.target', '(64, 64)', '(64, 96)'),
+    ),
+    'input_size swapped everywhere but in the crops': (
+        everywhere(input_size=(96, 64)),
+        ('TopdownAffine', 'input_size=(64, 96)', '(96, 64)', 'width, height'),
+    ),
+    # Keypoints.
+    'more channels than keypoints': (
+        put('model.head.out_channels', 5),
+        ('out_channels=5', '4 keypoints', 'model.head.out_channels'),
+    ),
+    'annotations of fewer keypoints': (
+        put(f'{SOURCE}.dataset.ann_file', 'three_of_four.json'),
+        ('out_channels=4', 's00.jpg of three_of_four.json', 'has 3', SOURCE),
+    ),
+    'converted to more keypoints than the metainfo has': (
+        insert(
+            'source',
+            1,
+            dict(type='KeypointConverter', num_keypoints=6, mapping=[(0, 0)]),
+        ),
+        ('has 6 keypoints', 'KeypointConverter maps to 6', f'{SOURCE}.dataset'),
+    ),
+    'converted to another order, under the names of before': (
+        both(
+            put(f'{SOURCE}.dataset.ann_file', 'named.json'),
+            insert('source', 1, CONVERT),
+        ),
+        ('KeypointConverter puts "k0" at keypoint 1', '"k1"', f'{SOURCE}.dataset'),
+    ),
+    'target in another order': (
+        both(
+            put(f'{TARGET}.dataset.metainfo', SWAPPED),
+            put('val_dataloader.target.dataset.metainfo', SWAPPED),
+        ),
+        (
+            f'keypoints of {SOURCE} are k0, k1',
+            f'those of {TARGET} are k1, k0',
+            'KeypointConverter',
+            f'{TARGET}.dataset the metainfo',
+        ),
+    ),
+    'validation set in another order': (
+        put('val_dataloader.source.dataset.metainfo', SWAPPED),
+        ('those of val_dataloader.source are k1, k0', 'KeypointConverter'),
+    ),
+    'target of other keypoints': (
+        put(f'{TARGET}.dataset.metainfo', metainfo(('k0', 'k1', 'left_k'), left_k='')),
+        ('out_channels=4', TARGET, '3 keypoints'),
+    ),
+    'a pair that is swapped one way': (
+        put(f'{SOURCE}.dataset.metainfo', metainfo(right_k='k0')),
+        (SOURCE, '"left_k"', 'swap'),
+    ),
+    'a left and a right that are not swapped': (
+        put(f'{SOURCE}.dataset.metainfo', metainfo(left_k='', right_k='')),
+        (SOURCE, '"left_k"', 'Set swap="right_k"'),
+    ),
+    'other pairs in the validation set': (
+        put('val_dataloader.target.dataset.metainfo', metainfo(k0='k1', k1='k0')),
+        ('"k0" (keypoint 0)', 'val_dataloader.target', 'swap'),
+    ),
+    # Labels where there are none.
+    'GenerateTarget on the target': (
+        insert('target', 3, dict(type='GenerateTarget', encoder=codec())),
+        (f'GenerateTarget in {TARGET}', 'needs keypoints', 'UnlabeledImages', 'Leave'),
+    ),
+    'RandomHalfBody on the target': (
+        insert('target', 1, HALF),
+        (f'RandomHalfBody in {TARGET}', 'needs keypoints', 'Leave it out'),
+    ),
+    'RandomHalfBody in RandomApply': (
+        insert('target', 1, dict(type='RandomApply', prob=0.1, transforms=[HALF])),
+        (f'RandomHalfBody in {TARGET}', 'needs keypoints', 'Leave it out'),
+    ),
+    'RandomHalfBody in a choice': (
+        insert('target', 1, dict(type='RandomChoice', transforms=[[], [HALF]])),
+        (f'RandomHalfBody in {TARGET}', 'needs keypoints', 'Leave it out'),
+    ),
+    'RandomHalfBody in validation': (
+        insert('target', 2, HALF, part='val'),
+        ('RandomHalfBody in val_dataloader.target', 'needs keypoints', 'Leave it out'),
+    ),
+    'RandomHalfBody in a view': (
+        put(
+            TARGET,
+            dict(
+                batch_size=2,
+                num_workers=0,
+                sampler=dict(type='InfiniteSampler'),
+                dataset=dict(
+                    type='UnlabeledDataset',
+                    dataset=dict(type='UnlabeledImages', root='{root}/target'),
+                    pipeline=[dict(type='LoadImage'), dict(type='GetBBoxCenterScale')],
+                    views=dict(student=[HALF], teacher=[AFFINE]),
+                ),
+            ),
+        ),
+        (f'RandomHalfBody in {TARGET}', 'UnlabeledDataset', 'Leave it out'),
+    ),
+    "a transform of one's own that now and then needs keypoints": (
+        insert('target', 0, dict(type='SometimesLooksAtKeypoints')),
+        (f"'keypoints' is missing) in {TARGET}", 'needs keypoints', 'Leave it out'),
+    ),
+    'the same as one of two branches': (
+        insert(
+            'target',
+            0,
+            dict(
+                type='RandomChoice',
+                transforms=[[dict(type='SometimesLooksAtKeypoints')], []],
+                prob=[0.0, 1.0],
+            ),
+        ),
+        (f"'keypoints' is missing) in {TARGET}", 'needs keypoints', 'Leave it out'),
+    ),
+    'an unlabelled source': (
+        lambda cfg: put(f'{SOURCE}.dataset', cfg.train_dataloader.target.dataset)(cfg),
+        (SOURCE, 'UnlabeledImages has no labels', 'labelled dataset'),
+    ),
+    'a source without GenerateTarget': (
+        lambda cfg: of(cfg, f'{SOURCE}.dataset.pipeline').pop(4),
+        ('training step', SOURCE, 'GenerateTarget'),
+    ),
+    # Pipelines and batches.
+    'no PackPoseInputs': (
+        lambda cfg: of(cfg, f'{TARGET}.dataset.pipeline').pop(),
+        (f'{TARGET}.dataset.pipeline', 'End it with dict(type="PackPoseInputs")'),
+    ),
+    'an image that is missing': (
+        put(f'{SOURCE}.dataset.data_prefix.img', 'elsewhere/'),
+        ('sample 0 ("', 'elsewhere/s00.jpg', SOURCE, 'LoadImage', 'Look at the file'),
+    ),
+    'an image that is damaged': (
+        put('val_dataloader.source.dataset.ann_file', 'damaged.json'),
+        ('damaged.jpg', 'val_dataloader.source', 'LoadImage', 'Look at the file'),
+    ),
+    'no samples': (
+        put(f'{SOURCE}.dataset.ann_file', 'empty.json'),
+        (SOURCE, 'CocoDataset has no samples', 'annotation file'),
+    ),
+    'no whole batch in validation': (
+        put('val_dataloader.source.drop_last', True),
+        (
+            'val_dataloader.source',
+            'drop_last',
+            '12 samples',
+            'of 40',
+            'drop_last = False',
+        ),
+    ),
+    'samples of different sizes': (
+        both(
+            put('val_dataloader.source.collate_fn', dict(type='default_collate')),
+            lambda cfg: of(cfg, 'val_dataloader.source.dataset.pipeline').pop(2),
+            put('val_dataloader.source.dataset.ann_file', 'two_sizes.json'),
+        ),
+        ('a batch of val_dataloader.source cannot be collated', 'collate_fn'),
+    ),
+    'no crop to a size': (
+        lambda cfg: of(cfg, f'{TARGET}.dataset.pipeline').pop(2),
+        (TARGET, '120 x 90', 'input_size=(64, 96)', 'TopdownAffine'),
+    ),
+    'values that are not finite': (
+        insert('target', 3, dict(type='Spoil')),
+        (TARGET, 'not finite', 'Look at the image'),
+    ),
+    'a standard deviation of 0': (
+        put('model.data_preprocessor.std', [0, 0, 0]),
+        (SOURCE, 'not finite', 'model.data_preprocessor'),
+    ),
+    'a mean of four channels': (
+        put('model.data_preprocessor.mean', [0, 0, 0, 0]),
+        ('model', 'mean', 'Look at model'),
+    ),
+    'channels that do not fit': (
+        put('model.head.in_channels', 32),
+        ('network cannot pass a batch', SOURCE, 'HeatmapHead', 'channels'),
+    ),
+    # Files.
+    'no annotation file': (
+        put(f'{SOURCE}.dataset.ann_file', 'nowhere.json'),
+        (f'{SOURCE} cannot be built', 'nowhere.json', 'Look at'),
+    ),
+    'no annotation file of a metric': (
+        put('val_evaluator.source', dict(type='CocoMetric', ann_file='nowhere.json')),
+        ('val_evaluator.source cannot be built', 'nowhere.json', 'Look at'),
+    ),
+    'no file of metainfo': (
+        put(f'{SOURCE}.dataset.metainfo', dict(from_file='nowhere.py')),
+        (f'{SOURCE} cannot be built', 'nowhere.py', 'Look at'),
+    ),
+    'a mistyped argument of a dataset': (
+        put(f'{SOURCE}.dataset.annfile', 'train.json'),
+        (f'{SOURCE} cannot be built', 'annfile', 'Look at'),
+    ),
+    # Metrics.
+    **{
+        f'{kind} without labels': (
+            put('val_evaluator.target', dict(type=kind, **settings)),
+            (f'{kind} of val_evaluator.target', 'UnlabeledImages', 'target = []'),
+        )
+        for kind, settings in dict(
+            PCKAccuracy={},
+            AUC={},
+            EPE={},
+            CocoMetric={},
+            NME=dict(norm_mode='keypoint_distance', keypoint_indices=[0, 1]),
+        ).items()
+    },
+    'a metric that needs the size of heads': (
+        put('val_evaluator.source', dict(type='PCKAccuracy', norm_item='head')),
+        ('PCKAccuracy of val_evaluator.source', 'head_size', 'CocoDataset'),
+    ),
+    'groups of keypoints that there are not': (
+        put('val_evaluator.source', dict(type='GroupedPCKAccuracy', groups='hand21')),
+        ('val_evaluator.source', 'GroupedPCKAccuracy', 'has 4'),
+    ),
+    'a metric that fails': (
+        put('val_evaluator.source', dict(type='OwnBrokenMetric')),
+        ('OwnBrokenMetric of val_evaluator.source', 'nothing to divide by'),
+    ),
+    'save_best of another metric': (
+        put('default_hooks.checkpoint.save_best', 'source/AUC'),
+        ('save_best', '"source/AUC"', 'There are source/PCK'),
+    ),
+    'save_best without a metric': (
+        put('val_evaluator.source', []),
+        ('save_best', '"source/PCK"', 'no metric', 'val_evaluator'),
+    ),
+    'save_best that may be better greater or less': (
+        put('default_hooks.checkpoint.rule', None),
+        ("save_best=['source/PCK']", 'rule="greater"'),
+    ),
+    'the same with a hook of MMEngine': (
+        both(
+            put('default_hooks.checkpoint.rule', None),
+            put('default_hooks.checkpoint.type', 'CheckpointHook'),
+        ),
+        ('default_hooks.checkpoint', 'source/PCK', 'rule="greater"'),
+    ),
+    'save_best of the first, that may be better greater or less': (
+        both(
+            put('default_hooks.checkpoint.save_best', 'auto'),
+            put('default_hooks.checkpoint.rule', None),
+        ),
+        ('"auto"', 'source/PCK', 'rule="greater"'),
+    ),
+    'early stopping by another metric': (
+        put(
+            'custom_hooks',
+            [dict(type='EarlyStoppingHook', monitor='PCK', rule='greater')],
+        ),
+        ('EarlyStoppingHook', '"PCK"', 'There are source/PCK'),
+    ),
+    'flip_test without metainfo': (
+        both(
+            put(f'{TARGET}.dataset.metainfo', None),
+            put('val_dataloader.target.dataset.metainfo', None),
+        ),
+        ('flip_test', 'UnlabeledImages of val_dataloader.target', 'metainfo'),
+    ),
+    # Players.
+    'a frozen psi': (
+        put('model.backbone.frozen_stages', 4),
+        (
+            'optim_wrapper.feature_extractor',
+            'frozen',
+            'model.backbone',
+            'frozen_stages',
+        ),
+    ),
+    'a head that does not learn': (
+        put(
+            'optim_wrapper.paramwise_cfg', dict(custom_keys=dict(head=dict(lr_mult=0)))
+        ),
+        ('optim_wrapper.head', 'learning rate', 'is 0', 'paramwise_cfg'),
+    ),
+    'a learning rate of 0': (
+        put('optim_wrapper.optimizer.lr', 0.0),
+        ('optim_wrapper.feature_extractor', 'learning rate', 'is 0'),
+    ),
+    'a mistyped optimiser': (
+        put('optim_wrapper.optimizer.type', 'Adamm'),
+        ('optim_wrapper.feature_extractor.optimizer', "'Adamm'", 'SGD'),
+    ),
+    'a loss that is infinite': (
+        put('model.head.loss.loss_weight', float('inf')),
+        ('loss_sup', 'inf', 's00.jpg', 'labels'),
+    ),
+}
+
+
+def mistaken(things, tmp_path, change):
+    cfg = config(things, tmp_path)
+    change(cfg)
+    text = str(things)
+    dataset = cfg.train_dataloader.target.dataset
+    if 'dataset' in dataset:
+        dataset.dataset.root = dataset.dataset.root.format(root=text)
+    return cfg
+
+
+@pytest.mark.parametrize('name', MISTAKES)
+def test_mistake_is_one_message_with_entry_and_remedy(name, things, tmp_path):
+    change, expected = MISTAKES[name]
+    cfg = mistaken(things, tmp_path, change)
+    if 'whole batch' in name:
+        cfg.val_dataloader.source.batch_size = 40
+    with pytest.raises(InputError) as raised:
+        rehearse(cfg)
+    message = str(raised.value)
+    for part in expected:
+        assert part in message, message
+    assert '\n' not in message
+
+
+def test_config_without_a_mistake_passes_and_stays_as_it_is(things, tmp_path):
+    cfg = config(things, tmp_path)
+    before = copy.deepcopy(cfg.to_dict())
+    rehearse(cfg)
+    assert cfg.to_dict() == before
+
+
+@TRANSFORMS.register_module()
+class OwnNoise:
+    """Draws from a generator of its own, which no seed of a run touches."""
+
+    def __init__(self):
+        self.generator = np.random.default_rng(0)
+
+    def __call__(self, results):
+        noise = self.generator.integers(0, 9, results['img'].shape, dtype=np.uint8)
+        results['img'] = results['img'] // 2 + noise
+        return results
+
+
+@HOOKS.register_module()
+class DrawsBefore(Hook):
+    """Draws from each generator of random numbers, right before the first iteration."""
+
+    priority = 'LOWEST'
+    drawn = ()
+
+    def before_train(self, runner):
+        DrawsBefore.drawn = (random.random(), np.random.rand(), torch.rand(1).item())
+
+
+def run(cfg):
+    """As MMPose's own tool does."""
+    runner = Runner.from_cfg(copy.deepcopy(cfg))
+    runner.train()
+    return runner
+
+
+def left_by(runner):
+    """All that a run leaves: weights, states and metrics."""
+    hub = runner.message_hub
+    return (
+        {name: value.clone() for name, value in runner.model.state_dict().items()},
+        {name: w.state_dict()['state'] for name, w in runner.optim_wrapper.items()},
+        {name: history._log_history for name, history in hub.log_scalars.items()},
+        {name: value for name, value in hub.runtime_info.items() if 'ann_file' in name},
+        DrawsBefore.drawn,
+    )
+
+
+def assert_equal(a, b):
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for pair in zip(a, b):
+            assert_equal(*pair)
+    else:
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+@pytest.mark.parametrize('method', ['RegDA', 'MeanTeacherRegDA', 'MCD'])
+def test_run_after_a_rehearsal_is_the_run_without_to_the_bit(
+    method, things, tmp_path, monkeypatch
+):
+    cfg = config(things, tmp_path)
+    cfg.model.adaptation = dict(type=method)
+    cfg.custom_hooks = [dict(type='DrawsBefore')]
+    insert('source', 1, dict(type='OwnNoise'))(cfg)
+    cfg.val_evaluator.source = [
+        dict(type='PCKAccuracy', thr=0.2),
+        dict(type='CocoMetric', use_area=False, prefix='coco'),
+    ]
+    put('val_dataloader.source.dataset.metainfo.dataset_name', 'labelled')(cfg)
+    rehearsed = left_by(run(cfg))
+    calls = []
+    monkeypatch.setattr(rehearsal_hook, 'rehearse', lambda *args: calls.append(args))
+    without = left_by(run(cfg))
+    assert calls
+    assert any('coco' in name for name in rehearsed[2])
+    # How long it took is none of this.
+    for left in (rehearsed, without):
+        for name in [n for n in left[2] if 'time' in n]:
+            del left[2][name]
+    assert_equal(rehearsed, without)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'swapped heatmap_size',
+        'target in another order',
+        'RandomHalfBody in RandomApply',
+        'EPE without labels',
+        'save_best of another metric',
+        'a frozen psi',
+    ],
+)
+def test_mmposes_own_tool_stops_before_the_first_iteration(name, things, tmp_path):
+    change, expected = MISTAKES[name]
+    cfg = mistaken(things, tmp_path, change)
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(Untouched())
+    with pytest.raises(InputError) as raised:
+        runner.train()
+    for part in expected:
+        assert part in str(raised.value)
+
+
+class Untouched(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        raise AssertionError('it trains')
+
+
+def ordinary(cfg):
+    """The same network and source without adaptation, and one validation set."""
+    cfg.model.type = 'TopdownPoseEstimator'
+    cfg.model.pop('adaptation')
+    cfg.train_dataloader = cfg.train_dataloader.source
+    cfg.val_dataloader = cfg.val_dataloader.source
+    cfg.val_evaluator = cfg.val_evaluator.source
+    cfg.val_cfg = dict()
+    cfg.train_cfg.type = 'SeededTrainLoop'
+    cfg.optim_wrapper = dict(optimizer=dict(type='Adam', lr=1e-3))
+    cfg.default_hooks.checkpoint.save_best = 'PCK'
+    return cfg
+
+
+def test_ordinary_model_is_rehearsed_too(things, tmp_path):
+    cfg = ordinary(config(things, tmp_path))
+    assert run(cfg).iter == 3
+    cfg.val_evaluator = dict(type='PCKAccuracy', norm_item='head')
+    cfg.default_hooks.checkpoint.save_best = None
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(Untouched())
+    with pytest.raises(InputError, match='PCKAccuracy of val_evaluator cannot be'):
+        runner.train()
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'message'),
+    [
+        ('val_dataloader.dataset.ann_file', 'nowhere.json', 'val_dataloader .*nowhere'),
+        ('val_dataloader.dataset.annfile', 'train.json', 'val_dataloader .*annfile'),
+        (
+            'val_dataloader.dataset.ann_file',
+            'empty.json',
+            'val_dataloader .*no samples',
+        ),
+        (
+            'val_evaluator',
+            [dict(type='CocoMetric', ann_file='nowhere.json')],
+            'val_evaluator .*nowhere.json',
+        ),
+    ],
+)
+def test_ordinary_validation_set_that_cannot_be_read_is_named(
+    path, value, message, things, tmp_path
+):
+    cfg = ordinary(config(things, tmp_path))
+    put(path, value)(cfg)
+    with pytest.raises(InputError, match=message):
+        run(cfg)
+
+
+def test_validation_alone_is_rehearsed(things, tmp_path):
+    cfg = config(things, tmp_path)
+    cfg.val_evaluator.target = dict(type='EPE')
+    runner = Runner.from_cfg(cfg)
+    with pytest.raises(InputError, match='EPE of val_evaluator.target needs labels'):
+        runner.val()
+
+
+def test_weights_that_are_not_finite_are_named_with_where_they_come_from(
+    things, tmp_path
+):
+    cfg = config(things, tmp_path)
+    weights = MODELS.build(cfg.model).state_dict()
+    weights['backbone.layer2.0.conv1.weight'][0, 0] = float('nan')
+    torch.save(dict(state_dict=weights), tmp_path / 'spoiled.pth')
+    cfg.load_from = str(tmp_path / 'spoiled.pth')
+    with pytest.raises(
+        InputError, match=r'"backbone.layer2.0.conv1.weight".*load_from'
+    ):
+        run(cfg)
+
+
+def test_mistake_in_the_adaptation_is_found_before_its_pretraining(things, tmp_path):
+    stage = ordinary(config(things, tmp_path))
+    stage.dump(str(tmp_path / 'pretraining.py'))
+    cfg = mistaken(things, tmp_path, MISTAKES['RandomHalfBody on the target'][0])
+    cfg.pretrain = dict(config='pretraining.py', work_dir=str(tmp_path / 'pretraining'))
+    cfg.dump(str(tmp_path / 'adaptation.py'))
+    cfg = Config.fromfile(tmp_path / 'adaptation.py')
+    with pytest.raises(InputError, match='RandomHalfBody'):
+        stages.train(cfg)
+    assert not (tmp_path / 'pretraining').exists()
+
+
+def test_bug_keeps_its_traceback(things, tmp_path):
+    cfg = config(things, tmp_path)
+    MISTAKES['a metric that fails'][0](cfg)
+    with pytest.raises(InputError) as raised:
+        rehearse(cfg)
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.parametrize('batch_size', [1, 4])
+@pytest.mark.parametrize('method', ADAPTATIONS)
+def test_every_method_passes(method, batch_size, things, tmp_path):
+    cfg = config(things, tmp_path)
+    cfg.model.adaptation = dict(type=method)
+    for loader in cfg.train_dataloader.values():
+        loader.batch_size = batch_size
+    rehearse(cfg)
