@@ -189,8 +189,8 @@ def write_pretrain_config(cfg: Config, path: Path, max_iters: int = 2) -> None:
 def write_things(root: Path, number: int = 12) -> None:
     """A source in COCO's layout, of 4 keypoints, and a target without labels.
 
-    Beside ``train.json`` there are files that are wrong in one way each, and
-    ``named.json``, which names its keypoints.
+    Beside ``train.json`` there are ``named.json``, which names its keypoints,
+    ``two_sizes.json``, whose first image is wider, and ``images/damaged.jpg``.
     """
     rng = np.random.default_rng(0)
     for folder in ('source/images', 'target'):
@@ -229,13 +229,7 @@ def write_things(root: Path, number: int = 12) -> None:
         content['categories'] = [dict(category, **known)]
         (root / 'source' / name).write_text(json.dumps(content))
 
-    def showing(file_name: str) -> list:
-        return [dict(images[0], file_name=file_name), *images[1:]]
-
     save('train.json', images, annotations)
     save('named.json', images, annotations, **names)
-    save('empty.json', images, [])
-    save('damaged.json', showing('damaged.jpg'), annotations)
-    save('two_sizes.json', showing('wide.jpg'), annotations)
-    three = [dict(a, keypoints=a['keypoints'][:9]) for a in annotations]
-    save('three_of_four.json', images, three)
+    wide = dict(images[0], file_name='wide.jpg', width=160)
+    save('two_sizes.json', [wide, *images[1:]], annotations)

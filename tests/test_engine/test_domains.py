@@ -287,7 +287,7 @@ def test_psi_and_f_are_those_of_the_checkpoint(hand_pair, start, tmp_path):
         cfg.custom_hooks = []
         cfg.default_hooks.checkpoint.interval = 1
         for player in ('feature_extractor', 'head'):
-            cfg.optim_wrapper[player].optimizer = dict(type='SGD', lr=0.0)
+            cfg.optim_wrapper[player].optimizer = dict(type='SGD', lr=1e-60)
         stages.train(cfg)
         found, expected = weights_of(tmp_path / name / 'iter_1.pth'), weights_of(start)
         for key in expected:

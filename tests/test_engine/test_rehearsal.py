@@ -9,9 +9,11 @@ import pytest
 import torch
 from conftest import ROOT, write_things
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmpose.registry import HOOKS, METRICS, MODELS, TRANSFORMS
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
+from mmpose.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 
 from mmregda import InputError
 from mmregda.engine import rehearse, stages
@@ -217,6 +219,51 @@ class OwnBrokenMetric(METRICS.get('mmpose.EPE')):
         raise ZeroDivisionError('nothing to divide by')
 
 
+@DATASETS.register_module()
+class OwnDataset(BaseDataset):
+    """Of a user's own, not in COCO's layout."""
+
+    def __init__(self, root, images=('s00.jpg', 's01.jpg'), num_labeled=K, **kwargs):
+        self.paths = [f'{root}/source/images/{name}' for name in images]
+        self.num_labeled = num_labeled
+        super().__init__(**kwargs)
+
+    @classmethod
+    def _load_metainfo(cls, metainfo=None):
+        return parse_pose_metainfo(metainfo)
+
+    def load_data_list(self):
+        keypoints = np.full((1, self.num_labeled, 2), 40, dtype=np.float32)
+        return [
+            dict(
+                img_path=path,
+                img_id=index,
+                id=index,
+                bbox=np.array([[8, 6, 88, 74]], dtype=np.float32),
+                bbox_score=np.ones(1, dtype=np.float32),
+                keypoints=keypoints,
+                keypoints_visible=np.ones(keypoints.shape[:2], dtype=np.float32),
+            )
+            for index, path in enumerate(self.paths)
+        ]
+
+
+def own_dataset(domain, part='train', **settings):
+    """A change: the dataset is a user's own, with the same pipeline."""
+
+    def change(cfg):
+        loader = of(cfg, f'{part}_dataloader.{domain}')
+        loader.dataset = dict(
+            type='OwnDataset',
+            root='{root}',
+            metainfo=metainfo(),
+            pipeline=loader.dataset.pipeline,
+            **settings,
+        )
+
+    return change
+
+
 SOURCE, TARGET = 'train_dataloader.source', 'train_dataloader.target'
 AFFINE = dict(type='TopdownAffine', input_size=(64, 64))
 HALF = dict(type='RandomHalfBody', prob=0.3)
@@ -271,8 +318,8 @@ MISTAKES = {
         ('out_channels=5', '4 keypoints', 'model.head.out_channels'),
     ),
     'annotations of fewer keypoints': (
-        put(f'{SOURCE}.dataset.ann_file', 'three_of_four.json'),
-        ('out_channels=4', 's00.jpg of three_of_four.json', 'has 3', SOURCE),
+        own_dataset('source', num_labeled=3),
+        ('out_channels=4', 's00.jpg', 'has 3', f'{SOURCE}.dataset the metainfo'),
     ),
     'converted to more keypoints than the metainfo has': (
         insert(
@@ -389,16 +436,16 @@ MISTAKES = {
         (f'{TARGET}.dataset.pipeline', 'End it with dict(type="PackPoseInputs")'),
     ),
     'an image that is missing': (
-        put(f'{SOURCE}.dataset.data_prefix.img', 'elsewhere/'),
-        ('sample 0 ("', 'elsewhere/s00.jpg', SOURCE, 'LoadImage', 'Look at the file'),
+        own_dataset('source', images=['gone.jpg']),
+        ('sample 0 ("', 'images/gone.jpg', SOURCE, 'LoadImage', 'Look at the file'),
     ),
     'an image that is damaged': (
-        put('val_dataloader.source.dataset.ann_file', 'damaged.json'),
+        own_dataset('source', 'val', images=['damaged.jpg']),
         ('damaged.jpg', 'val_dataloader.source', 'LoadImage', 'Look at the file'),
     ),
     'no samples': (
-        put(f'{SOURCE}.dataset.ann_file', 'empty.json'),
-        (SOURCE, 'CocoDataset has no samples', 'annotation file'),
+        own_dataset('source', images=[]),
+        (SOURCE, 'OwnDataset has no samples', 'annotation file'),
     ),
     'no whole batch in validation': (
         put('val_dataloader.source.drop_last', True),
@@ -441,7 +488,7 @@ MISTAKES = {
     # Files.
     'no annotation file': (
         put(f'{SOURCE}.dataset.ann_file', 'nowhere.json'),
-        (f'{SOURCE} cannot be built', 'nowhere.json', 'Look at'),
+        ('annotation file', 'nowhere.json', 'does not exist'),
     ),
     'no annotation file of a metric': (
         put('val_evaluator.source', dict(type='CocoMetric', ann_file='nowhere.json')),
@@ -555,10 +602,11 @@ MISTAKES = {
 def mistaken(things, tmp_path, change):
     cfg = config(things, tmp_path)
     change(cfg)
-    text = str(things)
-    dataset = cfg.train_dataloader.target.dataset
-    if 'dataset' in dataset:
-        dataset.dataset.root = dataset.dataset.root.format(root=text)
+    for loaders in (cfg.train_dataloader, cfg.val_dataloader):
+        for loader in loaders.values():
+            dataset = loader.dataset.get('dataset') or loader.dataset
+            if 'root' in dataset:
+                dataset.root = dataset.root.format(root=things)
     return cfg
 
 
@@ -720,13 +768,9 @@ def test_ordinary_model_is_rehearsed_too(things, tmp_path):
 @pytest.mark.parametrize(
     ('path', 'value', 'message'),
     [
-        ('val_dataloader.dataset.ann_file', 'nowhere.json', 'val_dataloader .*nowhere'),
+        ('val_dataloader.dataset.ann_file', 'nowhere.json', 'nowhere.json" does not'),
         ('val_dataloader.dataset.annfile', 'train.json', 'val_dataloader .*annfile'),
-        (
-            'val_dataloader.dataset.ann_file',
-            'empty.json',
-            'val_dataloader .*no samples',
-        ),
+        ('val_dataloader.dataset.type', 'Unknown', 'val_dataloader .*Unknown'),
         (
             'val_evaluator',
             [dict(type='CocoMetric', ann_file='nowhere.json')],

@@ -195,7 +195,7 @@ def test_pretraining_is_run_once_and_gives_psi_alone(hand_pair, tmp_path):
     cfg.default_hooks.checkpoint.update(interval=1)
     # Too small to change a weight: what is saved is what training started from.
     for player in ('feature_extractor', 'head', 'adversary'):
-        cfg.optim_wrapper[player].optimizer.lr = 1e-30
+        cfg.optim_wrapper[player].optimizer.lr = 1e-60
     stages.train(cfg.copy())
     (kept,) = (tmp_path / 'runs' / 'pretrain').glob('*/source_only.pth')
     source_only = torch.load(kept, weights_only=True)['state_dict']
