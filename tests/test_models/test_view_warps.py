@@ -267,6 +267,21 @@ def test_autocast_takes_no_digit_of_a_position():
     assert torch.equal(whole, warp.keypoints(keypoints.long().float())[0])
 
 
+def test_everything_is_computed_on_the_device_and_nothing_is_waited_for():
+    """Of a meta tensor there are no values that the host could look at."""
+    mirrored = [affine(5), affine(9, flip='x')]
+    warp = ViewWarp.between(
+        samples([affine(), affine()], range(3)), samples(mirrored, range(3)), 'meta'
+    )
+    for way in (warp, warp.inverse()):
+        keypoints, inside = way.keypoints(torch.empty(2, 3, 2, device='meta'))
+        assert keypoints.is_meta and keypoints.shape == (2, 3, 2)
+        assert inside.is_meta and inside.shape == (2, 3)
+        maps, inside = way.maps(torch.empty(2, 3, 8, 6, device='meta'), (32, 32))
+        assert maps.is_meta and maps.shape == (2, 3, 8, 6)
+        assert inside.is_meta and inside.shape == (2, 1, 8, 6)
+
+
 def test_a_map_of_one_column_is_no_division_by_zero():
     maps = torch.rand(1, 1, 5, 1)
     same = torch.eye(3)[None, :2]
