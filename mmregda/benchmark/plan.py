@@ -252,10 +252,10 @@ def plan(
         if blind:
             cfg.val_dataloader.pop('target', None)
             cfg.val_evaluator.pop('target', None)
-            if not cfg.val_dataloader:
+            if not any(cfg.val_dataloader.values()):
                 cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
         if max_evaluated:
-            for loader in (cfg.val_dataloader or {}).values():
+            for loader in filter(None, (cfg.val_dataloader or {}).values()):
                 loader.dataset.indices = max_evaluated
         cfg.benchmark = dict(evidence=evidence)
         if max_evaluated:

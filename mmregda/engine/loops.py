@@ -329,8 +329,9 @@ class DomainTestLoop(DomainValLoop):
 
     Args:
         runner (Runner): The runner.
-        dataloader (dict): A dataloader config for each domain. If it is empty,
-            the test is the validation: its dataloaders and its metrics.
+        dataloader (dict): A dataloader config for each domain; None leaves one
+            out. If it is empty, the test is the validation: its dataloaders and
+            its metrics.
         evaluator (dict | list): An evaluator config for each domain. In a list,
             single metrics beside it are for all domains; one that writes a file
             (``out_file_path``, as that of ``--dump``) writes one for each, with
@@ -368,6 +369,7 @@ class DomainTestLoop(DomainValLoop):
                     *(_for_domain(metric, domain) for metric in shared),
                 ]
                 for domain, own in metrics.items()
+                if own is not None
             },
             fp16,
         )

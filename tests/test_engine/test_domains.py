@@ -9,6 +9,7 @@ from conftest import SGD, random_batch, tiny_config, tiny_model_config
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.optim import build_optim_wrapper
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpose.registry import HOOKS, MODELS
 from processes import results
@@ -345,6 +346,30 @@ def test_domain_that_a_method_draws_from_is_asked_for(
     cfg.train_dataloader = dict(target=None)
     with pytest.raises(InputError, match=f'{method} needs a dataloader.*target'):
         stages.train(cfg)
+
+
+def test_domain_of_a_pairs_config_is_turned_off_by_none(
+    hand_pair, start, trained, tmp_path
+):
+    work_dir, _ = trained('SelfTraining')
+    written = config('SelfTraining', hand_pair, start, tmp_path)
+    cfg = tiny_config(hand_pair, tmp_path, max_iters=2)
+    for key in ('train_dataloader', 'val_dataloader', 'val_evaluator'):
+        cfg[key].source = None
+        cfg[key].target = written[key].target
+    cfg.model, cfg.param_scheduler = written.model, None
+    cfg.optim_wrapper = written.optim_wrapper
+    cfg.pretrain = written.pretrain
+    tested = copy.deepcopy(cfg)
+    stages.train(cfg)
+    path = str(tmp_path / 'iter_2.pth')
+    assert_same(weights_of(path), weights_of(work_dir / 'iter_2.pth'))
+    expected = stages.evaluate(copy.deepcopy(tested), path)
+    assert {name.split('/')[0] for name in expected} == {'target'}
+    # As MMPose's own tool tests.
+    tested.load_from, tested.custom_hooks = path, []
+    metrics = Runner.from_cfg(tested).test()
+    assert metrics == pytest.approx(expected, nan_ok=True)
 
 
 def test_best_checkpoint_is_of_a_domain_that_is_validated(hand_pair, start, tmp_path):
