@@ -6,12 +6,13 @@ import os
 from contextlib import suppress
 from glob import escape, glob
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from mmpose.registry import HOOKS
 
@@ -66,8 +67,7 @@ class AtomicCheckpointHook(CheckpointHook):
       holds its results: a training that is resumed never misses one;
     - weights that are not finite are not written;
     - a resumed training begins with the newest checkpoint that can be read;
-    - ``save_best`` by a domain that is not validated is an error. By the source
-      it chooses nothing for a method that has no source.
+    - ``save_best`` by the source chooses nothing where there is no source.
     """
 
     _due: Optional[Tuple[int, dict]] = None
@@ -85,6 +85,28 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_run(self, runner: Runner) -> None:
         """Find the checkpoint to resume from, if none is named."""
         resume_from_latest(runner)
+        self.choose_without_source(
+            _domains(runner), getattr(runner.val_loop, 'loops', ())
+        )
+
+    def choose_without_source(self, drawn: Iterable, validated: Iterable) -> None:
+        """Let the source choose no checkpoint where there is none.
+
+        Shipped configs name it, and a run without a source need not say otherwise.
+
+        Args:
+            drawn (Iterable[str]): Domains of the method.
+            validated (Iterable[str]): Domains that are validated.
+        """
+        if 'source' in drawn or 'source' in validated or not self.save_best:
+            return
+        if all(key.startswith('source/') for key in self.save_best):
+            print_log(
+                f'There is no source: {" and ".join(self.save_best)} chooses no '
+                'checkpoint, and the last ones are kept.',
+                logger='current',
+            )
+            self.save_best = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse a start without psi or f, if there is no source to learn them from.
@@ -102,7 +124,6 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         """Remove what a training that was killed could not."""
-        self._require_measured(runner)
         place = self.out_dir or runner.work_dir
         remote = self.backend_args or self.file_client_args
         if not remote and type(get_file_backend(place)) is LocalBackend:
@@ -163,28 +184,6 @@ class AtomicCheckpointHook(CheckpointHook):
                     f'finite and not saved. The last checkpoint is {before}. The '
                     'learning rate may be too high.'
                 )
-
-    def _require_measured(self, runner: Runner) -> None:
-        """Let no checkpoint be the best of a domain that is not validated."""
-        validated = getattr(runner.val_loop, 'loops', None)
-        if validated is None:  # of an ordinary validation, or none
-            return
-        for key in self.save_best or ():
-            domain = key.partition('/')[0]
-            if domain in validated or key == 'auto':
-                continue
-            if domain == 'source' and 'source' not in _domains(runner):
-                runner.logger.info(
-                    f'There is no source, so that {key} chooses no checkpoint: the '
-                    'last ones are kept.'
-                )
-                self.save_best = None
-                return
-            raise InputError(
-                f'default_hooks.checkpoint.save_best is "{key}", but val_dataloader '
-                f'has no {domain}, only {" and ".join(validated)}. Name one of their '
-                'metrics, or set it to None to keep the last checkpoints alone.'
-            )
 
     def _save_checkpoint(self, runner: Runner) -> None:
         if _validation_follows(runner, self.by_epoch):

@@ -9,7 +9,16 @@ import random
 import warnings
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+)
 
 import numpy as np
 import torch
@@ -180,7 +189,8 @@ def built_from(cfg: Config) -> Parts:
         require_scheduled_players(model, cfg.get('param_scheduler'))
     parts.train = readers_from(cfg, 'train')
     parts.val = readers_from(cfg, 'val')
-    parts.choices += _built_choices(cfg)
+    domains = getattr(getattr(model, 'adaptation', None), 'domains', ('source',))
+    parts.choices += _built_choices(cfg, domains, [r.domain for r in parts.val])
     return parts
 
 
@@ -237,8 +247,16 @@ def _evaluator(reader: Reader, cfg: Any) -> Evaluator:
     return evaluator
 
 
-def _built_choices(cfg: Config) -> Iterator[Choice]:
-    """What is decided by metrics in a run that has not begun."""
+def _built_choices(
+    cfg: Config, drawn: Sequence[str], validated: Sequence[str]
+) -> Iterator[Choice]:
+    """What is decided by metrics in a run that has not begun.
+
+    Args:
+        cfg (Config): Of the run.
+        drawn (Sequence[str]): Domains of the method.
+        validated (Sequence[str]): Domains that are validated.
+    """
     default, custom = cfg.get('default_hooks') or {}, cfg.get('custom_hooks') or []
     entries = {f'default_hooks.{name}': hook for name, hook in default.items()}
     entries.update({f'custom_hooks[{i}]': hook for i, hook in enumerate(custom)})
@@ -250,6 +268,8 @@ def _built_choices(cfg: Config) -> Iterator[Choice]:
                 'rule="greater" or rule="less".',
             ):
                 hook = HOOKS.build({k: v for k, v in hook.items() if k != 'priority'})
+            if hasattr(hook, 'choose_without_source'):
+                hook.choose_without_source(drawn, validated)
             yield from _choices_of(hook)
 
 
