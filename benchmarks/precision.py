@@ -26,8 +26,8 @@ from mmpose.registry import DATASETS, MODELS
 from torch import Tensor
 
 import mmregda  # noqa: F401
+from mmregda.codecs import argmax_keypoints
 from mmregda.engine.checkpoints import load_weights
-from mmregda.models.pseudo_heatmaps import argmax_keypoints
 
 
 def compare(logits: Tensor, reference: Tensor) -> Tuple[float, float, float]:

@@ -31,13 +31,9 @@ import torch
 from report import machine, quartiles
 from torch import Tensor
 
+from mmregda.codecs import argmax_keypoints, gaussian_heatmaps
 from mmregda.engine.host_memory import keep_freed_memory
-from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss
-from mmregda.models.pseudo_heatmaps import (
-    argmax_keypoints,
-    gaussian_heatmaps,
-    ground_false_heatmaps,
-)
+from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss, ground_false
 
 SIGMA = 2.0
 KEYPOINTS = (5, 10, 21, 42, 68, 133)
@@ -48,7 +44,7 @@ def ours(logits: Tensor) -> Heatmaps:
     """Ground truth and ground false heatmaps, as in training."""
     keypoints = argmax_keypoints(logits)
     truth = gaussian_heatmaps(keypoints, logits.shape[-2:], SIGMA)
-    return truth, ground_false_heatmaps(truth)
+    return truth, ground_false(truth)
 
 
 def dense(logits: Tensor) -> Heatmaps:

@@ -21,8 +21,10 @@ import torch
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
+from mmregda.codecs import relative_probability
 from mmregda.models.adaptations import RegDA
 from mmregda.models.adaptations.mean_teacher_regda import AveragedTeacher, student
+from mmregda.models.position_space import Maps, Output
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = dict(
@@ -60,25 +62,24 @@ class RegDAVariant(RegDA):
     @torch.no_grad()
     def predict_target(
         self, model: nn.Module, target: dict, feats: Tuple[Tensor, ...]
-    ) -> Tensor:
-        logits = super().predict_target(model, target, feats)
+    ) -> Output:
+        p = super().predict_target(model, target, feats)
         if self.teacher is not None:
             self.teacher.update(student(model))
-            logits = self.teacher(target['inputs'])
+            p = self.teacher(target['inputs'])
         self.weights = None
         if self.weighted:
-            weights = model.space.confidence(logits)
+            weights = self.space.confidence(p)
             self.weights = weights / weights.mean().clamp(min=1e-6)
-        p = logits.flatten(2).float().softmax(-1).view_as(logits)
-        self.soft_heatmaps = p / p.amax(dim=(-2, -1), keepdim=True)
-        return logits
+        self.soft_labels = [relative_probability(maps) for maps in self.space.maps(p)]
+        return p
 
-    def adversary_loss(self, logits: Tensor, pseudo_heatmaps: Tensor) -> Tensor:
-        heatmaps = self.soft_heatmaps if self.soft else pseudo_heatmaps
-        return self.ground_false_loss(logits, heatmaps, self.weights)
+    def adversary_loss(self, maps: Maps, pseudo_labels: Maps) -> Tensor:
+        labels = self.soft_labels if self.soft else pseudo_labels
+        return self.ground_false_loss(maps, labels, self.weights)
 
-    def feature_extractor_loss(self, logits: Tensor, pseudo_heatmaps: Tensor) -> Tensor:
-        return self.ground_truth_loss(logits, pseudo_heatmaps, self.weights)
+    def feature_extractor_loss(self, maps: Maps, pseudo_labels: Maps) -> Tensor:
+        return self.ground_truth_loss(maps, pseudo_labels, self.weights)
 
 
 def write_fragments(folder: Path) -> list:

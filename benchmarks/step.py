@@ -68,7 +68,7 @@ from mmregda.engine.hooks.compile_hook import (
     compile_for_training,
 )
 from mmregda.engine.host_memory import keep_freed_memory
-from mmregda.models.pseudo_heatmaps import gaussian_heatmaps
+from mmregda.codecs import gaussian_heatmaps
 
 from naive import NAIVE
 from report import machine, quartiles, table

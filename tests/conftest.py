@@ -19,6 +19,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
+from mmpose.registry import KEYPOINT_CODECS
 from mmpose.structures import PoseDataSample
 from PIL import Image
 
@@ -233,3 +234,54 @@ def write_things(root: Path, number: int = 12) -> None:
     save('named.json', images, annotations, **names)
     wide = dict(images[0], file_name='wide.jpg', width=160)
     save('two_sizes.json', [wide, *images[1:]], annotations)
+
+
+SIMCC_CODEC = dict(
+    type='SimCCLabel',
+    input_size=(SIZE, SIZE),
+    sigma=(2.5, 3.0),
+    simcc_split_ratio=2.0,
+    normalize=False,
+)
+
+
+def tiny_simcc_config(num_keypoints: int = 21, **adaptation) -> dict:
+    """The tiny network with RTMPose's head: 128 bins along each axis."""
+    cfg = tiny_model_config(num_keypoints, **adaptation)
+    cfg['head'] = dict(
+        type='RTMCCHead',
+        in_channels=16,
+        out_channels=num_keypoints,
+        input_size=(SIZE, SIZE),
+        in_featuremap_size=(SIZE // 4, SIZE // 4),
+        final_layer_kernel_size=3,
+        gau_cfg=dict(
+            hidden_dims=32,
+            s=16,
+            expansion_factor=2,
+            dropout_rate=0.0,
+            drop_path=0.0,
+            act_fn='SiLU',
+            use_rel_bias=False,
+            pos_enc=False,
+        ),
+        loss=dict(type='KLDiscretLoss', beta=10.0, label_softmax=True),
+        decoder=SIMCC_CODEC,
+    )
+    return cfg
+
+
+def random_simcc_batch(
+    batch_size: int, num_keypoints: int, seed: int, labeled: bool = True
+) -> dict:
+    """A batch of noise, labelled at random places as ``SimCCLabel`` does."""
+    batch = random_batch(batch_size, num_keypoints, seed, labeled)
+    codec = KEYPOINT_CODECS.build(SIMCC_CODEC)
+    rng = np.random.default_rng(seed)
+    for sample in batch['data_samples'] if labeled else ():
+        keypoints = rng.uniform(0, SIZE - 1, (1, num_keypoints, 2))
+        encoded = codec.encode(keypoints, np.ones((1, num_keypoints), np.float32))
+        for axis in 'xy':
+            key = f'keypoint_{axis}_labels'
+            sample.gt_instance_labels[key] = torch.from_numpy(encoded[key])
+    return batch

@@ -22,7 +22,6 @@ from mmregda.engine.checkpoints import NOTE, latest_checkpoint
 from mmregda.engine.stages import evaluate, pretrain, train
 from mmregda.errors import message_of
 from mmregda.evaluation.validators.consistency import label_free_evidence
-from mmregda.models.pseudo_heatmaps import argmax_keypoints
 
 
 def work(folder: Path) -> None:
@@ -86,10 +85,10 @@ def evidence_of(cfg: Config, checkpoint: str) -> Dict[str, float]:
 
     def predict(samples: List[dict]) -> Tuple[torch.Tensor, torch.Tensor]:
         data = model.data_preprocessor(pseudo_collate(samples))
-        logits = model.head(model.extract_feat(data['inputs']))
-        stride = torch.as_tensor(model.head.decoder.scale_factor, device=logits.device)
-        confidence = logits.flatten(2).float().softmax(dim=-1).amax(dim=-1)
-        return argmax_keypoints(logits) * stride, confidence
+        output = model.head(model.extract_feat(data['inputs']))
+        maps = model.space.maps(output)
+        largest = torch.stack([z.float().softmax(dim=-1).amax(dim=-1) for z in maps])
+        return model.space.in_input(output), largest.prod(dim=0)
 
     dataset = build_dataset(cfg.benchmark.evidence)
     return label_free_evidence(

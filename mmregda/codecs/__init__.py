@@ -2,17 +2,23 @@
 
 from mmregda.codecs.decoding import (
     ProbabilityDecoder,
-    decode_probability,
-    probability_near,
+    SimCCProbabilityDecoder,
+    argmax_keypoints,
+    heatmap_window,
+    probability_within,
     relative_probability,
+    window,
 )
 from mmregda.codecs.gaussian_heatmap import GaussianHeatmap, gaussian_heatmaps
 
 __all__ = [
     'GaussianHeatmap',
     'ProbabilityDecoder',
-    'decode_probability',
+    'SimCCProbabilityDecoder',
+    'argmax_keypoints',
     'gaussian_heatmaps',
-    'probability_near',
+    'heatmap_window',
+    'probability_within',
     'relative_probability',
+    'window',
 ]

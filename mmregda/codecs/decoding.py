@@ -1,22 +1,43 @@
-"""Decoding the distribution that a softmax trains.
+"""Decoding the distributions that a softmax trains.
 
-A softmax leaves the level of its logits free: adding a constant to a heatmap
-changes no probability, and no loss of one. MMPose's decoders read heatmaps that
-are trained to have values between 0 and 1, and take a keypoint whose heatmap is
-nowhere positive for missing.
+A softmax leaves the level of its logits free: adding a constant to a map changes
+no probability, and no loss of one. MMPose's decoders read maps that are trained to
+have values between 0 and 1, and take a keypoint whose map is nowhere positive for
+missing.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Tuple
+from typing import Any, Callable, List, Sequence, Tuple
 
 import numpy as np
 import torch
 from mmpose.codecs.base import BaseKeypointCodec
 from torch import Tensor
 
+# What MMPose's codecs decode to, and decode a batch to.
+Decoded = Tuple[np.ndarray, np.ndarray]
+DecodedBatch = Tuple[List[np.ndarray], List[np.ndarray]]
 
-def relative_probability(logits: Tensor) -> Tensor:
+
+def argmax_keypoints(heatmaps: Tensor) -> Tensor:
+    r"""The position of each heatmap's maximum, :math:`\mathcal{J}(p)`.
+
+    The softmax keeps the order, so logits serve as well as probabilities.
+
+    Args:
+        heatmaps (Tensor): (B, K, h, w).
+
+    Returns:
+        Tensor: (B, K, 2), x and y in heatmap pixels, int64.
+    """
+    width = heatmaps.shape[-1]
+    position = heatmaps.detach().flatten(2).argmax(dim=-1)
+    y = torch.div(position, width, rounding_mode='floor')
+    return torch.stack((position - y * width, y), dim=-1)
+
+
+def relative_probability(maps: Tensor) -> Tensor:
     r"""The softmax over positions, in units of its largest value.
 
     .. math::
@@ -26,74 +47,74 @@ def relative_probability(logits: Tensor) -> Tensor:
     maximum is infinite, it is the limit: 1 at the maximum, 0 elsewhere.
 
     Args:
-        logits (Tensor): (..., h, w), of any floating point type.
+        maps (Tensor): Logits (..., P), of any floating point type.
 
     Returns:
         Tensor: Of the same shape, at least float32, without a gradient.
     """
-    logits = logits.detach()
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    logits = logits.masked_fill(logits.isnan(), -float('inf'))
-    largest = logits.amax(dim=(-2, -1), keepdim=True)
+    maps = maps.detach()
+    maps = maps if maps.dtype == torch.float64 else maps.float()
+    maps = maps.masked_fill(maps.isnan(), -float('inf'))
+    largest = maps.amax(dim=-1, keepdim=True)
     # Infinity less itself is no number.
-    return (logits - largest).masked_fill_(logits == largest, 0).exp_()
+    return (maps - largest).masked_fill_(maps == largest, 0).exp_()
 
 
-def probability_near(probability: Tensor, keypoints: Tensor, radius: float) -> Tensor:
-    """The probability of being close to a position.
+def window(positions: Tensor, size: int, radius: float) -> Tensor:
+    """Which places of an axis are close to a position.
 
     Args:
-        probability (Tensor): Not negative, (..., h, w), of any positive sum.
+        positions (Tensor): (...), on the axis.
+        size (int): P, the number of its places.
+        radius (float): What is close.
+
+    Returns:
+        Tensor: (..., P), bool.
+    """
+    grid = torch.arange(size, device=positions.device)
+    return (grid - positions.unsqueeze(-1)).abs() <= radius
+
+
+def heatmap_window(keypoints: Tensor, size: Tuple[int, int], radius: float) -> Tensor:
+    """Which pixels of a heatmap are close to a position along both axes.
+
+    Args:
         keypoints (Tensor): (..., 2), x and y in heatmap pixels.
-        radius (float): How far x and y may be from it, each, in heatmap pixels.
+        size (tuple[int, int]): Height and width.
+        radius (float): What is close, in heatmap pixels.
 
     Returns:
-        Tensor: (...), between 0 and 1.
+        Tensor: (..., h w), bool.
     """
-    h, w = probability.shape[-2:]
-    grid = torch.arange(max(h, w), device=probability.device)
-    near = (grid - keypoints.unsqueeze(-1)).abs() <= radius
-    near_x, near_y = near.to(probability.dtype).unbind(dim=-2)
-    rows = (probability * near_x[..., None, :w]).sum(dim=-1)
-    return (rows * near_y[..., :h]).sum(dim=-1) / probability.sum(dim=(-2, -1))
+    h, w = size
+    near_x = window(keypoints[..., 0], w, radius)
+    near_y = window(keypoints[..., 1], h, radius)
+    return (near_y.unsqueeze(-1) & near_x.unsqueeze(-2)).flatten(-2)
 
 
-def decode_probability(
-    logits: Tensor,
-    decode: Callable[[np.ndarray], Tuple[np.ndarray, np.ndarray]],
-    radius: float,
-) -> Tuple[List[np.ndarray], List[np.ndarray]]:
-    """Decode a batch of heatmaps of logits, whatever their level.
-
-    A score is the probability of being close to the maximum. It is not a number
-    if a logit of the map is not.
+def probability_within(
+    probabilities: Sequence[Tensor], windows: Sequence[Tensor]
+) -> Tensor:
+    """The probability that a keypoint is within a window.
 
     Args:
-        logits (Tensor): (B, K, h, w).
-        decode (Callable): Decodes heatmaps of peak 1, (K, h, w), as the method of
-            MMPose's codecs; it is handed relative probabilities.
-        radius (float): What is close, in heatmap pixels along each axis.
+        probabilities (Sequence[Tensor]): The maps of a keypoint, each (B, K, P), in
+            any unit; several are independent.
+        windows (Sequence[Tensor]): One for each map, (B, K, P), bool.
 
     Returns:
-        tuple: As of ``batch_decode`` in MMPose: B arrays (1, K, 2) of keypoints
-        in pixels of the input, and B arrays (1, K) of scores.
+        Tensor: (B, K), between 0 and 1.
     """
-    probability = relative_probability(logits)
-    w = probability.shape[-1]
-    position = probability.flatten(-2).argmax(dim=-1)
-    y = torch.div(position, w, rounding_mode='floor')
-    peak = torch.stack((position - y * w, y), dim=-1)
-    scores = probability_near(probability, peak, radius)
-    scores = scores.masked_fill(logits.isnan().flatten(-2).any(dim=-1), float('nan'))
-    keypoints = [decode(heatmaps)[0] for heatmaps in probability.cpu().numpy()]
-    return keypoints, list(scores.float().cpu().numpy()[:, None])
+    found = [(p * w).sum(-1) / p.sum(-1) for p, w in zip(probabilities, windows)]
+    return torch.stack(found).prod(dim=0)
 
 
 class ProbabilityDecoder(BaseKeypointCodec):
     """A heatmap codec of MMPose's that is handed probabilities.
 
-    It decodes as :func:`decode_probability` says, with the codec's refinement;
-    scores are the probability of being within 3 sigma. All else is the codec's.
+    Keypoints are the codec's, of relative probabilities. A score is the probability
+    of being within 3 sigma of the maximum, along each axis; it is not a number if a
+    logit of the map is not. All else is the codec's.
 
     Args:
         codec (BaseKeypointCodec): Such as ``MSRAHeatmap`` or ``UDPHeatmap``.
@@ -117,15 +138,75 @@ class ProbabilityDecoder(BaseKeypointCodec):
         """As the codec encodes."""
         return self.codec.encode(*args, **kwargs)
 
-    def decode(self, encoded: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-        """Decode heatmaps of logits, (K, h, w), to (1, K, 2) and (1, K)."""
-        keypoints, scores = self.batch_decode(torch.as_tensor(encoded)[None])
+    def decode(self, *encoded: np.ndarray) -> Decoded:
+        """Decode the logits of one sample to (1, K, 2) and (1, K)."""
+        maps = (torch.as_tensor(array)[None] for array in encoded)
+        keypoints, scores = self.batch_decode(*maps)
         return keypoints[0], scores[0]
 
-    def batch_decode(
-        self, batch_encoded: Tensor
-    ) -> Tuple[List[np.ndarray], List[np.ndarray]]:
+    def batch_decode(self, batch_encoded: Tensor) -> DecodedBatch:
         """Decode heatmaps of logits, (B, K, h, w)."""
-        return decode_probability(
-            batch_encoded, self.codec.decode, 3 * self.codec.sigma
-        )
+        return decode_heatmaps(batch_encoded, self.codec.decode, 3 * self.codec.sigma)
+
+
+def decode_heatmaps(
+    logits: Tensor, decode: Callable[[np.ndarray], Decoded], radius: float
+) -> DecodedBatch:
+    """Decode heatmaps, whatever their level; see :class:`ProbabilityDecoder`.
+
+    Args:
+        logits (Tensor): (B, K, h, w).
+        decode (Callable): Decodes heatmaps of peak 1, (K, h, w), as the method of
+            MMPose's codecs.
+        radius (float): What is close to the maximum, in heatmap pixels.
+
+    Returns:
+        tuple: As of ``batch_decode`` in MMPose: B arrays (1, K, 2) of keypoints
+        in pixels of the input, and B arrays (1, K) of scores.
+    """
+    probability = relative_probability(logits.flatten(2))
+    heatmaps = probability.view(logits.shape)
+    near = heatmap_window(argmax_keypoints(heatmaps), logits.shape[-2:], radius)
+    scores = probability_within([probability], [near])
+    keypoints = [decode(sample)[0] for sample in heatmaps.cpu().numpy()]
+    return keypoints, _as_scores(scores, [logits.flatten(2)])
+
+
+class SimCCProbabilityDecoder(ProbabilityDecoder):
+    """The same of MMPose's ``SimCCLabel``, of which a keypoint has two maps.
+
+    It decodes no visibility: MMPose takes the score for it then.
+
+    Args:
+        codec (BaseKeypointCodec): A ``SimCCLabel``.
+        beta (float): The inverse temperature with which the head's loss reads the
+            maps. Defaults to 1.
+    """
+
+    def __init__(self, codec: BaseKeypointCodec, beta: float = 1.0) -> None:
+        super().__init__(codec)
+        self.beta = beta
+
+    def decode(self, simcc_x: np.ndarray, simcc_y: np.ndarray) -> Decoded:
+        """Decode the logits of one sample, (K, W) and (K, H) or (1, K, ...)."""
+        return super().decode(*(x.reshape(x.shape[-2:]) for x in (simcc_x, simcc_y)))
+
+    def batch_decode(self, simcc_x: Tensor, simcc_y: Tensor) -> DecodedBatch:
+        """Decode logits along x, (B, K, W), and along y, (B, K, H)."""
+        maps = [self.beta * simcc.float() for simcc in (simcc_x, simcc_y)]
+        probabilities = [relative_probability(logits) for logits in maps]
+        windows = [
+            window(p.argmax(dim=-1), p.shape[-1], 3 * float(sigma))
+            for p, sigma in zip(probabilities, self.codec.sigma)
+        ]
+        scores = probability_within(probabilities, windows)
+        arrays = zip(*(p.cpu().numpy() for p in probabilities))
+        keypoints = [self.codec.decode(x[None], y[None])[0] for x, y in arrays]
+        return keypoints, _as_scores(scores, maps)
+
+
+def _as_scores(scores: Tensor, maps: Sequence[Tensor]) -> List[np.ndarray]:
+    """Scores (B, K) as MMPose has them, and none for what has no distribution."""
+    for logits in maps:
+        scores = scores.masked_fill(logits.isnan().any(dim=-1), float('nan'))
+    return list(scores.float().cpu().numpy()[:, None])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from mmpose.codecs import MSRAHeatmap
 from mmpose.registry import KEYPOINT_CODECS
 from torch import Tensor
 
-from mmregda.codecs.decoding import decode_probability
+from mmregda.codecs.decoding import Decoded, DecodedBatch, decode_heatmaps
 from mmregda.errors import InputError
 
 
@@ -59,7 +59,7 @@ class GaussianHeatmap(MSRAHeatmap):
       gives weight 1 as long as a part of the Gaussian is inside.)
     - Keypoints are decoded from the softmax, so that the level of the logits
       does not matter, and a score is a probability: see
-      :func:`~mmregda.codecs.decoding.decode_probability`.
+      :class:`~mmregda.codecs.decoding.ProbabilityDecoder`.
 
     For a head that regresses heatmaps (MSE), write labels with it and decode with
     ``MSRAHeatmap``.
@@ -116,13 +116,11 @@ class GaussianHeatmap(MSRAHeatmap):
             ),
         )
 
-    def decode(self, encoded: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def decode(self, encoded: np.ndarray) -> Decoded:
         """Decode heatmaps of logits, (K, h, w), to (1, K, 2) and (1, K)."""
         keypoints, scores = self.batch_decode(torch.as_tensor(encoded)[None])
         return keypoints[0], scores[0]
 
-    def batch_decode(
-        self, batch_encoded: Tensor
-    ) -> Tuple[List[np.ndarray], List[np.ndarray]]:
+    def batch_decode(self, batch_encoded: Tensor) -> DecodedBatch:
         """Decode heatmaps of logits, (B, K, h, w)."""
-        return decode_probability(batch_encoded, super().decode, 3 * self.sigma)
+        return decode_heatmaps(batch_encoded, super().decode, 3 * self.sigma)

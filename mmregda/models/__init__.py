@@ -21,7 +21,12 @@ from mmregda.models.losses import (
     MultiKernelMMDLoss,
 )
 from mmregda.models.necks import DeconvNeck
-from mmregda.models.position_space import HeatmapSpace, position_space_of
+from mmregda.models.position_space import (
+    HeatmapSpace,
+    PositionSpace,
+    SimCCSpace,
+    position_space_of,
+)
 
 __all__ = [
     'DAN',
@@ -38,8 +43,10 @@ __all__ = [
     'KeypointKLLoss',
     'MeanTeacherRegDA',
     'MultiKernelMMDLoss',
+    'PositionSpace',
     'PromptPoseDataPreprocessor',
     'RegDA',
+    'SimCCSpace',
     'SourceOnly',
     'TimmBackbone',
     'position_space_of',

@@ -24,21 +24,16 @@ from mmregda.models.batch_norm import (
     require_counting_once,
     uncounted,
 )
-from mmregda.models.position_space import (
-    SERVING,
-    decode_as_trained,
-    position_space_of,
-    trains_a_softmax,
-)
+from mmregda.models.position_space import SERVING, Output, position_space_of
 from mmregda.models.precision import keep_precision
 
 
 @MODELS.register_module()
 class DomainAdaptiveTopdown(TopdownPoseEstimator):
-    """A top-down heatmap model that is trained on two domains.
+    """A top-down model that is trained on two domains.
 
     It is :class:`mmpose.models.pose_estimators.TopdownPoseEstimator`, with any
-    of MMPose's backbones, necks, heatmap heads and codecs, and predicts and
+    of MMPose's backbones, necks, heatmap and SimCC heads and codecs, and predicts and
     names its weights like one; training is the ``adaptation``'s. In the
     paper's terms, backbone and neck are the feature extractor psi and the head
     is the regressor f.
@@ -84,17 +79,17 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
             )
         super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
         self.space = position_space_of(self.head)
-        decode_as_trained(self.head)
+        self.head.decoder = self.space.decoder()
         # Weights that f starts from are f's alone.
         init_cfg = head.get('init_cfg')
         if isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained':
             head = {**head, 'init_cfg': None}
         self.adaptation = MODELS.build(adaptation, default_args=dict(head=head))
         self.micro_batches = micro_batches
+        self.adaptation.space = self.space
         for regressor in (self.head, self.adaptation.adversarial_regressor):
-            # Pseudo labels are the argmax of what it computes.
-            layer = getattr(regressor, 'final_layer', None)
-            if isinstance(layer, nn.Conv2d):
+            # Pseudo labels are the most likely positions of what they compute.
+            for layer in self.space.last_layers(regressor):
                 keep_precision(layer)
         self._require_fitting_loss(head)
         for entry in ('backbone', 'neck'):
@@ -111,7 +106,7 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
 
     def _require_fitting_loss(self, head: dict) -> None:
         """Refuse or report a supervised loss on another scale than all others."""
-        if trains_a_softmax(self.head):
+        if self.space.trains_a_softmax:
             return
         loss = type(self.head.loss_module).__name__
         remedy = "Set model.head.loss = dict(type='KeypointKLLoss')."
@@ -233,14 +228,14 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
         """
         return optim_wrapper['feature_extractor'].optim_context(self)
 
-    def supervised_loss(self, logits: Tensor, data_samples: SampleList) -> Tensor:
+    def supervised_loss(self, output: Output, data_samples: SampleList) -> Tensor:
         """The head's own loss, without its accuracy on the CPU.
 
         Args:
-            logits (Tensor): (B, K, h, w).
+            output (Tensor | tuple[Tensor]): What f, or a regressor like it, predicts.
             data_samples (list[PoseDataSample]): Labelled samples.
 
         Returns:
             Tensor: A scalar.
         """
-        return self.head.loss_module(logits, *self.space.labels(data_samples))
+        return self.space.supervised_loss(output, data_samples)

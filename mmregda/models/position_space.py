@@ -1,28 +1,59 @@
-"""What a head predicts: distributions over positions."""
+r"""What a head predicts: for each keypoint, distributions over positions.
+
+A heatmap head predicts one over the pixels of a map, a SimCC head two independent
+ones, along x and along y. Methods and losses see *maps*: a tensor of logits
+(B, K, P) for each, whose softmax over the P positions is the distribution. Notation
+of the paper: :math:`\mathcal{J}(p)` is the most likely position of each keypoint,
+:math:`\mathcal{H}(y)` the Gaussian of peak 1 around a position.
+"""
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from abc import ABC, abstractmethod
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
+from mmpose.codecs import SimCCLabel
 from mmpose.codecs.base import BaseKeypointCodec
-from mmpose.models.heads import BaseHead, HeatmapHead, ViPNASHead
+from mmpose.models.heads import (
+    BaseHead,
+    HeatmapHead,
+    RTMCCHead,
+    RTMWHead,
+    SimCCHead,
+    ViPNASHead,
+)
 from mmpose.models.losses import heatmap_loss
+from mmpose.models.losses.classification_loss import KLDiscretLoss
 from mmpose.utils.typing import SampleList
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmregda.codecs import (
     GaussianHeatmap,
     ProbabilityDecoder,
+    SimCCProbabilityDecoder,
+    argmax_keypoints,
     gaussian_heatmaps,
-    probability_near,
+    heatmap_window,
+    probability_within,
     relative_probability,
+    window,
 )
 from mmregda.errors import InputError
-from mmregda.models.pseudo_heatmaps import argmax_keypoints
 
-# They train the values of heatmaps, and no softmax of them.
+Maps = List[Tensor]
+# What a head's forward pass gives: heatmaps (B, K, h, w), or (B, K, W) and (B, K, H).
+Output = Union[Tensor, Tuple[Tensor, Tensor]]
+
+SERVING = (
+    'HeatmapHead and ViPNASHead with the codec GaussianHeatmap, MSRAHeatmap or '
+    'UDPHeatmap (heatmap_type="gaussian"), SimCCHead, RTMCCHead and RTMWHead with '
+    'SimCCLabel (smoothing_type="gaussian"), and heads derived from them'
+)
+_HEATMAP_HEADS = (HeatmapHead, ViPNASHead)
+_SIMCC_HEADS = (SimCCHead, RTMCCHead, RTMWHead)
+# They train the values of maps, and no softmax of them.
 _REGRESSING_LOSSES = tuple(
     getattr(heatmap_loss, name)
     for name in (
@@ -31,60 +62,193 @@ _REGRESSING_LOSSES = tuple(
         'CombinedTargetMSELoss',
         'AdaptiveWingLoss',
         'FocalHeatmapLoss',
+        'MLECCLoss',
     )
     if hasattr(heatmap_loss, name)
 )
-SERVING = (
-    'HeatmapHead, ViPNASHead and heads derived from them, with the codec '
-    'GaussianHeatmap, MSRAHeatmap or UDPHeatmap (heatmap_type="gaussian")'
-)
 
 
-def position_space_of(head: BaseHead) -> HeatmapSpace:
+def position_space_of(head: BaseHead) -> PositionSpace:
     """The space of positions in which a head predicts.
 
     Args:
         head (BaseHead): Of MMPose's, or one of the user's own.
 
     Returns:
-        HeatmapSpace: Of the head's codec.
+        PositionSpace: Of the head's kind, with the settings of its codec.
 
     Raises:
         InputError: If the head predicts no distribution over positions, or its
             codec writes labels that are none.
     """
+    codec = getattr(head, 'decoder', None)
     # What MMPose has made of it; a head of the user's own is judged by its codec.
     kinds = [c for c in type(head).__mro__ if c.__module__.startswith('mmpose.')]
-    if kinds and kinds[0] not in (HeatmapHead, ViPNASHead, BaseHead):
-        raise InputError(
-            f'model.head: {type(head).__name__} does not predict one distribution '
-            f'over positions for each keypoint. Heads that do: {SERVING}.'
-        )
-    return HeatmapSpace(getattr(head, 'decoder', None))
+    kind = kinds[0] if kinds else BaseHead
+    own = kind is BaseHead
+    if kind in _SIMCC_HEADS or (own and isinstance(codec, SimCCLabel)):
+        return SimCCSpace(head)
+    if kind in _HEATMAP_HEADS or own:
+        return HeatmapSpace(head)
+    raise InputError(
+        f'model.head: {type(head).__name__} does not predict distributions over '
+        f'positions for each keypoint. Heads that do: {SERVING}.'
+    )
 
 
-class HeatmapSpace:
-    r"""Heatmaps: for each keypoint one distribution, over the pixels of a map.
+class PositionSpace(ABC):
+    """What methods ask about positions, whatever the head.
 
     Args:
-        codec (BaseKeypointCodec, optional): The head's; without one it can be
-            trained (with a sigma of 2) but not decoded.
-
-    Attributes:
-        sigma (float): Of :math:`\mathcal{H}(y)`, in heatmap pixels.
-        radius (float): Beyond which along an axis it is zero, in heatmap pixels.
+        head (BaseHead): Of which the codec and the loss are read.
 
     Raises:
-        InputError: If the codec's labels are not :math:`\mathcal{H}(y)`.
+        InputError: If labels that the codec writes are not :math:`\\mathcal{H}(y)`.
     """
 
-    def __init__(self, codec: Optional[BaseKeypointCodec] = None) -> None:
-        self.sigma = getattr(codec, 'sigma', 2.0)
-        unbounded = getattr(codec, 'unbiased', False)
-        self.radius = float('inf') if unbounded else 3 * self.sigma
-        if codec is not None:
-            self.require_labels_of(codec)
+    def __init__(self, head: Any) -> None:
+        self.codec: Optional[BaseKeypointCodec] = getattr(head, 'decoder', None)
+        self.loss_module: Optional[nn.Module] = getattr(head, 'loss_module', None)
+        if self.codec is not None:
+            self.require_labels_of(self.codec)
 
+    @property
+    def trains_a_softmax(self) -> bool:
+        """bool: Whether the head's loss reads maps as logits, and not as values."""
+        return not isinstance(self.loss_module, _REGRESSING_LOSSES)
+
+    # --- of a head's output
+
+    @abstractmethod
+    def maps(self, output: Output) -> Maps:
+        """Logits of each distribution of a keypoint.
+
+        Args:
+            output (Tensor | tuple[Tensor]): Of the head's forward pass.
+
+        Returns:
+            list[Tensor]: Each (B, K, P).
+        """
+
+    @abstractmethod
+    def keypoints(self, output: Output) -> Tensor:
+        r"""The most likely positions, :math:`\mathcal{J}(p)`.
+
+        Args:
+            output (Tensor | tuple[Tensor]): Of the head's forward pass.
+
+        Returns:
+            Tensor: (B, K, 2), x and y on the space's grid, int64.
+        """
+
+    @abstractmethod
+    def gaussians(self, keypoints: Tensor, output: Output) -> Maps:
+        r"""Gaussians of peak 1 around positions, :math:`\mathcal{H}(y)`.
+
+        Args:
+            keypoints (Tensor): (B, K, 2), on the grid.
+            output (Tensor | tuple[Tensor]): A head's, whose grid it is.
+
+        Returns:
+            list[Tensor]: Each (B, K, P), as :meth:`maps`, without a gradient.
+        """
+
+    @abstractmethod
+    def windows(self, keypoints: Tensor, output: Output) -> Maps:
+        """Which positions are within 3 sigma along each axis; bool, as above."""
+
+    def pseudo_labels(self, output: Output) -> Maps:
+        r"""Gaussians around the predictions, :math:`\mathcal{H}(\mathcal{J}(p))`.
+
+        Args:
+            output (Tensor | tuple[Tensor]): Of the head's forward pass.
+
+        Returns:
+            list[Tensor]: Each (B, K, P), without a gradient.
+        """
+        return self.gaussians(self.keypoints(output), output)
+
+    def confidence(self, output: Output) -> Tensor:
+        """The probability of being within 3 sigma of the most likely position.
+
+        Args:
+            output (Tensor | tuple[Tensor]): Of the head's forward pass.
+
+        Returns:
+            Tensor: (B, K), between 0 and 1, without a gradient.
+        """
+        probabilities = [relative_probability(logits) for logits in self.maps(output)]
+        return probability_within(
+            probabilities, self.windows(self.keypoints(output), output)
+        )
+
+    @abstractmethod
+    def in_input(self, output: Output) -> Tensor:
+        r""":math:`\mathcal{J}(p)` in pixels of the network's input, (B, K, 2).
+
+        A place of the grid lies on the pixel whose keypoint the codec encodes to it.
+        """
+
+    @abstractmethod
+    def in_box(self, output: Output) -> Tensor:
+        r""":math:`\mathcal{J}(p)` in units of the sides of the input's box, (B, K, 2).
+
+        Times the input's size it is where the codec decodes it to, without the
+        codec's refinement.
+        """
+
+    # --- of a batch
+
+    @abstractmethod
+    def labels(self, data_samples: SampleList) -> Output:
+        """The labels of a batch, as the head's loss takes them.
+
+        Args:
+            data_samples (list[PoseDataSample]): B labelled samples.
+
+        Returns:
+            Tensor | tuple[Tensor]: Of the shapes of the head's output.
+        """
+
+    def supervised_loss(self, output: Output, data_samples: SampleList) -> Tensor:
+        """The head's own loss, without its accuracy on the CPU.
+
+        Args:
+            output (Tensor | tuple[Tensor]): Of a head's forward pass.
+            data_samples (list[PoseDataSample]): B labelled samples.
+
+        Returns:
+            Tensor: A scalar.
+        """
+        return self.loss_module(
+            output, self.labels(data_samples), label_weights(data_samples)
+        )
+
+    def loss_unit(self, output: Output) -> float:
+        """What the head's loss makes of a mean divergence of 1.
+
+        Methods multiply the losses by it that they weigh against the head's: with
+        the paper's margin and trade-off, these then weigh what they do in the paper.
+
+        Args:
+            output (Tensor | tuple[Tensor]): Of the head's forward pass.
+
+        Returns:
+            float: 1 for a loss that is a mean over keypoints of sums over positions.
+        """
+        return 1.0
+
+    # --- of a head and its codec
+
+    @abstractmethod
+    def decoder(self) -> BaseKeypointCodec:
+        """A codec that decodes what the head's loss trains, whatever its level."""
+
+    @abstractmethod
+    def last_layers(self, head: nn.Module) -> List[nn.Module]:
+        """The layers that compute logits, which need all digits."""
+
+    @abstractmethod
     def require_labels_of(
         self, codec: BaseKeypointCodec, entry: str = 'model.head.decoder'
     ) -> None:
@@ -98,6 +262,70 @@ class HeatmapSpace:
             InputError: If it does not write Gaussians, or not where the keypoint
                 is.
         """
+
+
+class HeatmapSpace(PositionSpace):
+    r"""One distribution of each keypoint, over the h w pixels of a heatmap.
+
+    The grid is the heatmap's pixels.
+
+    Args:
+        head (BaseHead): A head without a codec can be trained (with a sigma of 2)
+            but not decoded.
+
+    Attributes:
+        sigma (float): Of :math:`\mathcal{H}(y)`, in heatmap pixels.
+        radius (float): Beyond which along an axis it is zero, in heatmap pixels.
+    """
+
+    def __init__(self, head: Any) -> None:
+        codec = getattr(head, 'decoder', None)
+        self.sigma = getattr(codec, 'sigma', 2.0)
+        unbounded = getattr(codec, 'unbiased', False)
+        self.radius = float('inf') if unbounded else 3 * self.sigma
+        super().__init__(head)
+
+    def maps(self, output: Tensor) -> Maps:
+        return [output.flatten(2)]
+
+    def keypoints(self, output: Tensor) -> Tensor:
+        return argmax_keypoints(output)
+
+    def gaussians(self, keypoints: Tensor, output: Tensor) -> Maps:
+        size = output.shape[-2:]
+        heatmaps = gaussian_heatmaps(keypoints, size, self.sigma, self.radius)
+        return [heatmaps.flatten(2)]
+
+    def windows(self, keypoints: Tensor, output: Tensor) -> Maps:
+        return [heatmap_window(keypoints, output.shape[-2:], 3 * self.sigma)]
+
+    def in_input(self, output: Tensor) -> Tensor:
+        return _times(self.keypoints(output), self.codec.scale_factor)
+
+    def in_box(self, output: Tensor) -> Tensor:
+        size = np.array(output.shape[:-3:-1])
+        # UDP lays the corners of the heatmap on those of the box.
+        last = np.multiply(getattr(self.codec, 'scale_factor', 0), size - 1)
+        if np.allclose(last, np.subtract(getattr(self.codec, 'input_size', 0), 1)):
+            size = size - 1
+        return _times(self.keypoints(output), 1 / size)
+
+    def labels(self, data_samples: SampleList) -> Tensor:
+        return torch.stack([sample.gt_fields.heatmaps for sample in data_samples])
+
+    def decoder(self) -> BaseKeypointCodec:
+        own = self.codec is None or isinstance(self.codec, GaussianHeatmap)
+        if own or not self.trains_a_softmax:
+            return self.codec
+        return ProbabilityDecoder(self.codec)
+
+    def last_layers(self, head: nn.Module) -> List[nn.Module]:
+        layer = getattr(head, 'final_layer', None)
+        return [layer] if isinstance(layer, nn.Conv2d) else []
+
+    def require_labels_of(
+        self, codec: BaseKeypointCodec, entry: str = 'model.head.decoder'
+    ) -> None:
         name = type(codec).__name__
         combined = getattr(codec, 'heatmap_type', 'gaussian') != 'gaussian'
         needed = ('input_size', 'heatmap_size', 'sigma')
@@ -107,64 +335,131 @@ class HeatmapSpace:
                 f'one Gaussian heatmap for each keypoint. What serves: {SERVING}.'
             )
         w, h = codec.heatmap_size
-        xs, ys = ({0, 1, n // 2, n - 2, n - 1} & set(range(n)) for n in (w, h))
-        grid = np.array([[(x, y) for x in xs for y in ys]], dtype=np.float32)
-        encoded = codec.encode(grid * codec.scale_factor)['heatmaps']
-        expected = self.heatmaps(torch.from_numpy(grid), (h, w))[0].numpy()
-        difference = np.abs(encoded - expected).max()
-        if not difference < 1e-3:
-            raise InputError(
-                f'{entry}: the labels that {name} writes with sigma={codec.sigma} '
-                'are not the Gaussians of the pseudo labels: they differ by up to '
-                f'{difference:.2f} of the peak. (MMPose cuts 3 sigma, '
-                f'{3 * codec.sigma:g} heatmap pixels, to an integer, which moves '
-                'labels near a border.) Use '
-                f'dict(type="GaussianHeatmap", input_size={tuple(codec.input_size)}, '
-                f'heatmap_size={(w, h)}, sigma={self.sigma}) as model.head.decoder '
-                'and as the encoder in GenerateTarget.'
-            )
-
-    def heatmaps(self, keypoints: Tensor, size: Tuple[int, int]) -> Tensor:
-        r"""Ground truth heatmaps :math:`\mathcal{H}(y)`.
-
-        Args:
-            keypoints (Tensor): (B, K, 2), in heatmap pixels.
-            size (tuple[int, int]): Height and width of the heatmaps.
-
-        Returns:
-            Tensor: (B, K, h, w).
-        """
-        return gaussian_heatmaps(keypoints, size, self.sigma, self.radius)
-
-    def pseudo_labels(self, logits: Tensor) -> Tensor:
-        r"""Ground truth heatmaps of predictions, :math:`\mathcal{H}(\mathcal{J}(p))`.
-
-        Args:
-            logits (Tensor): (B, K, h, w).
-
-        Returns:
-            Tensor: Of the same shape, without a gradient.
-        """
-        return self.heatmaps(argmax_keypoints(logits), logits.shape[-2:])
-
-    def confidence(self, logits: Tensor) -> Tensor:
-        """The probability of being within 3 sigma of the maximum, (B, K)."""
-        radius = 3 * self.sigma
-        return probability_near(
-            relative_probability(logits), argmax_keypoints(logits), radius
+        grid = np.array([[(x, y) for x in _probes(w) for y in _probes(h)]], np.float32)
+        written = codec.encode(grid * codec.scale_factor)['heatmaps']
+        (expected,) = self.gaussians(torch.from_numpy(grid), torch.empty(1, 1, h, w))
+        _require_equal(
+            entry,
+            codec,
+            difference=np.abs(written - expected.view(-1, h, w).numpy()).max(),
+            reason='MMPose cuts 3 sigma to an integer, which moves labels near borders',
+            remedy='dict(type="GaussianHeatmap", '
+            f'input_size={tuple(codec.input_size)}, heatmap_size={(w, h)}, '
+            f'sigma={self.sigma})',
         )
 
+
+class SimCCSpace(PositionSpace):
+    r"""Two distributions of each keypoint: along x and along y.
+
+    The grid is the bins of both axes, ``simcc_split_ratio`` of them in a pixel of the
+    input. A map of logits is what MMPose's ``KLDiscretLoss`` takes the softmax of:
+    ``beta`` times the head's output. That loss is a sum over the batch and a mean over
+    bins, which :meth:`loss_unit` accounts for.
+
+    Args:
+        head (BaseHead): Such as ``RTMCCHead``, with a ``SimCCLabel`` as its decoder.
+
+    Attributes:
+        sigma (tuple[float, float]): Of :math:`\mathcal{H}(y)` along x and y, in bins.
+        beta (float): The inverse temperature of the head's loss.
+    """
+
+    def __init__(self, head: Any) -> None:
+        codec = getattr(head, 'decoder', None)
+        if codec is None:
+            raise InputError(
+                f'model.head: {type(head).__name__} has no decoder, which says how '
+                'wide the Gaussians of labels are. Set model.head.decoder to the codec '
+                'of GenerateTarget.'
+            )
+        self.sigma = tuple(float(sigma) for sigma in np.ravel(codec.sigma))
+        self.beta = getattr(getattr(head, 'loss_module', None), 'beta', 1.0)
+        super().__init__(head)
+
+    def maps(self, output: Tuple[Tensor, Tensor]) -> Maps:
+        return [logits if self.beta == 1 else self.beta * logits for logits in output]
+
+    def keypoints(self, output: Tuple[Tensor, Tensor]) -> Tensor:
+        return torch.stack([x.detach().argmax(dim=-1) for x in output], dim=-1)
+
+    def gaussians(self, keypoints: Tensor, output: Tuple[Tensor, Tensor]) -> Maps:
+        return self._of_each_axis(_gaussians, keypoints, output)
+
+    def windows(self, keypoints: Tensor, output: Tuple[Tensor, Tensor]) -> Maps:
+        return self._of_each_axis(
+            lambda positions, size, sigma: window(positions, size, 3 * sigma),
+            keypoints,
+            output,
+        )
+
+    def _of_each_axis(
+        self,
+        function: Callable[[Tensor, int, float], Tensor],
+        keypoints: Tensor,
+        output: Tuple[Tensor, Tensor],
+    ) -> Maps:
+        sizes = [logits.shape[-1] for logits in output]
+        axes = keypoints.unbind(dim=-1)
+        return [function(*axis) for axis in zip(axes, sizes, self.sigma)]
+
+    def in_input(self, output: Tuple[Tensor, Tensor]) -> Tensor:
+        return self.keypoints(output) / self.codec.simcc_split_ratio
+
+    def in_box(self, output: Tuple[Tensor, Tensor]) -> Tensor:
+        size = np.array(self.codec.input_size)
+        return _times(self.in_input(output), 1 / size)
+
     def labels(self, data_samples: SampleList) -> Tuple[Tensor, Tensor]:
-        """The labels of a batch.
+        labels = [sample.gt_instance_labels for sample in data_samples]
+        return (
+            torch.cat([label.keypoint_x_labels for label in labels]),
+            torch.cat([label.keypoint_y_labels for label in labels]),
+        )
 
-        Args:
-            data_samples (list[PoseDataSample]): B labelled samples.
+    def loss_unit(self, output: Tuple[Tensor, Tensor]) -> float:
+        if not isinstance(self.loss_module, KLDiscretLoss):
+            return 1.0
+        # Both axes as one: of an input that is not square they differ a little.
+        return sum(len(logits) / logits.shape[-1] for logits in output) / 2
 
-        Returns:
-            tuple[Tensor]: Heatmaps (B, K, h, w) and weights (B, K).
-        """
-        heatmaps = torch.stack([sample.gt_fields.heatmaps for sample in data_samples])
-        return heatmaps, label_weights(data_samples)
+    def decoder(self) -> BaseKeypointCodec:
+        if not self.trains_a_softmax:
+            return self.codec
+        return SimCCProbabilityDecoder(self.codec, self.beta)
+
+    def last_layers(self, head: nn.Module) -> List[nn.Module]:
+        names = ('cls_x', 'cls_y', 'mlp_head_x', 'mlp_head_y')
+        return [getattr(head, name) for name in names if hasattr(head, name)]
+
+    def require_labels_of(
+        self, codec: BaseKeypointCodec, entry: str = 'model.head.decoder'
+    ) -> None:
+        ratio = getattr(codec, 'simcc_split_ratio', 0)
+        if getattr(codec, 'smoothing_type', None) != 'gaussian' or not ratio:
+            raise InputError(
+                f'{entry}: {type(codec).__name__} does not write a Gaussian along each '
+                f'axis. What serves: {SERVING}.'
+            )
+        sizes = [int(np.around(n * ratio)) for n in codec.input_size]
+        xs, ys = map(_probes, sizes)
+        probes = np.array([[(x, y) for x in xs for y in ys]])
+        encoded = codec.encode((probes / ratio).astype(np.float32))
+        maps = self.gaussians(
+            torch.from_numpy(probes), tuple(torch.empty(1, 1, n) for n in sizes)
+        )
+        difference = 0.0
+        for axis, expected in zip('xy', maps):
+            written = encoded[f'keypoint_{axis}_labels']
+            written = written / written.max(axis=-1, keepdims=True)
+            difference = max(difference, np.abs(written - expected.numpy()).max())
+        _require_equal(
+            entry,
+            codec,
+            difference,
+            reason=f'those of model.head.decoder have sigma={self.sigma}',
+            remedy='the same codec',
+        )
 
 
 def label_weights(data_samples: SampleList) -> Tensor:
@@ -174,19 +469,31 @@ def label_weights(data_samples: SampleList) -> Tensor:
     )
 
 
-def trains_a_softmax(head: BaseHead) -> bool:
-    """Whether a head's loss reads its maps as logits (or as values to regress)."""
-    return not isinstance(getattr(head, 'loss_module', None), _REGRESSING_LOSSES)
+def _gaussians(positions: Tensor, size: int, sigma: float) -> Tensor:
+    """Gaussians of peak 1 around positions (B, K) of an axis, (B, K, P)."""
+    grid = torch.arange(size, device=positions.device, dtype=torch.float32)
+    distance = grid - positions.float().unsqueeze(-1)
+    return torch.exp(-distance.square() / (2 * sigma**2))
 
 
-def decode_as_trained(head: BaseHead) -> None:
-    """Let a head decode the distribution that its loss trains, in place.
+def _times(keypoints: Tensor, factors: Sequence[float]) -> Tensor:
+    """x and y (..., 2), each times its factor, without a copy to the device."""
+    x, y = keypoints.unbind(dim=-1)
+    return torch.stack((x * float(factors[0]), y * float(factors[1])), dim=-1)
 
-    Args:
-        head (BaseHead): With one of MMPose's heatmap codecs, or ours.
-    """
-    codec = getattr(head, 'decoder', None)
-    if codec is None or isinstance(codec, GaussianHeatmap):
-        return
-    if trains_a_softmax(head):
-        head.decoder = ProbabilityDecoder(codec)
+
+def _probes(size: int) -> List[int]:
+    """Positions on an axis at both of its ends, beside them and in the middle."""
+    return sorted({0, 1, size // 2, size - 2, size - 1} & set(range(size)))
+
+
+def _require_equal(
+    entry: str, codec: BaseKeypointCodec, difference: float, reason: str, remedy: str
+) -> None:
+    if not difference < 1e-3:
+        raise InputError(
+            f'{entry}: the labels that {type(codec).__name__} writes with '
+            f'sigma={codec.sigma} are not the Gaussians of the pseudo labels: they '
+            f'differ by up to {difference:.2f} of the peak ({reason}). Use {remedy} as '
+            'model.head.decoder and as the encoder in GenerateTarget.'
+        )

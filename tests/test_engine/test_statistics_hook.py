@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import tiny_model_config
-from mmpose.registry import DATASETS, KEYPOINT_CODECS, MODELS
+from mmpose.registry import DATASETS, MODELS
 
 from mmregda.engine import DisparityStatisticsHook
 
@@ -120,8 +120,9 @@ def test_accuracy_is_of_the_longer_side_of_any_input(hand_pair, codec, input_siz
             type='H3DDataset', data_root=str(hand_pair), split='all', pipeline=pipeline
         )
     )
-    model = MODELS.build(tiny_model_config(type='RegDA'))
-    model.head.decoder = KEYPOINT_CODECS.build(codec)
+    cfg = tiny_model_config(type='RegDA')
+    cfg['head'] = dict(cfg['head'], decoder=codec)
+    model = MODELS.build(cfg)
     encoded = torch.stack([s['data_samples'].gt_fields.heatmaps for s in dataset])
     shift = round(0.1 * size[1])
     model.extract_feat = lambda inputs: (encoded.roll(shift, dims=-2),)

@@ -10,18 +10,15 @@ from mmengine.structures import InstanceData
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 
+from mmregda.codecs import argmax_keypoints, gaussian_heatmaps
 from mmregda.engine import PlayerOptimWrapperConstructor
 from mmregda.evaluation import GroupedPCKAccuracy
-from mmregda.models.adaptations.mcd import heatmap_discrepancy
+from mmregda.models.adaptations.mcd import discrepancy
 from mmregda.models.losses import (
     GroundFalseKLLoss,
     KeypointKLLoss,
     MultiKernelMMDLoss,
-)
-from mmregda.models.pseudo_heatmaps import (
-    argmax_keypoints,
-    gaussian_heatmaps,
-    ground_false_heatmaps,
+    ground_false,
 )
 
 METHODS = [
@@ -113,7 +110,7 @@ def test_hidden_keypoints_teach_the_heads_nothing():
 
 def test_ground_false_of_one_keypoint_is_uniform():
     heatmaps = gaussian_heatmaps(torch.tensor([[[3, 4]]]), (SIDE, SIDE))
-    assert not ground_false_heatmaps(heatmaps).any()
+    assert not ground_false(heatmaps).any()
     logits = torch.zeros(1, 1, SIDE, SIDE, requires_grad=True)
     loss = GroundFalseKLLoss()(logits, heatmaps)
     # The divergence of the uniform distribution from itself.
@@ -131,7 +128,7 @@ def test_ground_false_of_keypoints_on_one_pixel_is_where_they_are():
     # A keypoint's own place is ground false as soon as another is there.
     points = torch.tensor([[[5, 6]] * 4])
     heatmaps = gaussian_heatmaps(points, (SIDE, SIDE))
-    found = ground_false_heatmaps(heatmaps)
+    found = ground_false(heatmaps)
     torch.testing.assert_close(found, (3 * heatmaps).clamp(max=1))
 
 
@@ -197,8 +194,8 @@ def test_mmd_of_nearly_equal_vectors_has_finite_gradients():
 
 
 def test_the_discrepancy_of_constant_logits_is_zero():
-    logits = torch.full((2, 3, SIDE, SIDE), 9.0, requires_grad=True)
-    loss = heatmap_discrepancy(logits, torch.zeros(2, 3, SIDE, SIDE))
+    logits = torch.full((2, 3, SIDE * SIDE), 9.0, requires_grad=True)
+    loss = discrepancy([logits], [torch.zeros(2, 3, SIDE * SIDE)])
     loss.backward()
     assert float(loss) == 0 and torch.isfinite(logits.grad).all()
 

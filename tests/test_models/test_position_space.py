@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,10 +97,10 @@ def test_a_decoder_survives_copies_and_keeps_the_codec_s_settings(codec):
 @pytest.mark.parametrize('codec', CODECS)
 def test_pseudo_labels_are_the_function_that_writes_the_labels(codec):
     codec = KEYPOINT_CODECS.build(CODECS[codec])
-    space = HeatmapSpace(codec)
+    space = HeatmapSpace(SimpleNamespace(decoder=codec))
     logits = torch.randn(2, 7, 16, 16, generator=torch.Generator().manual_seed(0)) - 9
-    found = space.pseudo_labels(logits)
-    for maps, labels in zip(logits, found):
+    (found,) = space.pseudo_labels(logits)
+    for maps, labels in zip(logits, found.view_as(logits)):
         y, x = np.unravel_index(maps.flatten(1).argmax(1).numpy(), (16, 16))
         keypoints = np.stack((x, y), axis=-1)[None] * codec.scale_factor
         expected = codec.encode(keypoints.astype(np.float32))['heatmaps']
@@ -122,13 +123,14 @@ def test_a_codec_that_misplaces_labels_is_refused(codec, method):
     assert 'model.head.decoder' in message and 'GaussianHeatmap' in message
     assert f'sigma={codec["sigma"]}' in message
     with pytest.raises(InputError, match='train_dataloader'):
-        HeatmapSpace().require_labels_of(
+        HeatmapSpace(None).require_labels_of(
             KEYPOINT_CODECS.build(codec), 'train_dataloader.source'
         )
 
 
 def test_the_encoder_of_a_pipeline_can_be_held_against_the_head_s():
-    space = HeatmapSpace(KEYPOINT_CODECS.build(CODECS['gaussian']))
+    codec = KEYPOINT_CODECS.build(CODECS['gaussian'])
+    space = HeatmapSpace(SimpleNamespace(decoder=codec))
     space.require_labels_of(KEYPOINT_CODECS.build(CODECS['gaussian']))
     with pytest.raises(InputError, match='not the Gaussians'):
         space.require_labels_of(KEYPOINT_CODECS.build(CODECS['msra']))

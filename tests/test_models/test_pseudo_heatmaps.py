@@ -7,12 +7,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss
-from mmregda.models.pseudo_heatmaps import (
-    argmax_keypoints,
-    gaussian_heatmaps,
-    ground_false_heatmaps,
-)
+from mmregda.codecs import argmax_keypoints, gaussian_heatmaps
+from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss, ground_false
 
 
 def naive_heatmap(x, y, height, width, sigma):
@@ -62,7 +58,7 @@ def test_ground_false_is_the_clamped_sum_of_all_others():
     keypoints = torch.randint(0, 12, (3, 6, 2))
     keypoints[0, 1] = keypoints[0, 0]  # two on one pixel
     heatmaps = gaussian_heatmaps(keypoints, (12, 12), 2.0)
-    found = ground_false_heatmaps(heatmaps)
+    found = ground_false(heatmaps)
     for b in range(3):
         for k in range(6):
             expected = sum(heatmaps[b, other] for other in range(6) if other != k)
@@ -73,7 +69,7 @@ def test_ground_false_is_the_clamped_sum_of_all_others():
 
 def test_a_lone_keypoint_has_an_empty_ground_false_heatmap():
     heatmaps = gaussian_heatmaps(torch.tensor([[[3, 3]]]), (8, 8), 2.0)
-    assert ground_false_heatmaps(heatmaps).abs().max() == 0
+    assert ground_false(heatmaps).abs().max() == 0
 
 
 class _Watch(TorchDispatchMode):

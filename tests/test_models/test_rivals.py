@@ -17,7 +17,7 @@ from mmpose.registry import MODELS
 from mmregda import InputError
 from mmregda.engine import PlayerOptimWrapperConstructor
 from mmregda.models.adaptations import WarmStartGradientScale, counted
-from mmregda.models.adaptations.mcd import heatmap_discrepancy
+from mmregda.models.adaptations.mcd import discrepancy
 from mmregda.models.adaptations.mean_teacher_regda import perturb_, student
 from mmregda.models.losses import MultiKernelMMDLoss
 
@@ -136,20 +136,22 @@ def test_mmd_of_equal_vectors_is_zero_and_has_a_finite_gradient():
     assert torch.isfinite(source.grad).all()
 
 
-def test_heatmap_discrepancy_by_hand():
+def test_discrepancy_by_hand():
     # Softmax of these is (1/2, 1/4, 1/4, 0...) and (1/4, 1/4, 1/2, 0...).
-    p = torch.full((1, 2, 2, 4), -1e9)
+    p = torch.full((1, 2, 8), -1e9)
     q = p.clone()
-    p[..., 0, :3] = torch.tensor([2.0, 1.0, 1.0]).log()
-    q[..., 0, :3] = torch.tensor([1.0, 1.0, 2.0]).log()
-    assert heatmap_discrepancy(p, q).item() == pytest.approx(0.5)
-    assert heatmap_discrepancy(p, p).item() == 0
+    p[..., :3] = torch.tensor([2.0, 1.0, 1.0]).log()
+    q[..., :3] = torch.tensor([1.0, 1.0, 2.0]).log()
+    assert discrepancy([p], [q]).item() == pytest.approx(0.5)
+    assert discrepancy([p], [p]).item() == 0
     other = torch.full_like(p, -1e9)
-    other[..., 1, 0] = 0
-    assert heatmap_discrepancy(p, other).item() == pytest.approx(2.0)
+    other[..., 4] = 0
+    assert discrepancy([p], [other]).item() == pytest.approx(2.0)
+    # The mean over both maps of a keypoint.
+    assert discrepancy([p, p], [q, other]).item() == pytest.approx(1.25)
     # The second keypoint agrees: half of the mean.
     q[:, 1] = p[:, 1]
-    assert heatmap_discrepancy(p, q).item() == pytest.approx(0.25)
+    assert discrepancy([p], [q]).item() == pytest.approx(0.25)
 
 
 def test_reversed_gradient_by_finite_differences():

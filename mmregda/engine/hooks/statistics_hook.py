@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from mmregda.engine.loops import unwrap
 from mmregda.errors import InputError
-from mmregda.models.pseudo_heatmaps import argmax_keypoints
 
 
 @HOOKS.register_module()
@@ -96,13 +95,15 @@ class DisparityStatisticsHook(Hook):
         scalars = {}
         for domain, (inputs, labels) in self._samples.items():
             feats = model.extract_feat(inputs)
-            sides = inputs.shape[:-3:-1]  # width and height
-            predicted = _in_input(model.head(feats), sides, model.head)
+            # In units of the longer side of the input, width x height.
+            sides = np.array(inputs.shape[:-3:-1])
+            unit = torch.as_tensor(sides / sides.max()).to(inputs)
+            predicted = model.space.in_box(model.head(feats)) * unit
             found = {}
             if labels is not None:
                 found['accuracy_f'] = self._agreement(predicted, *labels)
             if adversary is not None:
-                other = _in_input(adversary(feats), sides, model.head)
+                other = model.space.in_box(adversary(feats)) * unit
                 if labels is not None:
                     accuracy = self._agreement(other, *labels)
                     found['accuracy_adversary'] = accuracy
@@ -120,18 +121,6 @@ class DisparityStatisticsHook(Hook):
         """Which part of the counted keypoints is at most ``thr`` apart."""
         close = (a - b).norm(dim=-1) <= self.thr
         return (close & counted).sum() / counted.sum().clamp(min=1)
-
-
-def _in_input(logits: Tensor, sides: Sequence[int], head: nn.Module) -> Tensor:
-    """Argmax (B, K, 2) in units of the longer side of the input, width x height."""
-    size = logits.shape[:-3:-1]
-    codec = getattr(head, 'decoder', None)
-    stride = getattr(codec, 'scale_factor', np.divide(sides, size))
-    if np.allclose(np.multiply(stride, np.subtract(size, 1)), np.subtract(sides, 1)):
-        # UDP lays the corners of the heatmap on those of the input, and of the box.
-        size = np.subtract(size, 1)
-    unit = torch.as_tensor(np.divide(sides, size) / max(sides), dtype=torch.float32)
-    return argmax_keypoints(logits) * unit.to(logits.device)
 
 
 def _labels(data_samples: List) -> Tuple[Tensor, Tensor]:

@@ -41,8 +41,7 @@ class AdaBN(BaseAdaptation):
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
         source, target = batches['source'], batches['target']
-        psi = model.players()['feature_extractor']
-        with model.autocast(optim_wrapper), counted(0, *psi, model.head):
+        with model.autocast(optim_wrapper), counted(0, *model.features, model.head):
             logits = model.head(model.extract_feat(source['inputs']))
             loss = model.supervised_loss(logits, source['data_samples'])
         minimize(loss, optim_wrapper, ('feature_extractor', 'head'))

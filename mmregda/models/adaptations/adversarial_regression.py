@@ -17,7 +17,7 @@ from mmregda.models.adaptations.base import (
 )
 from mmregda.models.adaptations.warm_start import WarmStartGradientScale
 from mmregda.models.batch_norm import counted
-from mmregda.models.position_space import label_weights
+from mmregda.models.position_space import Maps, Output, label_weights
 
 
 class AdversarialRegression(BaseAdaptation):
@@ -25,7 +25,7 @@ class AdversarialRegression(BaseAdaptation):
 
     f' learns to agree with the regressor f on the source. On the target it
     looks for images on which it can disagree, and psi learns features on
-    which it can not. With the pseudo label :math:`\mathcal{J}(p)` of f, one
+    which it cannot. With the pseudo label :math:`\mathcal{J}(p)` of f, one
     iteration is
 
     .. math::
@@ -48,6 +48,8 @@ class AdversarialRegression(BaseAdaptation):
         trade_off (float): Weight of the adaptation. Defaults to 1.
         warm_start (dict): Arguments of :class:`WarmStartGradientScale`, which
             scales the gradient that f' sends into psi.
+        leave_out_own (bool, optional): Of the ground false distributions, as in
+            :class:`~mmregda.models.losses.GroundFalseKLLoss`.
         source_statistics (bool): Whether source batches enter the running
             statistics of batch normalisation, as published. No parameter
             depends on it, but what the model predicts does; without them it
@@ -62,6 +64,7 @@ class AdversarialRegression(BaseAdaptation):
         margin: float = 4.0,
         trade_off: float = 1.0,
         warm_start: Optional[dict] = None,
+        leave_out_own: Optional[bool] = None,
         source_statistics: bool = True,
     ) -> None:
         super().__init__()
@@ -71,22 +74,24 @@ class AdversarialRegression(BaseAdaptation):
         self.warm_start = WarmStartGradientScale(**(warm_start or {}))
         self.source_statistics = source_statistics
         self.ground_truth_loss = MODELS.build(dict(type='KeypointKLLoss'))
-        self.ground_false_loss = MODELS.build(dict(type='GroundFalseKLLoss'))
+        self.ground_false_loss = MODELS.build(
+            dict(type='GroundFalseKLLoss', leave_out_own=leave_out_own)
+        )
 
     @abstractmethod
-    def adversary_loss(self, logits: Tensor, pseudo_heatmaps: Tensor) -> Tensor:
+    def adversary_loss(self, maps: Maps, pseudo_labels: Maps) -> Tensor:
         """What f' minimises on the target.
 
         Args:
-            logits (Tensor): p' of f', (B, K, h, w).
-            pseudo_heatmaps (Tensor): H(J(p)) of f, of the same shape.
+            maps (list[Tensor]): p' of f' as logits, each (B, K, P).
+            pseudo_labels (list[Tensor]): H(J(p)) of f, of the same shapes.
 
         Returns:
             Tensor: A scalar.
         """
 
     @abstractmethod
-    def feature_extractor_loss(self, logits: Tensor, pseudo_heatmaps: Tensor) -> Tensor:
+    def feature_extractor_loss(self, maps: Maps, pseudo_labels: Maps) -> Tensor:
         """What psi minimises on the target; arguments as above."""
 
     @property
@@ -103,27 +108,30 @@ class AdversarialRegression(BaseAdaptation):
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
         source, target = batches['source'], batches['target']
-        psi, f_adv = model.extract_feat, self.adversary
+        psi, f_adv, maps = model.extract_feat, self.adversary, self.space.maps
 
         # A. All players learn the source.
         source_losses = self.learn_source(model, source, optim_wrapper)
 
         # B. On the target, f' moves to where it differs from f.
         with model.autocast(optim_wrapper):
-            with counted(2, *model.players()['feature_extractor']):
+            with counted(2, *model.features):
                 feats = psi(target['inputs'])
             detached_feats = tuple(feat.detach() for feat in feats)
-            logits = self.predict_target(model, target, detached_feats)
-            pseudo_heatmaps = model.space.pseudo_labels(logits)
-            loss_adversary = self.adversary_loss(f_adv(detached_feats), pseudo_heatmaps)
-        minimize(self.trade_off * loss_adversary, optim_wrapper, ('adversary',))
+            p = self.predict_target(model, target, detached_feats)
+            pseudo_labels = self.space.pseudo_labels(p)
+            trade_off = self.trade_off * self.space.loss_unit(p)
+            loss_adversary = self.adversary_loss(
+                maps(f_adv(detached_feats)), pseudo_labels
+            )
+        minimize(trade_off * loss_adversary, optim_wrapper, ('adversary',))
 
         # C. On the same features, psi moves against it.
         with model.autocast(optim_wrapper), frozen(f_adv):
             loss_psi = self.feature_extractor_loss(
-                f_adv(self.warm_start(feats)), pseudo_heatmaps
+                maps(f_adv(self.warm_start(feats))), pseudo_labels
             )
-        minimize(self.trade_off * loss_psi, optim_wrapper, ('feature_extractor',))
+        minimize(trade_off * loss_psi, optim_wrapper, ('feature_extractor',))
 
         self.warm_start.step()
         return dict(
@@ -138,26 +146,27 @@ class AdversarialRegression(BaseAdaptation):
         """Step A; arguments and what is returned are as of :meth:`step`."""
         times = 1 if self.source_statistics else 0
         with model.autocast(optim_wrapper):
-            with counted(times, *model.players()['feature_extractor'], model.head):
+            with counted(times, *model.features, model.head):
                 feats = model.extract_feat(source['inputs'])
-                logits = model.head(feats)
-            loss_sup = model.supervised_loss(logits, source['data_samples'])
+                p = model.head(feats)
+            loss_sup = model.supervised_loss(p, source['data_samples'])
             # A keypoint without a label, hidden or outside of the image, has no place
             # that f could know, and none for f' to learn.
             loss_source = self.ground_truth_loss(
-                self.adversary(self.warm_start(feats)),
-                model.space.pseudo_labels(logits),
+                self.space.maps(self.adversary(self.warm_start(feats))),
+                self.space.pseudo_labels(p),
                 label_weights(source['data_samples']),
             )
-            loss = loss_sup + self.margin * self.trade_off * loss_source
+            trade_off = self.trade_off * self.space.loss_unit(p)
+            loss = loss_sup + self.margin * trade_off * loss_source
         minimize(loss, optim_wrapper, ('feature_extractor', 'head', 'adversary'))
         return dict(loss_sup=loss_sup.detach(), loss_source=loss_source.detach())
 
     @torch.no_grad()
     def predict_target(
         self, model: nn.Module, target: dict, feats: Tuple[Tensor, ...]
-    ) -> Tensor:
-        """The heatmaps p, whose maxima are the pseudo labels of the target.
+    ) -> Output:
+        """The prediction p, which gives the pseudo labels of the target.
 
         Args:
             model (nn.Module): The model that is adapted.
@@ -165,7 +174,7 @@ class AdversarialRegression(BaseAdaptation):
             feats (tuple[Tensor]): What psi makes of it, detached.
 
         Returns:
-            Tensor: (B, K, h, w), without a gradient.
+            Tensor | tuple[Tensor]: As f predicts, without a gradient.
         """
         with counted(2, model.head):  # B and C, in which nothing of it changes.
             return model.head(feats)

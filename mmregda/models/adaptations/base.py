@@ -11,6 +11,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
 from mmregda.models.adaptations import journal
+from mmregda.models.position_space import PositionSpace
 
 
 class BaseAdaptation(BaseModule):
@@ -18,7 +19,8 @@ class BaseAdaptation(BaseModule):
 
     A method owns the networks it adds and writes one iteration as
     :meth:`step`. The networks it shares with the model are reached through the
-    model's named parts: ``model.extract_feat`` (psi) and ``model.head`` (f).
+    model's named parts: ``model.extract_feat`` (psi, whose modules are
+    ``model.features``) and ``model.head`` (f).
 
     To add a method, write one such class in a file of its own, register it in
     ``MODELS`` and name it in the config as the model's ``adaptation``.
@@ -41,6 +43,11 @@ class BaseAdaptation(BaseModule):
     adversarial_regressor: Optional[nn.Module] = None
     """nn.Module, optional: The method's second regressor of keypoints, f', if
     it has one. What compares f and f' finds it here."""
+
+    space: PositionSpace
+    """PositionSpace: What f predicts, from which the model has it before
+    :meth:`attach`. With it a method need not know whether positions are the pixels
+    of heatmaps or SimCC's bins."""
 
     def attach(self, model: nn.Module) -> None:
         """Called once, with the model built, for a method that needs its parts.

@@ -6,6 +6,7 @@ from mmpose.registry import MODELS
 from torch import Tensor
 
 from mmregda.models.adaptations.adversarial_regression import AdversarialRegression
+from mmregda.models.position_space import Maps
 
 
 @MODELS.register_module()
@@ -28,8 +29,8 @@ class DisparityDiscrepancy(AdversarialRegression):
     .. _disparity discrepancy: https://arxiv.org/abs/1904.05801
     """
 
-    def adversary_loss(self, logits: Tensor, pseudo_heatmaps: Tensor) -> Tensor:
-        return -self.ground_truth_loss(logits, pseudo_heatmaps)
+    def adversary_loss(self, maps: Maps, pseudo_labels: Maps) -> Tensor:
+        return -self.ground_truth_loss(maps, pseudo_labels)
 
-    def feature_extractor_loss(self, logits: Tensor, pseudo_heatmaps: Tensor) -> Tensor:
-        return self.ground_truth_loss(logits, pseudo_heatmaps)
+    def feature_extractor_loss(self, maps: Maps, pseudo_labels: Maps) -> Tensor:
+        return self.ground_truth_loss(maps, pseudo_labels)

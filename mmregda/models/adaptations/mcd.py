@@ -16,6 +16,7 @@ from mmregda.models.adaptations.base import (
     minimize,
 )
 from mmregda.models.batch_norm import counted
+from mmregda.models.position_space import Maps
 
 
 @MODELS.register_module()
@@ -24,7 +25,7 @@ class MCD(BaseAdaptation):
 
     Two heads f and f' of equal standing learn the source. On the target they
     move apart, and psi brings them together again. With the discrepancy d of
-    :func:`heatmap_discrepancy`, one iteration is
+    :func:`discrepancy`, one iteration is
 
     .. math::
         A.\;& \min_{\psi, f, f'} L_{sup}(f) + L_{sup}(f')
@@ -74,7 +75,7 @@ class MCD(BaseAdaptation):
     ) -> Dict[str, Tensor]:
         source, target = batches['source'], batches['target']
         psi, f, f_adv = model.extract_feat, model.head, self.adversary
-        samples = source['data_samples']
+        samples, maps = source['data_samples'], self.space.maps
 
         # A. All players learn the source.
         with model.autocast(optim_wrapper):
@@ -92,14 +93,16 @@ class MCD(BaseAdaptation):
         with model.autocast(optim_wrapper), torch.no_grad():
             feats = psi(source['inputs'])
         with model.autocast(optim_wrapper):
-            with counted(2, *model.players()['feature_extractor']):
+            with counted(2, *model.features):
                 target_feats = psi(target['inputs'])
             detached_feats = tuple(feat.detach() for feat in target_feats)
-            discrepancy = heatmap_discrepancy(f(detached_feats), f_adv(detached_feats))
+            p = f(detached_feats)
+            apart = discrepancy(maps(p), maps(f_adv(detached_feats)))
+            trade_off = self.trade_off * self.space.loss_unit(p)
             loss = (
                 model.supervised_loss(f(feats), samples)
                 + model.supervised_loss(f_adv(feats), samples)
-                - self.trade_off * discrepancy
+                - trade_off * apart
             )
         minimize(loss, optim_wrapper, ('head', 'adversary'))
 
@@ -108,33 +111,37 @@ class MCD(BaseAdaptation):
             with model.autocast(optim_wrapper), frozen(f, f_adv):
                 if i > 0:
                     target_feats = psi(target['inputs'])
-                loss = heatmap_discrepancy(f(target_feats), f_adv(target_feats))
-            minimize(self.trade_off * loss, optim_wrapper, ('feature_extractor',))
+                loss = discrepancy(maps(f(target_feats)), maps(f_adv(target_feats)))
+            minimize(trade_off * loss, optim_wrapper, ('feature_extractor',))
 
         return dict(
             loss_sup=loss_sup.detach(),
             loss_sup_adversary=loss_sup_adversary.detach(),
-            discrepancy_heads=discrepancy.detach(),
+            discrepancy_heads=apart.detach(),
             discrepancy_feature_extractor=loss.detach(),
         )
 
 
-def heatmap_discrepancy(logits: Tensor, other: Tensor) -> Tensor:
+def discrepancy(maps: Maps, others: Maps) -> Tensor:
     r"""How far two predicted distributions over positions are apart.
 
     .. math::
         d(p, p') = \frac{1}{BK} \sum_{b,k} \sum_x |p_{bk}(x) - p'_{bk}(x)|
 
-    It is 0 for equal and 2 for disjoint distributions. (A mean over positions
-    as well, as MCD has it over classes, is this divided by h w; a trade-off
-    would then depend on the size of the heatmap.)
+    and the mean over the maps of a keypoint, if it has several. It is 0 for equal
+    and 2 for disjoint distributions. (A mean over positions as well, as MCD has it
+    over classes, is this divided by P; a trade-off would then depend on the size
+    of the maps.)
 
     Args:
-        logits (Tensor): (B, K, h, w).
-        other (Tensor): Of the same shape.
+        maps (list[Tensor]): Logits, each (B, K, P).
+        others (list[Tensor]): Of the same shapes.
 
     Returns:
         Tensor: A scalar.
     """
-    p, q = (x.flatten(2).float().softmax(dim=-1) for x in (logits, other))
-    return (p - q).abs().sum(dim=-1).mean()
+    total = 0.0
+    for logits, other in zip(maps, others):
+        p, q = (x.float().softmax(dim=-1) for x in (logits, other))
+        total = total + (p - q).abs().sum(dim=-1).mean()
+    return total / len(maps)

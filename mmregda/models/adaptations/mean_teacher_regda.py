@@ -76,6 +76,7 @@ class MeanTeacherRegDA(RegDA):
     ) -> Dict[str, Tensor]:
         source, target = batches['source'], batches['target']
         psi, f, f_adv = model.extract_feat, model.head, self.adversary
+        maps = self.space.maps
         target_inputs = target['inputs']
 
         # A. All players learn the source.
@@ -84,28 +85,31 @@ class MeanTeacherRegDA(RegDA):
         # The teacher labels the target.
         self.teacher.update(student(model))
         with model.autocast(optim_wrapper):
-            logits = self.teacher(target_inputs, model.micro_batches)
-        pseudo_heatmaps = model.space.pseudo_labels(logits)
-        confidence = model.space.confidence(logits)
+            p = self.teacher(target_inputs, model.micro_batches)
+        pseudo_labels = self.space.pseudo_labels(p)
+        confidence = self.space.confidence(p)
+        unit = self.space.loss_unit(p)
 
         # B. On the target, f' moves to where it differs from the teacher.
         perturb_(target_inputs, **self.perturbation)
         with model.autocast(optim_wrapper):
             with counted(2, student(model)):  # As often as by RegDA.
                 feats = psi(target_inputs)
-                logits = f(feats)
+                p = f(feats)
             detached_feats = tuple(feat.detach() for feat in feats)
-            loss_adversary = self.adversary_loss(f_adv(detached_feats), pseudo_heatmaps)
-        minimize(self.trade_off * loss_adversary, optim_wrapper, ('adversary',))
+            loss_adversary = self.adversary_loss(
+                maps(f_adv(detached_feats)), pseudo_labels
+            )
+        minimize(unit * self.trade_off * loss_adversary, optim_wrapper, ('adversary',))
 
         # C. On the same features, psi moves against it, and f learns.
         with model.autocast(optim_wrapper), frozen(f_adv):
             loss_psi = self.feature_extractor_loss(
-                f_adv(self.warm_start(feats)), pseudo_heatmaps
+                maps(f_adv(self.warm_start(feats))), pseudo_labels
             )
-            loss_self = self.ground_truth_loss(logits, pseudo_heatmaps, confidence)
+            loss_self = self.ground_truth_loss(maps(p), pseudo_labels, confidence)
             loss = self.trade_off * loss_psi + self.self_training * loss_self
-        minimize(loss, optim_wrapper, ('feature_extractor', 'head'))
+        minimize(unit * loss, optim_wrapper, ('feature_extractor', 'head'))
 
         self.warm_start.step()
         return dict(
@@ -149,15 +153,15 @@ class AveragedTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, inputs: Tensor, micro_batches: int = 1) -> Tensor:
-        """Heatmaps (B, K, h, w) of images (B, 3, H, W), which pass psi in parts."""
+        """What f predicts of images (B, 3, H, W), which pass psi in parts."""
         *psi, f = self.network
         parts = [nn.Sequential(*psi)(part) for part in inputs.chunk(micro_batches)]
         return f(tuple(torch.cat(maps) for maps in zip(*parts)))
 
 
 def student(model: nn.Module) -> nn.Sequential:
-    """psi and f as one module, which maps images to heatmaps."""
-    return nn.Sequential(*model.players()['feature_extractor'], model.head)
+    """psi and f as one module, which maps images to f's predictions."""
+    return nn.Sequential(*model.features, model.head)
 
 
 def perturb_(images: Tensor, num_erased: int = 2, jitter: float = 0.3) -> None:

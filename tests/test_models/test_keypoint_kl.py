@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from mmregda.codecs import gaussian_heatmaps
 from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss
-from mmregda.models.pseudo_heatmaps import gaussian_heatmaps
 
 
 def softmax(values):
