@@ -128,7 +128,8 @@ def predict_images(
         - ``annotations``: a list of ``id``, ``image_id``, ``category_id``,
           ``bbox`` (x, y, w, h), ``bbox_score``, ``keypoints`` (x, y and score
           of each, 3K numbers, as in COCO's results) and ``score``, their mean.
-          A heatmap's score is its maximum, which need be no probability;
+          A score is the probability of being where the keypoint is drawn (within
+          3 sigma of the labels' Gaussians);
         - ``left_out``: a sentence for whatever was damaged, naming the file.
 
     Raises:

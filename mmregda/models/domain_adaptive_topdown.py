@@ -228,6 +228,27 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
         """
         return optim_wrapper['feature_extractor'].optim_context(self)
 
+    def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
+        """Predict, as ``TopdownPoseEstimator`` does.
+
+        Heatmaps, if ``test_cfg.output_heatmaps`` asks for them, are relative
+        probabilities of peak 1: the level of logits would be all that a picture shows.
+
+        Args:
+            inputs (Tensor): (B, 3, H, W).
+            data_samples (list[PoseDataSample]): B samples.
+
+        Returns:
+            list[PoseDataSample]: The samples with ``pred_instances`` and, if asked
+            for, ``pred_fields``.
+        """
+        results = super().predict(inputs, data_samples)
+        for sample in results:
+            if 'pred_fields' in sample:
+                fields = sample.pred_fields
+                fields.heatmaps = self.space.picture_of(fields.heatmaps)
+        return results
+
     def supervised_loss(self, output: Output, data_samples: SampleList) -> Tensor:
         """The head's own loss, without its accuracy on the CPU.
 

@@ -244,6 +244,10 @@ class PositionSpace(ABC):
     def decoder(self) -> BaseKeypointCodec:
         """A codec that decodes what the head's loss trains, whatever its level."""
 
+    def picture_of(self, heatmaps: Tensor) -> Tensor:
+        """What the head gives as heatmaps (K, h, w) to be looked at."""
+        return heatmaps
+
     @abstractmethod
     def last_layers(self, head: nn.Module) -> List[nn.Module]:
         """The layers that compute logits, which need all digits."""
@@ -318,6 +322,11 @@ class HeatmapSpace(PositionSpace):
         if own or not self.trains_a_softmax:
             return self.codec
         return ProbabilityDecoder(self.codec)
+
+    def picture_of(self, heatmaps: Tensor) -> Tensor:
+        if not self.trains_a_softmax:
+            return heatmaps
+        return relative_probability(heatmaps.flatten(1)).view(heatmaps.shape)
 
     def last_layers(self, head: nn.Module) -> List[nn.Module]:
         layer = getattr(head, 'final_layer', None)

@@ -102,7 +102,7 @@ def _drawn(
         PoseDataSample(pred_instances=instances),
         draw_gt=False,
         draw_bbox=True,
-        # A heatmap's score need be no probability.
+        # What is uncertain is drawn, too.
         kpt_thr=-np.inf,
     )
     return np.ascontiguousarray(drawn[..., ::-1])

@@ -65,6 +65,14 @@ def test_a_constant_in_the_last_bias_moves_no_prediction(codec, flip_test):
         assert (other.keypoint_scores > 0).all() and (other.keypoint_scores <= 1).all()
 
 
+def test_heatmaps_that_are_looked_at_have_a_peak_of_one():
+    model = trained(config())
+    model.head.final_layer.bias.data -= 300
+    for sample in predict(model, output_heatmaps=True):
+        heatmaps = sample.pred_fields.heatmaps
+        assert (heatmaps.flatten(1).amax(1) == 1).all() and (heatmaps >= 0).all()
+
+
 def test_stage_one_decodes_by_the_codec_alone():
     cfg = config(**CODECS['gaussian'])
     cfg.pop('adaptation')

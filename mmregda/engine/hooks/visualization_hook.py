@@ -27,9 +27,8 @@ class DomainVisualizationHook(Hook):
         domains (Sequence[str]): Defaults to ('target',).
         num_samples (int): Pictures of each domain and validation.
             Defaults to 4.
-        kpt_thr (float): Keypoints of a smaller score are not drawn. The score
-            of a heatmap of logits is no probability, so the default, minus
-            infinity, draws all.
+        kpt_thr (float): Keypoints of a smaller score, a probability, are not drawn.
+            Defaults to minus infinity, which draws all.
     """
 
     def __init__(
