@@ -44,6 +44,7 @@ from mmregda.synthetic import write_body_pair, write_hand_pair
 from mmregda.benchmark.plan import compose, load_config, plan, processor_name
 from mmregda.benchmark.progress import JobProgress
 from mmregda.benchmark.jobs import run_jobs, write_json
+from mmregda.engine import rehearse
 from mmregda.engine.runner import quiet_console
 from mmregda.errors import message_of
 from mmregda.benchmark.tables import (
@@ -203,6 +204,7 @@ def run(args: argparse.Namespace) -> bool:
     jobs = [training['job'] for training in trainings]
     jobs.sort(key=lambda job: job.needs is not None)
     began = time.perf_counter()
+    rehearse_methods(jobs)
     name = 'tuning' if args.grid else 'results'
 
     def collect() -> dict:
@@ -239,6 +241,20 @@ def run(args: argparse.Namespace) -> bool:
     minutes = (time.perf_counter() - began) / 60
     console.print(f'{work_dir / name}.json, .md; {minutes:.1f} minutes')
     return any(job.status == 'failed' for job in jobs)
+
+
+def rehearse_methods(jobs: list) -> None:
+    """Find a mistake in a method before its start trains, with one seed of each."""
+    seen = set()
+    for job in jobs:
+        pair = job.folder.parents[2].name
+        start_is_due = job.needs is not None and job.needs.status != 'done'
+        if start_is_due and (pair, job.name) not in seen:
+            seen.add((pair, job.name))
+            try:
+                rehearse(job.cfg)
+            except InputError as error:
+                raise InputError(f'{pair} {job.name}: {error}') from error
 
 
 def read_variants(args: argparse.Namespace) -> dict:

@@ -32,7 +32,7 @@ from rich.table import Table
 
 from mmregda import InputError, compat
 from mmregda.synthetic import write_hand_pair
-from mmregda.engine import evaluate, pretrain, train
+from mmregda.engine import evaluate, pretrain, rehearse, train
 from mmregda.engine.checkpoints import noted_checkpoint
 from mmregda.benchmark.jobs import write_json
 from mmregda.engine.runner import quiet_console
@@ -96,12 +96,14 @@ def run(args: argparse.Namespace) -> None:
 
     console.print('[bold]2[/] Training: on the source, then on to the target')
     metrics = {}
+    names = ['source_only', 'regda'] + ['oracle'] * args.oracle
     with timed(seconds, 'pretrain'):
+        for name in names:  # A mistake in what comes after is found before it.
+            rehearse(load_config(name, work_dir, args.seed))
         weights = pretrain(load_config('pretrain', work_dir, args.seed))
         # Anew: weights from an earlier run may meet another target.
         stage = load_config('pretrain', work_dir, args.seed)
         metrics['start'] = evaluate(stage, weights)
-    names = ['source_only', 'regda'] + ['oracle'] * args.oracle
     for name in names:
         with timed(seconds, name):
             metrics[name] = train(load_config(name, work_dir, args.seed))

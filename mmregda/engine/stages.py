@@ -26,6 +26,7 @@ from mmregda.engine.checkpoints import (
     read_checkpoint,
     require_same_weights,
     resume_from_latest,
+    weights_of,
 )
 from mmregda.engine.distributed import (
     agreed,
@@ -374,9 +375,15 @@ def _psi(cfg: Config) -> List[str]:
 
 
 def _keep_weights(checkpoint: str, path: str) -> None:
-    """Write a checkpoint's weights as a file that is whole or not there."""
+    """Write a checkpoint's weights as a file that is whole or not there.
+
+    What the channels were trained as stays with them.
+    """
+    content = read_checkpoint(checkpoint)
+    meta = {k: v for k, v in content.get('meta', {}).items() if k == 'dataset_meta'}
+    weights = dict(state_dict=weights_of(content, checkpoint), meta=meta)
     buffer = io.BytesIO()
     # PyTorch has an error of its own for a full disk; Python's says which it is.
-    torch.save(dict(state_dict=load_weights(checkpoint), meta={}), buffer)
+    torch.save(weights, buffer)
     with whole_file(path) as partial, open(partial, 'wb') as file:
         file.write(buffer.getbuffer())

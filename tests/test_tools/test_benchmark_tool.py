@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT, tiny_config, tiny_model_config, write_pretrain_config
 from mmengine.config import Config
 
+from mmregda import InputError
 from mmregda.benchmark import worker
 from mmregda.benchmark.plan import compose, load_config, plan
 from mmregda.visualization import load_scalars
@@ -134,6 +135,17 @@ def test_ends_with_tables_and_figures_and_goes_on_after_a_failure(
     printed = ''.join(capsys.readouterr().out.split())
     assert f'{broken["folder"]}/worker.log' in printed
     assert 'broken (0 of 1 seeds) | failed' in (work / 'results.md').read_text()
+
+
+def test_mistake_in_a_method_is_found_before_its_start_trains(benchmark, tmp_path):
+    base = ROOT / 'configs/_base_/adaptations/source_only.py'
+    (tmp_path / 'still.py').write_text(
+        f"_base_ = ['{base}']\n"
+        "optim_wrapper = dict(head=dict(optimizer=dict(type='SGD', lr=0.0)))\n"
+    )
+    with pytest.raises(InputError, match='tiny still: optim_wrapper.head.*rate.* is 0'):
+        benchmark('--methods', 'source_only', tmp_path / 'still.py')
+    assert not list(tmp_path.rglob('*.pth'))
 
 
 def test_killed_training_goes_on_from_its_checkpoint(tool, pair, tmp_path):

@@ -13,7 +13,7 @@ import torch
 from conftest import CODEC, ROOT, SIZE, tiny_config, tiny_model_config
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmpose.registry import MODELS
+from mmpose.registry import MODELS, TRANSFORMS
 from PIL import Image
 
 from mmregda.apis import images_to_predict
@@ -342,6 +342,72 @@ def test_what_is_wrong_is_one_message(
     finally:
         (out / 'predictions.json').unlink()
         out.rmdir()
+
+
+def trained_as(checkpoint, names, path):
+    """The checkpoint, which says what its channels were trained as."""
+    content = torch.load(checkpoint)
+    meta = dict(keypoint_id2name=dict(enumerate(names)))
+    torch.save(dict(content, meta=dict(dataset_meta=meta)), path)
+    return path
+
+
+def test_channels_are_not_called_by_other_keypoints_names(
+    predict, config, checkpoint, tmp_path
+):
+    names = [point['name'] for point in HAND21['keypoint_info'].values()]
+    moved = [names[1], names[0], *names[2:]]
+    path = trained_as(checkpoint, moved, tmp_path / 'moved.pth')
+    status, said, found = predict(config, path, out=tmp_path / 'moved')
+    assert status == 2 and found is None
+    assert 'channel 0 would be trained as "thumb1" and called "wrist"' in said.err
+    assert 'moved.pth' in said.err and 'metainfo of the labelled data' in said.err
+    # Spelling is no order, and another name may be a synonym.
+    for renamed in ([name.upper() for name in names], ['root', *names[1:]]):
+        path = trained_as(checkpoint, renamed, tmp_path / 'renamed.pth')
+        status, _, found = predict(config, path, '--draw', 'none', out=tmp_path / 'out')
+        assert status == 0
+        assert found['categories'][0]['keypoints'] == names
+
+
+@TRANSFORMS.register_module()
+class AsksForKeypoints:
+    def __call__(self, results):
+        results['keypoints'] += 1
+        return results
+
+
+def test_transforms_of_labels_are_left_out_wherever_they_are(
+    predict, config, checkpoint, tmp_path
+):
+    half = dict(type='RandomHalfBody', prob=1.0)
+    target = dict(type='mmpose.GenerateTarget', encoder=CODEC)
+    expected = None
+    for added in (
+        [],
+        [half],
+        [dict(type='RandomApply', prob=1.0, transforms=[half])],
+        [dict(type='RandomChoice', transforms=[[half], [half, half]])],
+    ):
+        cfg = Config.fromfile(config)
+        cfg.test_dataloader.dataset.pipeline[2:2] = added
+        cfg.test_dataloader.dataset.pipeline.insert(-1, target)
+        cfg.dump(str(tmp_path / 'labels.py'))
+        arguments = (tmp_path / 'labels.py', checkpoint, '--draw', 'none')
+        status, said, found = predict(*arguments, out=tmp_path / 'out')
+        assert status == 0, said.err
+        expected = expected or found['annotations']
+        assert found['annotations'] == expected
+        # MMEngine says it once.
+        said_so = 'RandomHalfBody needs labels' in said.out + said.err
+        assert said_so == (added == [half])
+
+    cfg.test_dataloader.dataset.pipeline.insert(2, dict(type='AsksForKeypoints'))
+    cfg.dump(str(tmp_path / 'labels.py'))
+    status, said, _ = predict(*arguments, out=tmp_path / 'out')
+    assert status == 2
+    assert "KeyError: 'keypoints' is missing" in said.err
+    assert 'labels.py' in said.err and 'Leave out of it what needs labels' in said.err
 
 
 def test_a_hostile_checkpoint_runs_nothing(predict, config, tmp_path):

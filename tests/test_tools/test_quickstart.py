@@ -5,7 +5,10 @@ import json
 from argparse import Namespace
 
 import pytest
-from conftest import ROOT, tiny_config, tiny_model_config, write_pretrain_config
+from conftest import CODEC, ROOT, tiny_config, tiny_model_config, write_pretrain_config
+from mmengine.config import Config
+
+from mmregda import InputError
 
 
 @pytest.fixture
@@ -31,9 +34,8 @@ def quickstart(hand_pair, tmp_path, monkeypatch):
     return module
 
 
-def test_ends_with_results_table_and_report(quickstart, hand_pair, tmp_path, capsys):
-    work_dir = tmp_path / 'quickstart'
-    arguments = Namespace(
+def arguments_of(hand_pair, work_dir):
+    return Namespace(
         source=str(hand_pair),
         target=str(hand_pair),
         work_dir=str(work_dir),
@@ -41,7 +43,24 @@ def test_ends_with_results_table_and_report(quickstart, hand_pair, tmp_path, cap
         seed=3,
         oracle=False,
     )
-    quickstart.run(arguments)
+
+
+def test_mistake_in_the_adaptation_is_found_before_the_pretraining(
+    quickstart, hand_pair, tmp_path
+):
+    path = quickstart.CONFIGS / 'regda.py'
+    cfg = Config.fromfile(path)
+    labels = dict(type='GenerateTarget', encoder=CODEC)
+    cfg.train_dataloader.target.dataset.pipeline.insert(-1, labels)
+    cfg.dump(str(path))
+    with pytest.raises(InputError, match='GenerateTarget in train_dataloader.target'):
+        quickstart.run(arguments_of(hand_pair, tmp_path / 'quickstart'))
+    assert not list(tmp_path.rglob('*.pth'))
+
+
+def test_ends_with_results_table_and_report(quickstart, hand_pair, tmp_path, capsys):
+    work_dir = tmp_path / 'quickstart'
+    quickstart.run(arguments_of(hand_pair, work_dir))
     results = json.loads((work_dir / 'results.json').read_text())
     groups = {'MCP', 'PIP', 'DIP', 'Fingertip', 'Avg'}
     for method in ('start', 'source_only', 'regda'):
