@@ -273,7 +273,7 @@ def test_the_adapted_checkpoint_drops_into_mmposes_inference(
         inferencer = MMPoseInferencer(
             str(config), str(checkpoint), det_model='whole_image', device='cpu'
         )
-        list(inferencer(str(photographs), out_dir=str(out), kpt_thr=-1000))
+        list(inferencer(str(photographs), out_dir=str(out)))
         pictures = os.listdir(out / 'visualizations')
         assert len(pictures) == len(flat) == 3
         found = {

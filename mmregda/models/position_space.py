@@ -41,6 +41,7 @@ from mmregda.codecs import (
     window,
 )
 from mmregda.errors import InputError
+from mmregda.models.losses import KeypointKLLoss
 
 Maps = List[Tensor]
 # What a head's forward pass gives: heatmaps (B, K, h, w), or (B, K, W) and (B, K, H).
@@ -469,6 +470,18 @@ class SimCCSpace(PositionSpace):
             reason=f'those of model.head.decoder have sigma={self.sigma}',
             remedy='the same codec',
         )
+
+
+def decodes_as_trained(head: nn.Module) -> bool:
+    """Whether a head decodes the distribution that its loss trains.
+
+    In a :class:`~mmregda.models.DomainAdaptiveTopdown` every head does. In MMPose's
+    own models a head that ``KeypointKLLoss`` trains does with ``GaussianHeatmap``.
+    """
+    codec = getattr(head, 'decoder', None)
+    if codec is None or isinstance(codec, (GaussianHeatmap, ProbabilityDecoder)):
+        return True
+    return not isinstance(getattr(head, 'loss_module', None), KeypointKLLoss)
 
 
 def label_weights(data_samples: SampleList) -> Tensor:

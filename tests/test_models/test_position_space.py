@@ -12,6 +12,7 @@ from mmpose.registry import KEYPOINT_CODECS, MODELS
 
 import mmregda.models
 from mmregda import InputError
+from mmregda.engine.rehearsal.network import report_decoding
 from mmregda.models import HeatmapSpace
 
 K = 5
@@ -207,6 +208,28 @@ def test_a_head_of_the_users_own_serves_if_its_codec_does():
     MODELS.register_module(module=OwnHead, force=True)
     model = MODELS.build(config(head=dict(type='OwnHead')))
     assert predict(model)[0].pred_instances.keypoints.shape == (1, K, 2)
+
+
+@pytest.mark.parametrize(
+    ('codec', 'loss', 'said'),
+    [
+        ('msra', 'KeypointKLLoss', True),
+        ('udp', 'KeypointKLLoss', True),
+        ('gaussian', 'KeypointKLLoss', False),
+        ('msra', 'KeypointMSELoss', False),
+    ],
+)
+def test_a_model_of_mmpose_s_that_decodes_by_level_is_reported(
+    codec, loss, said, capsys
+):
+    cfg = config(head=dict(loss=dict(type=loss)), **CODECS[codec])
+    head = MODELS.build(cfg['head'])
+    report_decoding(SimpleNamespace(head=head))
+    name = CODECS[codec]['type']
+    found = ''.join(capsys.readouterr())
+    assert (f'{name} takes a keypoint for missing' in found) == said
+    report_decoding(MODELS.build(config(**CODECS[codec])))
+    assert not ''.join(capsys.readouterr())
 
 
 # --- losses that do not fit

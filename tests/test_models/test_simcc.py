@@ -12,6 +12,7 @@ from mmpose.registry import KEYPOINT_CODECS, MODELS
 
 from mmregda import InputError
 from mmregda.engine import PlayerOptimWrapperConstructor
+from mmregda.engine.hooks.compile_hook import compile_for_training
 from mmregda.models import SimCCSpace
 from mmregda.models.adaptations.mcd import discrepancy
 from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss, ground_false
@@ -438,6 +439,21 @@ def test_parts_of_a_batch_are_the_batch(method):
         moves.append(after - before)
     assert moves[0].norm() > 1e-3
     assert (moves[0] - moves[1]).norm() < 1e-3 * moves[0].norm()
+
+
+@pytest.mark.parametrize('method', ['RegDA', 'MeanTeacherRegDA'])
+def test_compiled_it_trains_as_without(method):
+    found = []
+    for compiled in (False, True):
+        model = build_model(method)
+        if compiled:
+            compile_for_training(model.neck, backend='eager')
+        optimizers = build_optimizers(model)
+        torch.manual_seed(1)
+        for i in range(2):
+            model.train_step(batches(i), optimizers)
+        found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    torch.testing.assert_close(*found)
 
 
 @pytest.mark.parametrize('method', ['RegDA', 'MeanTeacherRegDA'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import (
     Any,
     ContextManager,
@@ -16,6 +17,7 @@ from typing import (
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from torch import Tensor, nn
@@ -26,6 +28,7 @@ from mmregda.engine.rehearsal.blame import during
 from mmregda.engine.rehearsal.parts import Parts, Reader
 from mmregda.engine.rehearsal.samples import transforms_of
 from mmregda.errors import InputError
+from mmregda.models.position_space import decodes_as_trained
 
 # A batch of so many is enough to be collated and normalised.
 _BATCH = 2
@@ -86,6 +89,22 @@ def require_codec(reader: Reader, model: nn.Module) -> None:
                     f'{_settings(encoders[-1], decoder)}, but model.head.decoder is '
                     f'{_settings(decoder, encoders[-1])}. Give both the same codec.'
                 )
+
+
+def report_decoding(model: nn.Module) -> None:
+    """Say that a model of MMPose's will take keypoints for missing that are not."""
+    head = getattr(model, 'head', None)
+    if not decodes_as_trained(head):
+        name = type(head.decoder).__name__
+        print_log(
+            'model.head is trained by KeypointKLLoss, which leaves the level of its '
+            f'logits free, but {name} takes a keypoint for missing whose logits are '
+            'nowhere positive: metrics, and the checkpoint that they choose, depend '
+            'on it. Set the type of model.head.decoder, and of the encoder in '
+            'GenerateTarget, to GaussianHeatmap.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def codec_of(model: nn.Module) -> Any:

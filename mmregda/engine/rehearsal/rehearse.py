@@ -93,6 +93,7 @@ def _require_agreement(parts: Parts, readers: List[Reader]) -> None:
     keypoints.require_flips(readers, bool(test_cfg.get('flip_test')))
     for reader in readers:
         network.require_codec(reader, model)
+    network.report_decoding(model)
     model.eval()
     with torch.no_grad():
         network.require_fitting_inputs(readers, model)

@@ -36,10 +36,13 @@ class AdversarialRegression(BaseAdaptation):
         C.\;& \min_{\psi} \lambda\, L_{\psi}(p', \mathcal{J}(p))
               && \text{on the target, with the new } f'
 
-    with the margin :math:`\eta` and the trade-off :math:`\lambda`. A method
+    with the margin :math:`\eta` and the trade-off :math:`\lambda`. On the source a
+    keypoint weighs in :math:`L_T` what its label weighs. A method
     says what :math:`L_{f'}` (:meth:`adversary_loss`) and :math:`L_{\psi}`
     (:meth:`feature_extractor_loss`) are. B needs no gradient of psi, and psi
-    is the same in B and C: its features of the target are computed once.
+    is the same in B and C: its features of the target are computed once. The
+    gradient that f' sends into psi, in A and C, is scaled by :math:`\gamma` of
+    :class:`WarmStartGradientScale`.
 
     Args:
         head (dict): The config of f; f' is drawn from the same.

@@ -26,7 +26,7 @@ class WarmStartGradientScale(nn.Module):
     r"""Passes features on and scales the gradient that comes back.
 
     .. math::
-        \lambda(i) = \frac{2 (hi - lo)}{1 + \exp(-\alpha i / N)} - (hi - lo) + lo
+        \gamma(i) = \frac{2 (hi - lo)}{1 + \exp(-\alpha i / N)} - (hi - lo) + lo
 
     after ``i`` iterations, so that an adversary that still knows nothing does
     not move the feature extractor. The counter is a buffer: it is saved and
@@ -55,7 +55,7 @@ class WarmStartGradientScale(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """Tensor: The present lambda, a scalar on the device."""
+        """Tensor: The present gamma, a scalar on the device."""
         progress = torch.exp(-self.alpha * self.iteration.float() / self.num_iters)
         span = self.hi - self.lo
         return 2 * span / (1 + progress) - span + self.lo
