@@ -2,12 +2,19 @@
 
 import json
 import re
+from functools import lru_cache
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, SIZE, random_batch, tiny_model_config
+from conftest import (
+    ROOT,
+    SIZE,
+    random_batch,
+    tiny_model_config,
+    tiny_simcc_config,
+)
 from layouts import write_image
 from mmengine.config import Config
 from mmengine.registry import (
@@ -29,6 +36,7 @@ from mmregda.engine.checkpoints import load_weights
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/*.md'))]
 
 
+@lru_cache(maxsize=None)  # It registers what it defines, once.
 def example(page: str, name: str) -> dict:
     """Run the example in a page that defines a name; what it defines."""
     text = (ROOT / page).read_text(encoding='utf-8')
@@ -90,6 +98,23 @@ def test_method_and_config_without_a_source_train_as_their_page_has_them(tmp_pat
     )
     pictures = list(tmp_path.glob('run/*/vis_data/vis_image/target_*.png'))
     assert len(pictures) == 4
+
+
+def test_method_of_two_views_takes_heads_of_either_kind():
+    example('docs/domains.md', 'ViewConsistency')
+    target = {
+        view: random_batch(2, 5, 0, labeled=False) for view in ('teacher', 'student')
+    }
+    for batch in target.values():
+        for sample in batch['data_samples']:
+            sample.set_metainfo(dict(image_to_view=np.eye(3)))
+    for config in (tiny_model_config, tiny_simcc_config):
+        model = MODELS.build(config(5, type='ViewConsistency')).train()
+        wrappers = PlayerOptimWrapperConstructor(
+            dict(optimizer=dict(type='SGD', lr=0.1))
+        )(model)
+        (loss,) = model.train_step(dict(target=target), wrappers).values()
+        assert 0 < loss < 20
 
 
 def test_dataset_of_the_guide_reads_its_layout_and_names_what_is_missing(tmp_path):

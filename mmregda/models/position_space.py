@@ -191,6 +191,18 @@ class PositionSpace(ABC):
         """
 
     @abstractmethod
+    def on_grid(self, pixels: Tensor) -> Tensor:
+        """The places of the grid nearest to keypoints, as :meth:`in_input` has them.
+
+        Args:
+            pixels (Tensor): (B, K, 2), in pixels of the input, such as what another
+                view has predicted.
+
+        Returns:
+            Tensor: (B, K, 2), x and y, int64; beyond the grid if they are outside.
+        """
+
+    @abstractmethod
     def in_box(self, output: Output) -> Tensor:
         r""":math:`\mathcal{J}(p)` in units of the sides of the input's box, (B, K, 2).
 
@@ -307,6 +319,9 @@ class HeatmapSpace(PositionSpace):
     def in_input(self, output: Tensor) -> Tensor:
         return _times(self.keypoints(output), self.codec.scale_factor)
 
+    def on_grid(self, pixels: Tensor) -> Tensor:
+        return _nearest(_times(pixels, 1 / np.asarray(self.codec.scale_factor)))
+
     def in_box(self, output: Tensor) -> Tensor:
         size = np.array(output.shape[:-3:-1])
         # UDP lays the corners of the heatmap on those of the box.
@@ -416,6 +431,9 @@ class SimCCSpace(PositionSpace):
     def in_input(self, output: Tuple[Tensor, Tensor]) -> Tensor:
         return self.keypoints(output) / self.codec.simcc_split_ratio
 
+    def on_grid(self, pixels: Tensor) -> Tensor:
+        return _nearest(pixels * self.codec.simcc_split_ratio)
+
     def in_box(self, output: Tuple[Tensor, Tensor]) -> Tensor:
         size = np.array(self.codec.input_size)
         return _times(self.in_input(output), 1 / size)
@@ -496,6 +514,10 @@ def _gaussians(positions: Tensor, size: int, sigma: float) -> Tensor:
     grid = torch.arange(size, device=positions.device, dtype=torch.float32)
     distance = grid - positions.float().unsqueeze(-1)
     return torch.exp(-distance.square() / (2 * sigma**2))
+
+
+def _nearest(positions: Tensor) -> Tensor:
+    return (positions + 0.5).floor().long()
 
 
 def _times(keypoints: Tensor, factors: Sequence[float]) -> Tensor:

@@ -1,15 +1,19 @@
 """Keypoints and maps between views, against OpenCV, SciPy and MMPose's codecs."""
 
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
 import torch
-from mmpose.codecs import MSRAHeatmap, UDPHeatmap
+from mmpose.codecs import MSRAHeatmap, SimCCLabel, UDPHeatmap
 from mmpose.structures import PoseDataSample
 from mmpose.structures.bbox import get_udp_warp_matrix, get_warp_matrix
 from scipy.ndimage import map_coordinates
 
 from mmregda import InputError
+from mmregda.codecs import GaussianHeatmap
+from mmregda.models.position_space import HeatmapSpace, SimCCSpace
 from mmregda.models.view_warps import ViewWarp, warp_keypoints, warp_maps
 
 WIDTH, HEIGHT = 192, 256
@@ -202,6 +206,37 @@ def test_heatmap_of_one_view_lies_on_the_labels_of_the_other(name):
     taken, inside = warp.keypoints(positions)
     assert inside.all()
     np.testing.assert_allclose(taken[0], cells[1] * codec.scale_factor, atol=1e-3)
+
+
+SPACES = {
+    'heatmaps': (HeatmapSpace, GaussianHeatmap((WIDTH, HEIGHT), (48, 64), sigma=1.5)),
+    'udp': (HeatmapSpace, CODECS['udp'][0]),
+    'simcc': (
+        SimCCSpace,
+        SimCCLabel((WIDTH, HEIGHT), sigma=(4.9, 5.66), normalize=False),
+    ),
+}
+
+
+@pytest.mark.parametrize('name', SPACES)
+def test_keypoints_of_another_view_are_placed_where_their_labels_would_be(name):
+    kind, codec = SPACES[name]
+    space = kind(SimpleNamespace(decoder=codec))
+    pixels = points(40).astype(np.float32)
+    # MMPose rounds a half to the even place, of SimCC.
+    pixels = pixels[np.abs(pixels * 2 % 1 - 0.5).min(axis=1) > 1e-3]
+    found = space.on_grid(torch.from_numpy(pixels[None]))[0].numpy()
+    encoded = codec.encode(pixels[None])
+    if name == 'simcc':
+        labels = [encoded[f'keypoint_{axis}_labels'][0] for axis in 'xy']
+        expected = np.stack([label.argmax(axis=1) for label in labels], axis=1)
+    else:
+        flat = encoded['heatmaps'].reshape(len(pixels), -1)
+        expected = np.stack(np.divmod(flat.argmax(axis=1), 48)[::-1], axis=1)
+    # Of the last pixels, the nearest cell is beyond the map.
+    inside = (found < ((384, 512) if name == 'simcc' else (48, 64))).all(axis=1)
+    assert inside.mean() > 0.9
+    np.testing.assert_array_equal(found[inside], expected[inside])
 
 
 def test_left_and_right_change_places_where_a_view_is_mirrored():
