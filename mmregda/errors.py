@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
-from typing import Iterator
+from difflib import get_close_matches
+from typing import Iterable, Iterator
 
 
 class InputError(RuntimeError):
@@ -49,3 +51,41 @@ def reading(what: str) -> Iterator[None]:
         if 'need at least one array to concatenate' in message:
             message = 'it has no samples'  # Which MMEngine finds out so.
         raise InputError(f'{what} can not be read: {message}') from error
+
+
+@contextmanager
+def ending_in_one_line(status: int = 1) -> Iterator[None]:
+    """Let a command end with the message of an :class:`InputError` alone.
+
+    Args:
+        status (int): The exit status it ends with. Defaults to 1.
+    """
+    try:
+        yield
+    except InputError as error:
+        if status == 1:
+            sys.exit(f'error: {message_of(error)}')
+        print(f'error: {message_of(error)}', file=sys.stderr)
+        sys.exit(status)
+
+
+def close_matches(given: str, known: Iterable[str], listed: int = 30) -> str:
+    """What may have been meant by an unknown name, and what is known.
+
+    Args:
+        given (str): The name.
+        known (Iterable[str]): Those that there are.
+        listed (int): They are all listed if there are no more. Defaults to 30.
+
+    Returns:
+        str: Sentences with a space before them; nothing if there is nothing to say.
+    """
+    known = sorted(map(str, known))
+    folded = {name.lower(): name for name in known}
+    near = get_close_matches(given.lower(), folded, n=3, cutoff=0.7)
+    text = ''
+    if near:
+        text += f' Did you mean {" or ".join(folded[name] for name in near)}?'
+    if known and len(known) <= listed:
+        text += f' Known: {", ".join(known)}.'
+    return text

@@ -11,19 +11,15 @@ python tools/browse_dataset.py configs/regda_rhd2h3d.py --files --out samples
 
 import argparse
 import os
-import sys
 
-from mmengine.config import Config, DictAction
-
-from mmregda import InputError
-from mmregda.errors import message_of
+from mmregda.command_line import ArgumentParser, add_cfg_options
+from mmregda.config_files import read_config
+from mmregda.errors import ending_in_one_line
 from mmregda.visualization import draw_samples, write_sample_files, write_sample_sheet
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--out',
@@ -41,9 +37,7 @@ def parse_args() -> argparse.Namespace:
         help='before or after augmentation (after)',
     )
     parser.add_argument('--seed', type=int, default=0, help='(0)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='overrides, key=value'
-    )
+    add_cfg_options(parser)
     args = parser.parse_args()
     if args.num < 1:
         parser.error('--num must be at least 1')
@@ -51,10 +45,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> str:
-    if not os.path.isfile(args.config):
-        raise InputError(f'config "{args.config}" does not exist')
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = read_config(args.config, args.cfg_options)
     name = os.path.splitext(os.path.basename(args.config))[0]
     samples = draw_samples(cfg, num=args.num, seed=args.seed, stage=args.stage)
     if args.files:
@@ -67,10 +58,9 @@ def run(args: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    try:
-        print(run(parse_args()))
-    except InputError as error:
-        sys.exit(f'error: {message_of(error)}')
+    args = parse_args()
+    with ending_in_one_line():
+        print(run(args))
 
 
 if __name__ == '__main__':

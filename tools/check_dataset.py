@@ -16,26 +16,21 @@ import argparse
 import os
 import sys
 
-from mmengine.config import Config, DictAction
-
-from mmregda import InputError
+from mmregda.command_line import ArgumentParser, add_cfg_options
+from mmregda.config_files import read_config
 from mmregda.datasets import check_config
-from mmregda.errors import message_of
+from mmregda.errors import ending_in_one_line
 from mmregda.visualization import write_dataset_report
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--out', help='folder of the summary (default: work_dirs/<config name>/check)'
     )
     parser.add_argument('--workers', type=int, help='processes (default: one a CPU)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='overrides, key=value'
-    )
+    add_cfg_options(parser)
     args = parser.parse_args()
     if args.workers is not None and args.workers < 1:
         parser.error('--workers must be at least 1')
@@ -44,10 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> bool:
     """Check, print and write; whether nothing is wrong."""
-    if not os.path.isfile(args.config):
-        raise InputError(f'config "{args.config}" does not exist')
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = read_config(args.config, args.cfg_options)
     name = os.path.splitext(os.path.basename(args.config))[0]
     report = check_config(cfg, args.workers)
     out = args.out or f'work_dirs/{name}/check'
@@ -58,11 +50,9 @@ def run(args: argparse.Namespace) -> bool:
 
 
 def main() -> None:
-    try:
-        clean = run(parse_args())
-    except InputError as error:
-        print(f'error: {message_of(error)}', file=sys.stderr)
-        sys.exit(2)
+    args = parse_args()
+    with ending_in_one_line(status=2):
+        clean = run(args)
     sys.exit(0 if clean else 1)
 
 

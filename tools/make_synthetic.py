@@ -2,6 +2,7 @@
 
 import argparse
 
+from mmregda.command_line import ArgumentParser
 from mmregda.synthetic import write_body_pair, write_hand_pair
 
 # Writer, what it writes, and how many images of the source's two splits and
@@ -27,7 +28,7 @@ def positive(text):
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     pairs = parser.add_subparsers(dest='pair', required=True)
     for name, (_, description, counts) in PAIRS.items():
         pair = pairs.add_parser(

@@ -6,17 +6,14 @@ python tools/plot_statistics.py DD=work_dirs/dd RegDA=work_dirs/regda \\
 """
 
 import argparse
-import sys
 
-from mmregda import InputError
-from mmregda.errors import message_of
+from mmregda.command_line import ArgumentParser
+from mmregda.errors import ending_in_one_line
 from mmregda.visualization import labeled, plot_statistics
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument(
         'runs', nargs='+', help='work directories, each as label=work_dir or work_dir'
     )
@@ -28,10 +25,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
+    with ending_in_one_line():
         plot_statistics(args.out, labeled(args.runs))
-    except InputError as error:
-        sys.exit(f'error: {message_of(error)}')
     print(args.out)
 
 

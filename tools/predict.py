@@ -21,11 +21,11 @@ import os
 import sys
 from typing import Optional
 
-from mmengine.config import Config, DictAction
-
-from mmregda import InputError, compat
+from mmregda import compat
 from mmregda.apis import images_to_predict, predict_images
-from mmregda.errors import message_of
+from mmregda.command_line import ArgumentParser, add_cfg_options
+from mmregda.config_files import read_config
+from mmregda.errors import ending_in_one_line
 from mmregda.visualization import draw_predictions, write_predictions
 
 
@@ -45,9 +45,7 @@ def positive(text: str) -> int:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
@@ -76,18 +74,13 @@ def parse_args() -> argparse.Namespace:
         '--batch-size', type=positive, help="boxes at once (the config's validation's)"
     )
     parser.add_argument('--device', help='such as cpu or cuda:1 (the GPU if any)')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='overrides, key=value'
-    )
+    add_cfg_options(parser)
     return parser.parse_args()
 
 
 def run(args: argparse.Namespace) -> bool:
     """Predict, write and draw; whether nothing was left out."""
-    if not os.path.isfile(args.config):
-        raise InputError(f'config "{args.config}" does not exist')
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = read_config(args.config, args.cfg_options)
     name = os.path.splitext(os.path.basename(args.config))[0]
     out = args.out or f'work_dirs/{name}/predictions'
     dataset = images_to_predict(
@@ -117,11 +110,8 @@ def main() -> None:
     args = parse_args()
     # Data files are not trusted, and checkpoints are data.
     compat.refuse_unsafe_checkpoints()
-    try:
+    with ending_in_one_line(status=2):
         complete = run(args)
-    except InputError as error:
-        print(f'error: {message_of(error)}', file=sys.stderr)
-        sys.exit(2)
     sys.exit(0 if complete else 1)
 
 

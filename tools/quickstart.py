@@ -30,13 +30,14 @@ from mmpose.registry import DATASETS
 from rich.console import Console
 from rich.table import Table
 
-from mmregda import InputError, compat
+from mmregda import compat
 from mmregda.synthetic import write_hand_pair
 from mmregda.engine import evaluate, pretrain, rehearse, train
 from mmregda.engine.checkpoints import noted_checkpoint
 from mmregda.benchmark.jobs import write_json
 from mmregda.engine.runner import quiet_console
-from mmregda.errors import message_of
+from mmregda.command_line import ArgumentParser
+from mmregda.errors import ending_in_one_line
 from mmregda.benchmark.tables import by_domain
 from mmregda.visualization import load_scalars, predict_samples, write_report
 
@@ -51,9 +52,7 @@ NUM_DRAWN = 8
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument('--source', help='an RHD folder (default: rendered here)')
     parser.add_argument('--target', help='an H3D_crop folder (default: rendered here)')
     parser.add_argument('--work-dir', default='work_dirs/quickstart')
@@ -73,9 +72,8 @@ def main() -> None:
     # Data files are not trusted, and checkpoints are data.
     compat.refuse_unsafe_checkpoints()
     try:
-        run(args)
-    except InputError as error:
-        sys.exit(f'error: {message_of(error)}')
+        with ending_in_one_line():
+            run(args)
     except FileExistsError as error:
         sys.exit(f'error: {error}')
 

@@ -6,28 +6,27 @@ python tools/test.py configs/regda_rhd2h3d.py CHECKPOINT --domain target
 
 import argparse
 import os
-import sys
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
 from mmregda import InputError, compat
+from mmregda.command_line import ArgumentParser, add_cfg_options
+from mmregda.config_files import read_config
 from mmregda.engine import evaluate
-from mmregda.errors import message_of
+from mmregda.errors import ending_in_one_line
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
         '--domain', choices=('source', 'target', 'both'), default='both', help='(both)'
     )
     parser.add_argument('--work-dir', help='where the log goes')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    add_cfg_options(parser)
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
@@ -67,11 +66,8 @@ def main() -> None:
     args = parse_args()
     # Data files are not trusted, and checkpoints are data.
     compat.refuse_unsafe_checkpoints()
-    try:
-        if not os.path.isfile(args.config):
-            raise InputError(f'config "{args.config}" does not exist')
-        cfg = Config.fromfile(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
+    with ending_in_one_line():
+        cfg = read_config(args.config, args.cfg_options)
         name = os.path.splitext(os.path.basename(args.config))[0]
         cfg.work_dir = args.work_dir or f'work_dirs/{name}/test'
         cfg.launcher = args.launcher
@@ -80,8 +76,6 @@ def main() -> None:
         metrics = evaluate(cfg, args.checkpoint)
         if os.environ.get('RANK', '0') == '0':
             print_table(metrics)
-    except InputError as error:
-        sys.exit(f'error: {message_of(error)}')
 
 
 if __name__ == '__main__':

@@ -15,20 +15,19 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 import argparse
 import gc
 import logging
-import sys
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from mmregda import InputError, compat
+from mmregda.command_line import ArgumentParser, add_cfg_options
+from mmregda.config_files import read_config
 from mmregda.engine import train
-from mmregda.errors import message_of
+from mmregda.errors import ending_in_one_line
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--work-dir',
@@ -76,12 +75,9 @@ def parse_args() -> argparse.Namespace:
         help='keep the checkpoint that is best on the labelled target test set: '
         'for benchmarks that report an upper bound, never for a real adaptation',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='overrides, key=value; those of the pretraining are '
-        'pretrain.options.key=value',
+    add_cfg_options(
+        parser,
+        'overrides, key=value; those of the pretraining are pretrain.options.key=value',
     )
     parser.add_argument(
         '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none'
@@ -101,11 +97,7 @@ def seed(text: str) -> int:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    if not os.path.isfile(args.config):
-        raise InputError(f'config "{args.config}" does not exist')
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options)
     name = os.path.splitext(os.path.basename(args.config))[0]
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{name}'
     cfg.launcher = args.launcher
@@ -153,12 +145,10 @@ def main() -> None:
     logging.raiseExceptions = False  # A full disk is said once, below.
     # Data files are not trusted, and checkpoints are data.
     compat.refuse_unsafe_checkpoints()
-    try:
+    with ending_in_one_line():
         if args.device == 'cuda':
             require_cuda()
         train(load_config(args))
-    except InputError as error:
-        sys.exit(f'error: {message_of(error)}')
 
 
 if __name__ == '__main__':

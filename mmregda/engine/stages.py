@@ -19,6 +19,7 @@ from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
 
+from mmregda.config_files import read_config
 from mmregda.engine.checkpoints import (
     NOTE,
     latest_checkpoint,
@@ -317,8 +318,8 @@ def load_pretrain_config(cfg: Config) -> Config:
         path = os.path.join(os.path.dirname(os.path.abspath(cfg.filename)), path)
     if not os.path.isfile(path):
         raise InputError(f'pretrain.config "{path}" of {cfg.filename} does not exist')
-    stage = Config.fromfile(path)
-    stage.merge_from_dict(dict(cfg.pretrain.get('options') or {}))
+    options = cfg.pretrain.get('options') or {}
+    stage = read_config(path, options, 'pretrain.options')
     name = os.path.splitext(os.path.basename(path))[0]
     siblings = os.path.dirname(os.path.normpath(cfg.work_dir))
     stage.work_dir = cfg.pretrain.get('work_dir') or os.path.join(siblings, name)

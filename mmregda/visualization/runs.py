@@ -9,6 +9,7 @@ from typing import Dict, Sequence
 
 from mmengine.config import Config
 
+from mmregda.config_files import read_config
 from mmregda.engine.checkpoints import NOTE, noted_checkpoint
 from mmregda.errors import InputError
 
@@ -45,7 +46,7 @@ def load_run(place: str) -> Run:
         for path in (config, checkpoint):
             if not os.path.isfile(path):
                 raise InputError(f'file "{path}" of the run "{place}" does not exist')
-        return Run(Config.fromfile(config), checkpoint)
+        return Run(read_config(config), checkpoint)
 
     if not os.path.isdir(place):
         raise InputError(
@@ -59,9 +60,8 @@ def load_run(place: str) -> Run:
             'leaves there. Name the config and the checkpoint as '
             'config.py:weights.pth.'
         )
-    return Run(
-        Config.fromfile(max(configs, key=os.path.getmtime)), _last_checkpoint(place)
-    )
+    latest = max(configs, key=os.path.getmtime)
+    return Run(read_config(latest), _last_checkpoint(place))
 
 
 def _last_checkpoint(work_dir: str) -> str:

@@ -1,6 +1,8 @@
 """The commands as a user types them: what they say, and when."""
 
+import logging
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -195,3 +197,127 @@ def test_checkpoint_that_is_cut_short_is_named(tiny_file, tmp_path):
     path.write_bytes(path.read_bytes()[:2000])
     done = run_tool('test.py', tiny_file, path, '--work-dir', tmp_path)
     assert_one_message(done, 'short.pth')
+
+
+@pytest.fixture
+def typed(monkeypatch, capsys):
+    """What a command says that is typed wrongly, in this process."""
+
+    def run(tool, *arguments):
+        path = str(ROOT / 'tools' / tool)
+        monkeypatch.setattr(sys, 'argv', [path, *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            runpy.run_path(path, run_name='__main__')
+        code = stopped.value.code
+        said = capsys.readouterr().err
+        return (1, code) if isinstance(code, str) else (code, said)
+
+    # What the tools set for their process is not to stay in this one.
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    monkeypatch.setattr(logging, 'raiseExceptions', True)
+    monkeypatch.setattr(signal, 'signal', lambda *_: None)
+    return run
+
+
+# What each command needs beside its options; the first argument is a config.
+WITH_CONFIG = {
+    'train.py': (),
+    'test.py': ('weights.pth',),
+    'predict.py': ('weights.pth',),
+    'browse_dataset.py': (),
+    'check_dataset.py': (),
+}
+WITHOUT_CONFIG = {
+    'benchmark.py': (),
+    'make_synthetic.py': ('hands', 'nowhere'),
+    'plot_predictions.py': ('nowhere',),
+    'plot_statistics.py': ('nowhere',),
+    'quickstart.py': (),
+    'summarize.py': ('nowhere',),
+}
+
+
+def test_every_command_is_tried():
+    commands = {path.name for path in (ROOT / 'tools').glob('*.py')}
+    assert commands == {*WITH_CONFIG, *WITHOUT_CONFIG}
+
+
+@pytest.mark.parametrize('tool', [*WITH_CONFIG, *WITHOUT_CONFIG])
+def test_unknown_option_is_refused_by_every_command(typed, tool):
+    arguments = WITHOUT_CONFIG.get(tool, ('any.py', *WITH_CONFIG.get(tool, ())))
+    status, said = typed(tool, *arguments, '--helpp')
+    assert status == 2
+    assert 'unrecognized arguments: --helpp. Did you mean --help?' in said
+
+
+@pytest.mark.parametrize(
+    ('tool', 'arguments', 'meant'),
+    [
+        ('benchmark.py', ['--method', 'regda'], '--methods'),
+        ('train.py', ['any.py', '--resum'], '--resume'),
+        ('train.py', ['any.py', '--channels_last'], '--channels-last'),
+        ('make_synthetic.py', ['hands', 'nowhere', '--num-targets', 3], '--num-target'),
+    ],
+)
+def test_option_that_was_meant_is_named(typed, tool, arguments, meant):
+    status, said = typed(tool, *arguments)
+    assert status == 2 and f'Did you mean {meant}' in said
+
+
+@pytest.mark.parametrize('tool', WITH_CONFIG)
+@pytest.mark.parametrize(
+    ('config', 'options', 'parts'),
+    [
+        ('configs/regda_rhd2h3.py', [], ['does not exist', 'mean regda_rhd2h3d']),
+        ('', [], ['line 2: invalid syntax']),
+        ('configs/regda_rhd2h3d.py', ['train_cfg.max_iter=5'], ['mean max_iters?']),
+        ('configs/regda_rhd2h3d.py', ['train_cgf.max_iters=5'], ['mean train_cfg?']),
+    ],
+)
+def test_wrong_config_or_override_is_one_message(
+    typed, tool, config, options, parts, tmp_path
+):
+    path = ROOT / config
+    if not config:
+        path = tmp_path / 'broken.py'
+        path.write_text('x = 1\ny = = 2\n')
+    arguments = [path, *WITH_CONFIG[tool]]
+    status, said = typed(tool, *arguments, *['--cfg-options'] * bool(options), *options)
+    assert status == (2 if tool in ('predict.py', 'check_dataset.py') else 1)
+    assert said.startswith('error: ') and '\n' not in said.strip()
+    for part in parts:
+        assert part in said
+
+
+@pytest.mark.parametrize('tool', [*WITH_CONFIG, 'plot_predictions.py'])
+@pytest.mark.parametrize('text', ['a', '=3', 'a..b=3', 'a=[1,2'])
+def test_override_of_another_form_is_refused(typed, tool, text):
+    arguments = WITHOUT_CONFIG.get(tool, ('any.py', *WITH_CONFIG.get(tool, ())))
+    status, said = typed(tool, *arguments, '--cfg-options', text)
+    assert status == 2 and 'argument --cfg-options: ' in said
+    assert text in said or text.partition('=')[2] in said
+
+
+def test_config_after_overrides_is_said_to_belong_before_them(typed):
+    path = ROOT / 'configs/regda_rhd2h3d.py'
+    status, said = typed('train.py', '--cfg-options', 'log_level=INFO', path)
+    assert status == 2 and f'Write "{path}" before --cfg-options.' in said
+
+
+@pytest.mark.parametrize(
+    'switch', ['--amp', '--amp-dtype=float16', '--compile', '--channels-last']
+)
+def test_switch_before_the_config_does_not_take_it(typed, switch):
+    status, said = typed('train.py', switch, ROOT / 'configs/nowhere.py')
+    assert status == 1 and 'nowhere.py" does not exist' in said
+
+
+def test_error_that_is_no_input_keeps_its_traceback(typed, monkeypatch):
+    from mmregda import engine
+
+    def broken(cfg):
+        raise ArithmeticError('nothing adds up')
+
+    monkeypatch.setattr(engine, 'train', broken)
+    with pytest.raises(ArithmeticError, match='nothing adds up'):
+        typed('train.py', ROOT / 'configs/regda_rhd2h3d.py')
