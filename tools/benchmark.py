@@ -41,15 +41,24 @@ from rich.table import Table
 import mmregda
 from mmregda import InputError, compat
 from mmregda.synthetic import write_body_pair, write_hand_pair
-from mmregda.benchmark.plan import compose, load_config, plan, processor_name
+from mmregda.benchmark.plan import (
+    compose,
+    load_config,
+    plan,
+    processor_name,
+    require_evidence,
+)
 from mmregda.benchmark.progress import JobProgress
 from mmregda.benchmark.jobs import run_jobs, write_json
+from mmregda.command_line import ArgumentParser
 from mmregda.engine import rehearse
 from mmregda.engine.runner import quiet_console
-from mmregda.errors import message_of
+from mmregda.errors import close_matches, ending_in_one_line
 from mmregda.benchmark.tables import (
     by_domain,
+    main_metric,
     published_averages,
+    spread,
     table_of_evidence,
     table_of_methods,
     to_markdown,
@@ -92,9 +101,7 @@ EMBEDDED = dict(
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument(
         'pairs',
         nargs='*',
@@ -173,9 +180,8 @@ def main() -> None:
     # As for Ctrl-C: the workers are stopped with this process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        failed = run(args)
-    except InputError as error:
-        sys.exit(f'error: {message_of(error)}')
+        with ending_in_one_line():
+            failed = run(args)
     except FileExistsError as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
@@ -273,7 +279,10 @@ def read_variants(args: argparse.Namespace) -> dict:
         raise InputError(f'--methods: two of {methods} have one name')
     unknown = sorted((set(given) | set(grids)) - set(names))
     if unknown:
-        raise InputError(f'--set or --grid: {unknown} are not among {sorted(names)}')
+        hint = close_matches(unknown[0], names, listed=0)
+        raise InputError(
+            f'--set or --grid: {unknown} are not among {sorted(names)}.{hint}'
+        )
     variants = {}
     for name, method in names.items():
         fragment = load_fragment(method)
@@ -307,6 +316,7 @@ def plan_pair(pair: str, variants: dict, args: argparse.Namespace) -> dict:
     """The jobs of one pair, by seed."""
     with data_of(load_config(pair), Path(args.data_dir)):
         frame = load_config(pair)
+        require_evidence(frame)
         methods = {
             row: compose(frame, v['fragment'], v['settings'], v['oracle'])
             for row, v in variants.items()
@@ -334,9 +344,15 @@ def load_fragment(method: str):
         path = FRAGMENTS / f'{name}.py'
         if not path.is_file():
             raise InputError(
-                f'no method is named "{method}"; known are '
-                f'{", ".join(default_methods())}, or give the path of a fragment'
+                f'no method is named "{method}".'
+                f'{close_matches(method, default_methods())} Or give the path of a '
+                'fragment.'
             )
+    elif 'model' in load_config(path):
+        raise InputError(
+            f'--methods: "{path}" is the config of a pair, not the fragment of a '
+            'method. Write pairs before the options.'
+        )
     return load_config(str(path), 'adaptation', 'optim_wrapper', 'param_scheduler')
 
 
@@ -365,8 +381,12 @@ def title(job) -> str:
 
 def summary(job) -> str:
     """How a job has ended, in a line."""
-    pck = by_domain(job.result.get('metrics', {}))
-    scores = [f'{k} {groups["Avg"]:.1f}' for k, groups in pck.items() if groups]
+    scores = []
+    for domain, found in by_domain(job.result.get('metrics', {})).items():
+        name = main_metric(found)
+        if name:
+            shown = '' if name == 'Avg' else f' {name}'
+            scores.append(f'{domain}{shown} {spread([found[name]])}')
     seconds = [f'{job.result["seconds"]:.0f} s'] if job.result else []
     return ', '.join([job.status, *scores, *seconds])
 
@@ -389,10 +409,12 @@ def draw(jobs: list, folder: Path) -> None:
     adversarial = {
         short[name]: str(job.folder)
         for name, job in by_name.items()
-        if 'statistics/target/accuracy_adversary' in load_scalars(str(job.folder))
+        if 'statistics/target/prediction_difference' in load_scalars(str(job.folder))
     }
     if adversarial:
         plot_statistics(str(folder / 'statistics.png'), adversarial)
+    if 'target' not in (of_seed[0].cfg.get('val_dataloader') or {}):
+        return  # There is no image to draw.
     baseline = 'source_only' if 'source_only' in by_name else of_seed[0].name
     compared = 'regda' if 'regda' in by_name else of_seed[-1].name
     found = {
@@ -403,9 +425,10 @@ def draw(jobs: list, folder: Path) -> None:
     }
     pair = [short[name] for name in dict.fromkeys((baseline, compared))]
     plot_predictions(str(folder / 'predictions.jpg'), found, pair[0], pair[-1])
-    write_error_positions(
-        str(folder / 'error_positions.png'), {label: found[label] for label in pair}
-    )
+    if all(predictions.labeled for predictions in found.values()):
+        write_error_positions(
+            str(folder / 'error_positions.png'), {label: found[label] for label in pair}
+        )
 
 
 def setting(args: argparse.Namespace) -> dict:
@@ -459,11 +482,10 @@ def tables(results: dict, tuning: bool, console: Console):
             )
         else:
             for domain, baselines in (('target', BASELINES), ('source', ())):
-                if domain == 'source' and not any(run.get(domain) for run in runs):
-                    continue  # Methods without a source need not validate on one.
-                found[f'{pair}, seeds {seeds}: PCK@0.05 in percent, {domain}'] = (
-                    table_of_methods(runs, domain, baselines, LABELS)
-                )
+                table = table_of_methods(runs, domain, baselines, LABELS)
+                what = 'PCK@0.05 in percent' if 'Avg' in table[0] else 'metrics'
+                if len(table[0]) > 1 or domain == 'target':
+                    found[f'{pair}, seeds {seeds}: {what}, {domain}'] = table
         for title, table in found.items():
             head, rows = table
             shown = Table(title=escape(title))

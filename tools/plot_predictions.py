@@ -8,17 +8,17 @@ Writes into the folder
 
 - predictions.jpg: the same test images under every run, chosen by a rule;
 - error_positions.png, .json and .md: whether predictions are right, at
-  another keypoint or on the background, and what chance would give.
+  another keypoint or on the background, and what chance would give; not where the
+  images have no labels.
 """
 
 import argparse
 import os
-import sys
 
-from mmengine.config import DictAction
-
-from mmregda import InputError, compat
-from mmregda.errors import message_of
+from mmregda import compat
+from mmregda.command_line import ArgumentParser, add_cfg_options
+from mmregda.config_files import merge_options
+from mmregda.errors import ending_in_one_line
 from mmregda.visualization import (
     labeled,
     load_run,
@@ -29,9 +29,7 @@ from mmregda.visualization import (
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument(
         'runs',
         nargs='+',
@@ -57,11 +55,9 @@ def parse_args() -> argparse.Namespace:
         default=0.05,
         help="how near is at a keypoint, in units of the input's side (0.05)",
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help="overrides of all runs' configs, key=value, such as "
+    add_cfg_options(
+        parser,
+        "overrides of all runs' configs, such as "
         'val_dataloader.target.dataset.data_root=FOLDER',
     )
     return parser.parse_args()
@@ -71,25 +67,27 @@ def main() -> None:
     args = parse_args()
     # Data files are not trusted, and checkpoints are data.
     compat.refuse_unsafe_checkpoints()
-    try:
+    with ending_in_one_line():
         run(args)
-    except InputError as error:
-        sys.exit(f'error: {message_of(error)}')
 
 
 def run(args: argparse.Namespace) -> None:
     runs = {label: load_run(place) for label, place in labeled(args.runs).items()}
     predictions = {}
     for label, found in runs.items():
-        found.cfg.merge_from_dict(args.cfg_options or {})
+        merge_options(found.cfg, args.cfg_options or {}, '--cfg-options')
         predictions[label] = predict_run(found, args.domain, progress=label)
     images = os.path.join(args.out_dir, 'predictions.jpg')
     plot_predictions(
         images, predictions, args.baseline, args.compared, per_case=args.per_case
     )
-    errors = os.path.join(args.out_dir, 'error_positions.png')
-    write_error_positions(errors, predictions, thr=args.thr)
-    print(f'{images}\n{errors}')
+    print(images)
+    if all(found.labeled for found in predictions.values()):
+        errors = os.path.join(args.out_dir, 'error_positions.png')
+        write_error_positions(errors, predictions, thr=args.thr)
+        print(errors)
+    else:
+        print(f'the {args.domain} has no labels, so where errors fall is not known')
 
 
 if __name__ == '__main__':

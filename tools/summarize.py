@@ -7,13 +7,13 @@ done
 python tools/summarize.py work_dirs/seed_*/results.json
 """
 
-import argparse
-import sys
+import math
 
 from mmregda import InputError
 from mmregda.benchmark.tables import spread, to_markdown
+from mmregda.command_line import ArgumentParser
 from mmregda.datasets.annotation_files import load_json
-from mmregda.errors import message_of
+from mmregda.errors import ending_in_one_line
 
 LABELS = dict(
     pretrained='source only: where both start',
@@ -24,14 +24,18 @@ LABELS = dict(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument('results', nargs='+', help='results.json of each run')
-    try:
-        print(summary(list(map(load_results, parser.parse_args().results))))
-    except InputError as error:
-        sys.exit(f'error: {message_of(error)}')
+    args = parser.parse_args()
+    with ending_in_one_line():
+        runs = [load_results(path) for path in args.results]
+        for path, run in zip(args.results, runs):
+            if list(run['regda']['target']) != list(runs[0]['regda']['target']):
+                raise InputError(
+                    f'"{path}" and "{args.results[0]}" are of different groups of '
+                    'keypoints. Summarize runs of one pair.'
+                )
+        print(summary(runs))
 
 
 def load_results(path: str) -> dict:
@@ -42,6 +46,10 @@ def load_results(path: str) -> dict:
     """
     run = load_json(path, 'results file')
     try:
+        for domains in run.values():
+            for groups in domains.values() if 'target' in _keys(domains) else ():
+                # What is no number is null in a file.
+                groups.update({n: math.nan for n, v in groups.items() if v is None})
         summary([run])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(
@@ -50,6 +58,10 @@ def load_results(path: str) -> dict:
             'runs.'
         ) from error
     return run
+
+
+def _keys(value: object) -> list:
+    return list(value) if isinstance(value, dict) else []
 
 
 def summary(runs: list) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import torch
 from mmengine.config import Config
@@ -88,9 +89,18 @@ class Job:
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write a file that is whole or not there."""
+    """Write a file that is whole or not there; what is no number becomes null."""
+    text = json.dumps(_finite(content), indent=2, allow_nan=False)
     with whole_file(path) as partial:
-        Path(partial).write_text(json.dumps(content, indent=2) + '\n', 'utf-8')
+        Path(partial).write_text(f'{text}\n', 'utf-8')
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def run_jobs(

@@ -17,11 +17,13 @@ from typing import Any, Iterator, List, Mapping, Optional, Sequence, Union
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from mmpose.registry import MODELS
+from mmpose.registry import DATASETS, MODELS
 
 from mmregda.benchmark.jobs import Job
+from mmregda.components import require_components
+from mmregda.config_files import read_config
 from mmregda.engine.stages import load_pretrain_config
-from mmregda.errors import InputError
+from mmregda.errors import InputError, reading
 
 # What schedulers of MMEngine name the iterations they count.
 _COUNTS = ('begin', 'end', 'milestones', 'step_size', 'T_max', 'periods', 'total_steps')
@@ -31,11 +33,10 @@ def load_config(path: str, *keys: str) -> Config:
     """A config file that has the keys.
 
     Raises:
-        InputError: If the file or a key is missing.
+        InputError: If the file or a key is missing, or as of
+            :func:`~mmregda.config_files.read_config`.
     """
-    if not Path(path).is_file():
-        raise InputError(f'config "{path}" does not exist')
-    cfg = Config.fromfile(str(path))
+    cfg = read_config(path)
     for key in keys:
         node = cfg
         for part in key.split('.'):
@@ -92,12 +93,8 @@ def compose(
         *copy.deepcopy(method.get('custom_hooks') or []),
     ]
 
+    require_components(dict(model=cfg.model))
     kind = MODELS.get(cfg.model.adaptation.type)
-    if kind is None:
-        raise InputError(
-            f'no adaptation is registered as "{cfg.model.adaptation.type}". A '
-            'fragment for a class of your own names its module in custom_imports.'
-        )
     if oracle:
         if frame.get('labeled_target_loader') is None:
             raise InputError(
@@ -244,18 +241,16 @@ def plan(
                 length = max(1, round(length * cfg.train_cfg.max_iters))
             scale_schedule(cfg, length)
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+        _require_hook(cfg)
         cfg.default_hooks.checkpoint.update(max_keep_ckpts=1)
         if name != 'start':
             # What is compared is what all have after the same iterations.
             cfg.default_hooks.checkpoint.pop('save_best', None)
             cfg.pop('pretrain', None)
         if blind:
-            cfg.val_dataloader.pop('target', None)
-            cfg.val_evaluator.pop('target', None)
-            if not any(cfg.val_dataloader.values()):
-                cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+            _forget_target(cfg)
         if max_evaluated:
-            for loader in filter(None, (cfg.val_dataloader or {}).values()):
+            for loader in _loaders(cfg.get('val_dataloader')):
                 loader.dataset.indices = max_evaluated
         cfg.benchmark = dict(evidence=evidence)
         if max_evaluated:
@@ -266,6 +261,49 @@ def plan(
         start = start or (job if name == 'start' else None)
         planned.append(job)
     return planned
+
+
+def _require_hook(cfg: Config) -> None:
+    if not (cfg.get('default_hooks') or {}).get('checkpoint'):
+        raise InputError(
+            f'"{cfg.filename}" has no default_hooks.checkpoint, whose last checkpoint '
+            'is what methods are compared by'
+        )
+
+
+def _loaders(value: Optional[Mapping]) -> List[Any]:
+    """The dataloader configs of what may be one, or one for each domain."""
+    value = value or {}
+    loaders = [value] if 'dataset' in value else value.values()
+    return [loader for loader in loaders if loader]
+
+
+def _forget_target(cfg: Config) -> None:
+    """Validate on nothing of the target."""
+    for key in ('val_dataloader', 'val_evaluator'):
+        (cfg.get(key) or {}).pop('target', None)
+    if not _loaders(cfg.get('val_dataloader')):  # There is no other domain.
+        cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+        hooks = cfg.get('custom_hooks') or []
+        cfg.custom_hooks = [h for h in hooks if h.type != 'DisparityStatisticsHook']
+
+
+def require_evidence(frame: Config) -> None:
+    """See to it that views of a frame's target can be compared after the runs.
+
+    Raises:
+        InputError: If its images cannot be read, or do not say where they lie.
+    """
+    init_default_scope(frame.get('default_scope', 'mmpose'))
+    with reading('the target dataset'):
+        sample = DATASETS.build(_evidence_dataset(frame))[0]
+    samples = sample.get('data_samples')
+    if samples is None or samples.get('image_to_view') is None:
+        raise InputError(
+            f'{frame.filename}: the target is no UnlabeledDataset or UnlabeledImages, '
+            'whose samples say where in their image they lie. Put it into '
+            'dict(type="UnlabeledDataset", dataset=..., pipeline=[...]).'
+        )
 
 
 def fingerprint(cfg: Config, *others: Optional[str]) -> str:

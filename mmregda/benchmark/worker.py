@@ -13,15 +13,16 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
-from mmregda import InputError, compat
+from mmregda import compat
 from mmregda.apis.predict import load_network
 from mmregda.benchmark import progress_hook  # noqa: F401 (registers it)
 from mmregda.benchmark.jobs import _PROGRESS, _RESULT, write_json
 from mmregda.datasets import build_dataset
 from mmregda.engine.checkpoints import NOTE, latest_checkpoint
 from mmregda.engine.stages import evaluate, pretrain, train
-from mmregda.errors import message_of
+from mmregda.errors import ending_in_one_line
 from mmregda.evaluation.validators.consistency import label_free_evidence
+from mmregda.models.position_space import position_space_of
 
 
 def work(folder: Path) -> None:
@@ -61,6 +62,7 @@ def work(folder: Path) -> None:
     loaders = cfg.train_dataloader
     if 'dataset' in loaders:
         loaders = dict(source=loaders)
+    loaders = {domain: loader for domain, loader in loaders.items() if loader}
     write_json(
         folder / _RESULT,
         dict(
@@ -82,13 +84,14 @@ def work(folder: Path) -> None:
 def evidence_of(cfg: Config, checkpoint: str) -> Dict[str, float]:
     """What can be said of a checkpoint on the target without labels."""
     model = load_network(cfg.model, checkpoint)
+    space = position_space_of(model.head)  # The start's model has none itself.
 
     def predict(samples: List[dict]) -> Tuple[torch.Tensor, torch.Tensor]:
         data = model.data_preprocessor(pseudo_collate(samples))
         output = model.head(model.extract_feat(data['inputs']))
-        maps = model.space.maps(output)
+        maps = space.maps(output)
         largest = torch.stack([z.float().softmax(dim=-1).amax(dim=-1) for z in maps])
-        return model.space.in_input(output), largest.prod(dim=0)
+        return space.in_input(output), largest.prod(dim=0)
 
     dataset = build_dataset(cfg.benchmark.evidence)
     return label_free_evidence(
@@ -100,10 +103,8 @@ def main() -> None:
     gc.freeze()  # as tools/train.py does
     # Checkpoints are data.
     compat.refuse_unsafe_checkpoints()
-    try:
+    with ending_in_one_line():
         work(Path(sys.argv[1]))
-    except InputError as error:
-        sys.exit(f'error: {message_of(error)}')
 
 
 if __name__ == '__main__':

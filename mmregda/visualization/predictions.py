@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -44,7 +45,7 @@ class Predictions:
     Attributes:
         dataset (BaseDataset): The N samples.
         keypoints (np.ndarray): (N, K, 2), ground truth in pixels of the
-            network's input.
+            network's input; zeros of a sample without labels.
         predicted (np.ndarray): (N, K, 2), in the same pixels.
         visible (np.ndarray): (N, K) bool, which keypoints are labelled.
         input_size (tuple[int, int]): Width and height of the network's input.
@@ -64,10 +65,21 @@ class Predictions:
         return np.where(self.visible, distance / max(self.input_size), np.nan)
 
     @property
+    def labeled(self) -> bool:
+        """bool: Whether a keypoint of a sample is labelled."""
+        return bool(self.visible.any())
+
+    @property
     def names(self) -> List[str]:
         """list[str]: Of the K keypoints."""
         names = self.dataset.metainfo.get('keypoint_id2name', {})
         return [names.get(k, str(k)) for k in range(self.keypoints.shape[1])]
+
+    @property
+    def files(self) -> List[str]:
+        """list[str]: The name of each sample's image file."""
+        infos = map(self.dataset.get_data_info, range(len(self.dataset)))
+        return [os.path.basename(str(info.get('img_path'))) for info in infos]
 
     def sample(self, index: int) -> DrawnSample:
         """One sample with its image."""
@@ -95,8 +107,8 @@ def predict_run(run: Run, domain: str = 'target', progress: str = '') -> Predict
         Predictions: In the order of the dataset.
 
     Raises:
-        InputError: If the config has no such test set or it has no labels, or
-            if the weights are of another model.
+        InputError: If the config has no such test set, or if the weights are of
+            another model.
     """
     init_default_scope(run.cfg.get('default_scope', 'mmpose'))
     loaders = run.cfg.get('val_dataloader') or {}
@@ -125,15 +137,19 @@ def require_same_test_set(runs: Dict[str, Predictions]) -> None:
     """Raise :class:`InputError` if predictions are not of the same samples."""
     (first, reference), *others = runs.items()
     for label, predictions in others:
-        if predictions.keypoints.shape != reference.keypoints.shape or not np.allclose(
-            predictions.keypoints / max(predictions.input_size),
-            reference.keypoints / max(reference.input_size),
-            atol=1e-4,
-        ):
+        same = predictions.keypoints.shape == reference.keypoints.shape
+        if same:
+            one, two = (
+                p.keypoints / max(p.input_size) for p in (predictions, reference)
+            )
+            same = np.allclose(one, two, atol=1e-4)
+        if same and not reference.labeled:
+            same = predictions.files == reference.files
+        if not same:
             raise InputError(
                 f'the runs "{first}" and "{label}" were not predicted on the same '
-                'test set: number of samples or ground truth differ. Compare runs '
-                'of one pair of domains.'
+                'test set: number of samples, ground truth or files differ. Compare '
+                'runs of one pair of domains.'
             )
 
 
@@ -169,19 +185,17 @@ def _in_network_input(
 ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ground truth (K, 2), prediction (K, 2) and visibility (K,) of a sample."""
     truth = result.gt_instances
-    if 'keypoints' not in truth:
-        raise InputError(
-            f'image "{result.get("img_path")}" has no labels, with which its '
-            'prediction could be compared'
-        )
     corner = result.input_center - 0.5 * result.input_scale
     factor = np.array(result.input_size) / result.input_scale
+    predicted = (result.pred_instances.keypoints[0, :, :2] - corner) * factor
+    if 'keypoints' not in truth:
+        return np.zeros_like(predicted), predicted, np.zeros(len(predicted), bool)
     visible = np.asarray(truth.keypoints_visible)[0].reshape(
         len(truth.keypoints[0]), -1
     )
     return (
         (truth.keypoints[0, :, :2] - corner) * factor,
-        (result.pred_instances.keypoints[0, :, :2] - corner) * factor,
+        predicted,
         visible[:, 0] > 0,
     )
 

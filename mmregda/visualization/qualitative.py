@@ -60,6 +60,8 @@ def choose_cases(
         image.
     """
     known = np.flatnonzero(~np.isnan(baseline) & ~np.isnan(compared))
+    if not len(known):
+        return []
     change = (compared - baseline)[known]
     ranks = {
         'largest improvement': change,
@@ -67,13 +69,50 @@ def choose_cases(
         'largest deterioration': -change,
         'largest error': -compared[known],
     }
+    return _first_of_each(ranks, known, per_case)
+
+
+def choose_differences(difference: np.ndarray, per_case: int = 2) -> List[Case]:
+    """Choose images by how far two methods are apart, where no labels judge them.
+
+    In this order, each image at most once: the largest differences, those nearest to
+    the median, the smallest.
+
+    Args:
+        difference (np.ndarray): (N,).
+        per_case (int): Images of each kind. Defaults to 2.
+
+    Returns:
+        list[Case]: At most three times ``per_case``; ties go to the first image.
+    """
+    ranks = {
+        'largest difference': -difference,
+        'median difference': np.abs(difference - np.median(difference)),
+        'smallest difference': difference,
+    }
+    return _first_of_each(ranks, np.arange(len(difference)), per_case)
+
+
+def _first_of_each(
+    ranks: Dict[str, np.ndarray], indices: np.ndarray, per_case: int
+) -> List[Case]:
     cases: List[Case] = []
     for reason, rank in ranks.items():
         chosen = {case.index for case in cases}
-        order = known[np.argsort(rank, kind='stable')]
+        order = indices[np.argsort(rank, kind='stable')]
         free = [int(index) for index in order if index not in chosen]
         cases += [Case(index, reason) for index in free[:per_case]]
     return cases
+
+
+def mean_differences(one: Predictions, other: Predictions) -> np.ndarray:
+    """How far the keypoints of two runs are apart in each image, on the mean.
+
+    Returns:
+        np.ndarray: (N,), in percent of the input's longer side.
+    """
+    first, second = (p.predicted / max(p.input_size) for p in (one, other))
+    return 100 * np.linalg.norm(first - second, axis=-1).mean(axis=1)
 
 
 def plot_predictions(
@@ -86,7 +125,9 @@ def plot_predictions(
     """Draw the same images under every method, the ground truth first.
 
     The images are chosen by :func:`choose_cases`; the rule and every image's
-    error under every method are written into the figure.
+    error under every method are written into the figure. Of a test set without
+    labels they are chosen by :func:`choose_differences`, and how far each method is
+    from the baseline stands below.
 
     Args:
         path (str): The figure to write; its ending says the format. JPEG
@@ -112,8 +153,16 @@ def plot_predictions(
     for label in (baseline, compared):
         if label not in runs:
             raise InputError(f'no run is labelled "{label}", but {", ".join(labels)}')
-    errors = {label: mean_errors(predictions) for label, predictions in runs.items()}
-    cases = choose_cases(errors[baseline], errors[compared], per_case)
+    reference = runs[baseline]
+    labeled = reference.labeled
+    if labeled:
+        errors = {label: mean_errors(found) for label, found in runs.items()}
+        cases = choose_cases(errors[baseline], errors[compared], per_case)
+    else:
+        errors = {
+            label: mean_differences(reference, found) for label, found in runs.items()
+        }
+        cases = choose_differences(errors[compared], per_case)
 
     columns = 1 + len(runs)
     # Of few methods, two images fit side by side.
@@ -122,7 +171,6 @@ def plot_predictions(
     width = 1.5 * columns * blocks + 0.5
     figure = new_figure(width, 1.62 * rows + 1.1)
     grid = figure.subplots(rows, columns * blocks, squeeze=False)
-    reference = runs[baseline]
     metainfo = reference.dataset.metainfo
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[], frame_on=False)
@@ -131,7 +179,8 @@ def plot_predictions(
         sample = reference.sample(case.index)
         for axes in cells:
             draw_image(axes, sample.image)
-        draw_skeleton(cells[0], sample.keypoints, metainfo, sample.visible)
+        if labeled:
+            draw_skeleton(cells[0], sample.keypoints, metainfo, sample.visible)
         cells[0].set_ylabel(f'{case.reason}\nimage {case.index}', fontsize=7)
         for axes, (label, predictions) in zip(cells[1:], runs.items()):
             # A network of another input sees the image in another size.
@@ -141,14 +190,27 @@ def plot_predictions(
             axes.set_xlabel(
                 f'{errors[label][case.index]:.1f} %', fontsize=7, labelpad=1
             )
-    for axes, label in zip(grid[0], ['ground truth', *labels] * blocks):
+    first = 'ground truth' if labeled else 'image'
+    for axes, label in zip(grid[0], [first, *labels] * blocks):
         axes.set_title(textwrap.fill(label, 18), fontsize=9)
-    rule = (
-        "Below each image: mean distance of its keypoints, in % of the input's side. "
-        f'Chosen by it among {len(errors[baseline])} images: the largest '
-        f'improvement from "{baseline}" to "{compared}", the changes nearest to the '
-        f'median, the largest deterioration, and the largest error of "{compared}".'
-    )
+    rule = _rule(baseline, compared, len(errors[baseline]), labeled)
     figure.suptitle(textwrap.fill(rule, int(15 * width)), fontsize=8)
     save_figure(figure, path)
     return cases
+
+
+def _rule(baseline: str, compared: str, num_images: int, labeled: bool) -> str:
+    """What a figure says of its choice."""
+    if not labeled:
+        return (
+            'There are no labels. Below each image: mean distance of its keypoints '
+            f'from those of "{baseline}", in % of the input\'s side. Chosen by that of '
+            f'"{compared}" among {num_images} images: the largest, those nearest to '
+            'the median, and the smallest.'
+        )
+    return (
+        "Below each image: mean distance of its keypoints, in % of the input's side. "
+        f'Chosen by it among {num_images} images: the largest improvement from '
+        f'"{baseline}" to "{compared}", the changes nearest to the median, the largest '
+        f'deterioration, and the largest error of "{compared}".'
+    )

@@ -29,13 +29,14 @@ def draw_skeleton(
         axes (Axes): Where the image is.
         keypoints (np.ndarray): (K, 2) in pixels of the image.
         metainfo (dict): The dataset's parsed metainfo. If it describes another
-            number of keypoints, these are drawn without links.
+            number of keypoints, or none, these are drawn without links.
         visible (np.ndarray, optional): (K,) bool, the keypoints to draw; a link
             is drawn if both its ends are. Defaults to all.
     """
     if visible is None:
         visible = np.ones(len(keypoints), dtype=bool)
-    if metainfo.get('num_keypoints', len(keypoints)) != len(keypoints):
+    described = metainfo.get('num_keypoints', len(keypoints)) == len(keypoints)
+    if not described or 'skeleton_links' not in metainfo:
         axes.scatter(*keypoints[visible].T, c='white', edgecolors='black', s=9)
         return
     links = np.asarray(metainfo['skeleton_links'], dtype=int).reshape(-1, 2)

@@ -5,6 +5,7 @@ import pytest
 
 from mmregda.benchmark.tables import (
     by_domain,
+    main_metric,
     published_averages,
     spread,
     table_of_evidence,
@@ -31,6 +32,58 @@ def failed(method, seed):
 def test_pck_of_both_domains_is_taken_from_the_metrics():
     metrics = {'source/PCK/MCP': 0.5, 'source/AUC': 0.1, 'target/PCK/Avg': 0.123456}
     assert by_domain(metrics) == dict(source=dict(MCP=50.0), target=dict(Avg=12.35))
+
+
+def test_metrics_of_other_packages_keep_their_names():
+    metrics = {'target/PCK': 0.5, 'target/AUC': 0.123, 'target/EPE': 12.3456789}
+    metrics.update({'target/hand/Avg': 0.25, 'source/coco/AP': None, 'val/loss': 3.0})
+    found = by_domain(metrics)
+    assert found['target'] == dict(
+        PCK=50.0, AUC=0.123, EPE=12.3457, **{'hand/Avg': 0.25}
+    )
+    assert list(found['source']) == ['coco/AP'] and np.isnan(found['source']['coco/AP'])
+    assert set(found) == {'source', 'target'}
+
+
+@pytest.mark.parametrize(
+    ('names', 'main'),
+    [
+        (['MCP', 'PIP', 'Avg'], 'Avg'),
+        (['EPE', 'PCK', 'AUC'], 'PCK'),
+        (['EPE', 'hand/MCP', 'hand/Avg', 'body/Avg'], 'hand/Avg'),
+        (['EPE', 'NME', 'x/P-MPJPE'], 'EPE'),
+        ([], ''),
+    ],
+)
+def test_comparison_is_by_an_average_or_by_what_is_better_if_more(names, main):
+    assert main_metric(names) == main
+
+
+def other(method, seed, **target):
+    return dict(method=method, seed=seed, status='done', source={}, target=target)
+
+
+def test_any_metrics_make_a_table():
+    runs = [other('base', s, EPE=12.0 + s, AUC=0.5 + s / 10) for s in (0, 1)]
+    runs += [other('better', s, EPE=8.0, AUC=0.7) for s in (0, 1)]
+    head, rows = table_of_methods(runs, 'target', ['base'])
+    assert head == ['', 'EPE', 'AUC', 'over base']
+    assert rows[0] == ['base', '12.5 ± 0.7', '0.5500 ± 0.0707', '']
+    assert rows[1] == ['better', '8.0 ± 0.0', '0.7000 ± 0.0000', '+0.1500 ± 0.0707']
+    # There is nothing of the source, and so no column.
+    assert table_of_methods(runs, 'source', ['base']) == ([''], [['base'], ['better']])
+
+
+def test_what_was_not_found_is_a_dash():
+    nan = float('nan')
+    runs = [other('base', 0, MCP=nan, Avg=20.0), other('base', 1, MCP=nan, Avg=22.0)]
+    runs += [other('odd', 0, Avg=nan), other('odd', 1, MCP=3.0, Avg=25.0)]
+    head, rows = table_of_methods(runs, 'target', ['base'])
+    assert head == ['', 'MCP', 'Avg', 'over base']
+    assert rows == [
+        ['base', '-', '21.0 ± 1.4', ''],
+        ['odd', '3.0', '25.0', '+3.0'],
+    ]
 
 
 def test_cells_are_mean_and_sample_deviation_over_seeds():
@@ -122,6 +175,35 @@ def test_consistency_alone_chooses_where_no_source_is_validated():
     _, rows = table_of_evidence(runs)
     assert [row[1] for row in rows] == ['', '', '']
     assert [row[-1] for row in rows] == ['', 'chosen', '']
+
+
+def evident(name, consistency, **source):
+    evidence = dict(confidence=0.5, consistency=consistency)
+    return dict(method=name, seed=0, status='done', source=source, evidence=evidence)
+
+
+@pytest.mark.parametrize(
+    ('sources', 'consistency', 'chosen'),
+    [
+        # Without the source, consistency alone.
+        ([{}, {}, {}], [0.3, 0.9, 0.4], 1),
+        # What is no number is never chosen.
+        ([{}, {}, {}], [0.3, None, 0.4], 2),
+        ([{}, {}, {}], [None, None, None], None),
+        ([dict(Avg=float('nan')), dict(Avg=50.0), dict(Avg=49.0)], [0.9, 0.3, 0.4], 2),
+        # Of an error less is better, and of a fraction two points are 0.02.
+        ([dict(EPE=10.0), dict(EPE=10.1), dict(EPE=30.0)], [0.3, 0.4, 0.9], 1),
+        ([dict(AUC=0.60), dict(AUC=0.59), dict(AUC=0.50)], [0.3, 0.4, 0.9], 1),
+    ],
+)
+def test_setting_is_chosen_by_whatever_evidence_there_is(sources, consistency, chosen):
+    runs = [
+        evident(f'dan x={i}', value, **source)
+        for i, (source, value) in enumerate(zip(sources, consistency))
+    ]
+    _, rows = table_of_evidence(runs)
+    expected = [] if chosen is None else [f'dan x={chosen}']
+    assert [row[0] for row in rows if row[-1]] == expected
 
 
 def test_evidence_is_averaged_over_seeds():

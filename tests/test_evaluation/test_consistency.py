@@ -289,7 +289,7 @@ def test_projects_own_target_gives_all_that_is_needed(hand_pair, views):
     from mmregda.benchmark.plan import _evidence_dataset
 
     cfg = Config.fromfile(ROOT / 'configs/benchmark/hands.py')
-    loader = cfg.unlabeled_target_loader
+    loader = cfg.train_dataloader.target
     loader.dataset.dataset.data_root = str(hand_pair)
     if views:
         transforms = loader.dataset.pipeline
@@ -322,7 +322,7 @@ def test_a_target_that_is_never_augmented_is_seen_in_random_views():
         return [transform['type'] for transform in pipeline]
 
     cfg = Config.fromfile(ROOT / 'configs/benchmark/bodies.py')
-    target = cfg.unlabeled_target_loader.dataset
+    target = cfg.train_dataloader.target.dataset
     assert 'RandomRotatedSubCrop' not in kinds(target.pipeline)
     found = _evidence_dataset(cfg)
     assert kinds(found.pipeline) == kinds(cfg.unlabeled_pipeline)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -53,7 +54,7 @@ def pair(hand_pair, tmp_path_factory):
 def benchmark(tool, pair, tmp_path, monkeypatch):
     """Runs the tool; its exit status and the results it has written."""
 
-    def run(*arguments, name='results'):
+    def run(*arguments, name='results', pair=pair):
         options = ['--work-dir', str(tmp_path / 'work'), '--pretrain-iters', '2']
         options += ['--iters', '2', *map(str, arguments)]
         monkeypatch.setattr(sys, 'argv', ['benchmark.py', str(pair), *options])
@@ -200,6 +201,70 @@ def test_tuning_sees_no_label_of_the_target(
     assert not (tmp_path / 'work' / 'results.json').exists()
 
 
+def changed(pair, folder, change):
+    """A pair with another config, as files."""
+    shutil.copytree(pair.parent, folder)
+    cfg = Config.fromfile(folder / 'tiny.py')
+    change(cfg)
+    cfg.dump(str(folder / 'tiny.py'))
+    stage = Config.fromfile(folder / 'tiny_pretrain.py')
+    stage.val_dataloader, stage.val_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    stage.default_hooks.checkpoint.save_best = None
+    stage.dump(str(folder / 'tiny_pretrain.py'))
+    return folder / 'tiny.py'
+
+
+def test_tuning_takes_other_packages_metrics(
+    tool, benchmark, pair, tmp_path, capsys, monkeypatch
+):
+    def change(cfg):
+        metrics = [dict(type='PCKAccuracy', thr=0.2), dict(type='EPE')]
+        cfg.val_evaluator = dict(source=metrics, target=metrics)
+
+    monkeypatch.setattr(tool, 'run_jobs', run_jobs_here)
+    own = changed(pair, tmp_path / 'own', change)
+    failed, _ = benchmark('--grid', 'dan.trade_off=0.5,1', name='tuning', pair=own)
+    assert not failed
+    printed = capsys.readouterr().out
+    assert 'PCK on the source' in printed and 'source PCK' in printed
+
+
+def test_target_without_labels_is_benchmarked_to_the_end(
+    tool, benchmark, pair, tmp_path, capsys, monkeypatch
+):
+    def change(cfg):
+        cfg.val_dataloader.target.dataset.labeled = False
+        cfg.val_evaluator.target = []
+
+    monkeypatch.setattr(tool, 'run_jobs', run_jobs_here)
+    own = changed(pair, tmp_path / 'own', change)
+    failed, results = benchmark('--methods', 'source_only', 'regda', pair=own)
+    assert not failed
+    for run in results['runs']:
+        assert run['target'] == {} and 'Avg' in run['source']
+    work = tmp_path / 'work'
+    markdown = (work / 'results.md').read_text()
+    assert 'PCK@0.05 in percent, source' in markdown
+    assert 'failed' not in markdown and '(0 of 1 seeds)' not in markdown
+    figures = {path.name for path in (work / 'figures/tiny').iterdir()}
+    assert figures == {'statistics.png', 'predictions.jpg'}
+
+
+def test_target_that_cannot_be_compared_is_refused_before_anything_trains(
+    tool, benchmark, pair, tmp_path, monkeypatch
+):
+    def change(cfg):
+        cfg.train_dataloader.target.dataset = cfg.val_dataloader.target.dataset
+
+    monkeypatch.setattr(tool, 'run_jobs', None)
+    own = changed(pair, tmp_path / 'own', change)
+    with pytest.raises(InputError, match='UnlabeledDataset'):
+        benchmark('--methods', 'regda', pair=own)
+    with pytest.raises(InputError, match='RegDA takes no "margn".*mean margin?'):
+        benchmark('--methods', 'regda', '--set', 'regda.margn=3')
+    assert not (tmp_path / 'work').exists()
+
+
 def test_arguments_that_make_no_sense_are_said_before_data_is_made(
     tool, monkeypatch, tmp_path
 ):
@@ -224,6 +289,9 @@ def test_arguments_that_make_no_sense_are_said_before_data_is_made(
         '--methods', 'dan', '--set', 'mcd.trade_off=1'
     )
     assert 'one name' in message('--methods', 'dan', 'elsewhere/dan.py')
+    assert 'Write pairs before the options' in message(
+        '--methods', 'regda', str(ROOT / 'configs/benchmark/hands.py')
+    )
     assert '--budget' in message('--budget', 'tiny')
     assert 'positive' in message('--iters', '0')
     assert not list(tmp_path.iterdir())

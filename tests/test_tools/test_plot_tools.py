@@ -48,6 +48,16 @@ def test_predictions_of_runs_are_drawn(run_tool, trained, tmp_path):
     assert (tmp_path / 'error_positions.png').read_bytes().startswith(b'\x89PNG')
 
 
+def test_target_without_labels_is_drawn_too(run_tool, trained, tmp_path, capsys):
+    run_tool(
+        *('plot_predictions.py', trained, f'again={trained}', '--out-dir', tmp_path),
+        *('--cfg-options', 'val_dataloader.target.dataset.labeled=False'),
+    )
+    assert (tmp_path / 'predictions.jpg').read_bytes().startswith(b'\xff\xd8')
+    assert not list(tmp_path.glob('error_positions*'))
+    assert 'the target has no labels' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize('tool', ['plot_statistics.py', 'plot_predictions.py'])
 def test_run_that_has_nothing_to_draw_is_named(run_tool, tool, tmp_path):
     with pytest.raises(SystemExit) as stopped:

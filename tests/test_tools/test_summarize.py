@@ -38,6 +38,26 @@ def test_mean_and_sample_deviation_over_seeds(summarize, tmp_path):
     assert 'oracle' not in printed
 
 
+def write(path, **target):
+    groups = dict(source=dict(Avg=50.0), target=target)
+    rows = dict.fromkeys(('start', 'source_only', 'regda'), groups)
+    run = dict(seed=0, seconds=dict(data=60.0), **rows)
+    path.write_text(json.dumps(run))
+
+
+def test_what_is_no_number_is_a_dash(summarize, tmp_path):
+    write(tmp_path / 'a.json', MCP=None, Avg=20.0)
+    assert '| RegDA | - | 20.0 | 50.0 |' in summarize(tmp_path / 'a.json')
+
+
+def test_runs_of_other_groups_are_named(summarize, tmp_path):
+    write(tmp_path / 'a.json', MCP=1.0, Avg=20.0)
+    write(tmp_path / 'b.json', Elbow=1.0, Avg=20.0)
+    with pytest.raises(SystemExit) as stopped:
+        summarize(tmp_path / 'a.json', tmp_path / 'b.json')
+    assert 'b.json" and "' in str(stopped.value)
+
+
 @pytest.mark.parametrize(
     'content', ['', '{"seed": 0', '[]', '{}', '{"regda": {"target": {"Avg": "high"}}}']
 )
@@ -46,5 +66,5 @@ def test_other_files_are_named(summarize, capsys, tmp_path, content):
     path.write_text(content)
     with pytest.raises(SystemExit) as stopped:
         summarize(path)
-    assert str(stopped.value).startswith(f'error: results file "{path}" is not ')
+    assert str(stopped.value).startswith(f'error: results file "{path}" is ')
     assert capsys.readouterr().out == ''

@@ -19,7 +19,11 @@ from mmregda.visualization import (
     plot_predictions,
     predict_run,
 )
-from mmregda.visualization.qualitative import choose_cases, mean_errors
+from mmregda.visualization.qualitative import (
+    choose_cases,
+    choose_differences,
+    mean_errors,
+)
 
 
 @pytest.fixture(scope='module')
@@ -111,11 +115,14 @@ def test_unknown_domain_is_named(trained):
         predict_run(run, 'target')
 
 
-def test_test_set_without_labels_is_named(trained):
+def test_predictions_are_the_same_with_labels_and_without(trained):
     run = load_run(str(trained))
+    known = predict_run(run, 'target')
     run.cfg.val_dataloader.target.dataset.labeled = False
-    with pytest.raises(InputError, match='has no labels'):
-        predict_run(run, 'target')
+    unknown = predict_run(run, 'target')
+    np.testing.assert_allclose(unknown.predicted, known.predicted, atol=1e-4)
+    assert known.labeled and not unknown.labeled
+    assert unknown.keypoints.shape == known.keypoints.shape
 
 
 def test_weights_of_another_model_are_refused(trained, tmp_path):
@@ -158,6 +165,18 @@ def test_no_image_is_a_case_twice():
     assert indices[:2] == [0, 1]
 
 
+def test_without_labels_cases_are_chosen_by_the_difference():
+    difference = np.array([3.0, 9.0, 0.5, 4.0, 2.0])
+    cases = choose_differences(difference, per_case=2)
+    assert [(case.index, case.reason) for case in cases] == [
+        (1, 'largest difference'),
+        (3, 'largest difference'),
+        (0, 'median difference'),
+        (4, 'median difference'),
+        (2, 'smallest difference'),
+    ]
+
+
 class Photographs:
     """Images of one colour each, and a line for a skeleton."""
 
@@ -169,16 +188,26 @@ class Photographs:
     )
     colors = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 30, 200)]
 
+    def __init__(self, files='abcd'):
+        self.files = files
+
+    def __len__(self):
+        return len(self.colors)
+
+    def get_data_info(self, index):
+        return dict(img_path=f'somewhere/{self.files[index]}.png')
+
     def __getitem__(self, index):
         color = torch.tensor(self.colors[index][::-1], dtype=torch.uint8)
         return dict(inputs=color[:, None, None].expand(3, 40, 40).contiguous())
 
 
-def photographed(errors):
+def photographed(errors, labeled=True, files='abcd'):
     keypoints = np.full((4, 2, 2), 10.0)
     predicted = keypoints + np.array(errors, dtype=float)[:, None, None]
-    visible = np.ones((4, 2), dtype=bool)
-    return Predictions(Photographs(), keypoints, predicted, visible, (40, 40))
+    visible = np.full((4, 2), labeled)
+    keypoints = keypoints * labeled
+    return Predictions(Photographs(files), keypoints, predicted, visible, (40, 40))
 
 
 def columns_and_rows(image, color):
@@ -205,6 +234,30 @@ def test_every_run_shows_every_case(tmp_path):
     for color in Photographs.colors:
         # Ground truth and five runs, in one row.
         assert columns_and_rows(image, color) == (6, 1)
+
+
+def test_images_without_labels_are_drawn_where_runs_differ(tmp_path):
+    runs = dict(
+        a=photographed([1, 2, 3, 4], labeled=False),
+        b=photographed([1, 8, 4, 9], labeled=False),
+    )
+    path = tmp_path / 'images.png'
+    cases = plot_predictions(str(path), runs, per_case=1)
+    # They are 0, 6, 1 and 5 apart in x and y; as near to the median are two.
+    assert [case.index for case in cases] in ([1, 2, 0], [1, 3, 0])
+    image = np.asarray(Image.open(path).convert('RGB')).astype(int)
+    for case in cases:
+        color = Photographs.colors[case.index]
+        assert columns_and_rows(image, color) == (3, 1)  # the image and two runs
+
+
+def test_other_images_without_labels_are_no_same_test_set(tmp_path):
+    runs = dict(
+        a=photographed([1, 2, 3, 4], labeled=False),
+        b=photographed([1, 7, 4, 9], labeled=False, files='abce'),
+    )
+    with pytest.raises(InputError, match='"a" and "b".*files differ'):
+        plot_predictions(str(tmp_path / 'images.png'), runs)
 
 
 def test_choice_starts_from_the_runs_that_are_named(tmp_path):
