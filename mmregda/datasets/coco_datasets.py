@@ -224,7 +224,7 @@ def _look_at_images(
     places = [i for i, image in enumerate(file.images) if image['id'] in used]
     paths = _find(dataset, file, places, strict=not every)
     unsized = [i for i in places if stated_size(file.images[i]) is None]
-    _take_sizes(file, unsized, paths)
+    _take_sizes(file, unsized, paths, required=_reader(dataset).is_cocos)
     # What else there is, a transform of the user's reads.
     there = [i for i in places if paths[i].lower().endswith(IMAGE_EXTENSIONS)]
     chosen = there if every else evenly(there, NUM_IMAGES)
@@ -263,7 +263,9 @@ def _find(
     return paths
 
 
-def _take_sizes(file: CocoFile, places: List[int], paths: Dict[int, str]) -> None:
+def _take_sizes(
+    file: CocoFile, places: List[int], paths: Dict[int, str], required: bool
+) -> None:
     """Give the entries of images without a size the one of the image."""
 
     def size(index: int) -> Any:
@@ -283,7 +285,8 @@ def _take_sizes(file: CocoFile, places: List[int], paths: Dict[int, str]) -> Non
             continue
         file.images[index].update(height=found[0], width=found[1])
         file.mended['images without width and height'] += 1
-    faults.require_none(file)
+    if required:
+        faults.require_none(file)
 
 
 def _compare_sizes(

@@ -547,6 +547,14 @@ def test_a_size_that_is_read_off_the_image_is_upright(source):
     assert box == [0, 0, HEIGHT - 1, WIDTH - 1]
 
 
+def test_a_dataset_that_needs_no_sizes_does_without(source):
+    of_all('annotations', segmentation=[])(source.content)
+    of_all('images', width=None)(source.content)
+    elsewhere = dict(img='somewhere/')
+    assert len(source.build(type='FreiHandDataset', data_prefix=elsewhere)) == 8
+    source.refused('has no width and height', data_prefix=elsewhere)
+
+
 def test_an_image_that_can_not_tell_its_size_is_named(source):
     image(2, width=..., height=...)(source.content)
     (source.root / 'images/2.png').write_bytes(b'no image')
