@@ -2,4 +2,5 @@
 # comes first, in the same command; later runs find its weights.
 _base_ = ['_base_/experiments/regda_hand21.py', '_base_/pairs/freihand2rhd.py']
 
-pretrain = dict(config='source_only_freihand2rhd.py')
+# As in the paper the heads start anew, so psi alone goes on from stage 1.
+pretrain = dict(config='source_only_freihand2rhd.py', parts=('backbone', 'neck'))

@@ -8,7 +8,8 @@ _base_ = [
     '_base_/default_runtime.py',
 ]
 
-pretrain = dict(config='source_only_rhd2h3d.py')
+# As in the paper the heads start anew, so psi alone goes on from stage 1.
+pretrain = dict(config='source_only_rhd2h3d.py', parts=('backbone', 'neck'))
 
 model = dict(
     type='DomainAdaptiveTopdown',

@@ -84,6 +84,7 @@ def test_adaptation_has_the_settings_of_the_paper(pair):
     source, target, num_keypoints = PAIRS[pair]
     cfg = Config.fromfile(ROOT / f'configs/regda_{pair}.py')
     assert cfg.pretrain.config == f'source_only_{pair}.py'
+    assert cfg.pretrain.parts == ('backbone', 'neck')
     assert cfg.model.backbone.depth == 101
     assert cfg.model.neck.out_channels == (256, 256, 256)
     assert cfg.model.head.conv_out_channels == (256,)
@@ -286,7 +287,9 @@ def test_the_page_of_regda_says_what_the_other_pairs_share():
     page = Config.fromfile(ROOT / 'configs/regda_rhd2h3d.py')._cfg_dict
     shared = Config.fromfile(ROOT / 'configs/_base_/experiments/regda_hand21.py')
     pair = Config.fromfile(ROOT / 'configs/_base_/pairs/rhd2h3d.py')
-    assert page.pop('pretrain') == dict(config='source_only_rhd2h3d.py')
+    assert page.pop('pretrain') == dict(
+        config='source_only_rhd2h3d.py', parts=('backbone', 'neck')
+    )
     assert page == dict(shared._cfg_dict, **pair._cfg_dict)
 
 

@@ -109,7 +109,8 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.compile = cfg.get('compile') or args.compile
     cfg.channels_last = cfg.get('channels_last') or args.channels_last
     if args.pretrained:
-        cfg.pretrain = dict(checkpoint=args.pretrained)
+        parts = (cfg.get('pretrain') or {}).get('parts')
+        cfg.pretrain = dict(checkpoint=args.pretrained, parts=parts)
     if args.select_by_target_labels:
         cfg.default_hooks.checkpoint.save_best = 'target/PCK/Avg'
     return cfg

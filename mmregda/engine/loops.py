@@ -183,6 +183,7 @@ class DomainAdaptTrainLoop(SeededTrainLoop):
 
     def run(self) -> nn.Module:
         """Train."""
+        require_pretrained(self.runner)
         require_start(self.runner)
         return super().run()
 
@@ -432,6 +433,22 @@ def drawn_dataloaders(model: nn.Module, configs: Dict[str, Any]) -> Dict[str, di
             logger='current',
         )
     return {domain: configs[domain] for domain in domains}
+
+
+def require_pretrained(runner: Runner) -> None:
+    """Raise :class:`InputError` if ``pretrain`` was asked for and nothing did it."""
+    parts = runner.cfg.get('model') or {}
+    done = any(
+        (part.get('init_cfg') or {}).get('prefix') == f'{name}.'
+        for name, part in parts.items()
+        if isinstance(part, dict) and isinstance(part.get('init_cfg') or {}, dict)
+    )
+    if runner.cfg.get('pretrain') and not (done or runner._has_loaded):
+        raise InputError(
+            "pretrain is known to mmregda's tools/train.py alone. Train with that, or "
+            'start from weights that are there: leave pretrain out and set '
+            'load_from = "CHECKPOINT".'
+        )
 
 
 def require_start(runner: Runner) -> None:

@@ -66,9 +66,11 @@ def warn_of_short_intervals(cfg: Mapping) -> None:
     train_cfg = cfg.get('train_cfg') or {}
     intervals = {'train_cfg.val_interval': train_cfg.get('val_interval', 1000)}
     checkpoint = _hooks(cfg).get('default_hooks.checkpoint') or {}
-    if isinstance(checkpoint, Mapping) and checkpoint.get('interval', -1) > 0:
-        intervals['default_hooks.checkpoint.interval'] = checkpoint['interval']
+    if isinstance(checkpoint, Mapping):
+        intervals['default_hooks.checkpoint.interval'] = checkpoint.get('interval')
     for name, interval in intervals.items():
+        if not isinstance(interval, int) or interval < 1:
+            continue
         times = train_cfg.get('max_iters', 0) // interval
         if times > _MANY:
             message = (
@@ -138,6 +140,13 @@ def _about_loop(train_cfg: Mapping) -> Iterator[str]:
             'iterations: set max_iters and val_interval, with _delete_=True if the '
             'config inherits others'
         )
+    for name, given in _intervals(train_cfg).items():
+        if not isinstance(given, int) or given < 1:
+            yield f'train_cfg.{name} is {given!r}: set it to an integer from 1'
+
+
+def _intervals(train_cfg: Mapping) -> Dict[str, Any]:
+    return {k: train_cfg[k] for k in ('max_iters', 'val_interval') if k in train_cfg}
 
 
 def _about_loaders(loaders: Mapping, adaptation: bool) -> Iterator[str]:

@@ -18,6 +18,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
 from mmpose.registry import MODELS
+from torch import Tensor, nn
 
 from mmregda.config_files import read_config
 from mmregda.engine.checkpoints import (
@@ -52,13 +53,16 @@ def train(cfg: Config) -> Dict[str, float]:
 
     A config with ``pretrain = dict(config='source_only_rhd2h3d.py')`` starts
     from the feature extractor that this other config trains on the source (see
-    :func:`pretrain`). The heads start anew, but for a method without a source,
-    which goes on with psi and f.
+    :func:`pretrain`). psi and f go on from them; what the method adds starts
+    anew.
 
     ``pretrain`` knows the keys
 
     - ``config``: path of the pretraining's config, relative to this one;
     - ``checkpoint``: weights to start from in place of that, optional;
+    - ``parts``: which parts of the model go on, such as ``('backbone', 'neck')``
+      for a head that starts anew, as in RegDA's paper; by default psi, and f if
+      it has the same layers;
     - ``work_dir``: where to pretrain and look for finished weights; by
       default a sibling of ``cfg.work_dir`` with the pretraining's name;
     - ``options``: a dict of overrides for the pretraining's config, optional.
@@ -104,23 +108,67 @@ def find_start(cfg: Config) -> None:
     elif cfg.get('pretrain'):
         init_default_scope(cfg.get('default_scope', 'mmpose'))
         model = MODELS.build(cfg.model)
-        # Without a source, f is not learnt anew.
-        domains = model.adaptation.domains if 'adaptation' in cfg.model else ('source',)
-        parts = [*_psi(cfg), *(['head'] if 'source' not in domains else [])]
         checkpoint = cfg.pretrain.get('checkpoint')
         if not checkpoint:
             stage = load_pretrain_config(cfg)
             require_settings(stage)
             weights = MODELS.build(stage.model).state_dict()
-            require_same_weights(model, weights, stage.filename, parts)
+            parts_that_go_on(cfg, model, weights, stage.filename)
             if not agreed(os.path.isfile(pretrained_path(stage))):
                 rehearse(cfg)
             checkpoint = pretrain(stage)
-        require_same_weights(model, load_weights(checkpoint), checkpoint, parts)
+        weights = load_weights(checkpoint)
+        parts = parts_that_go_on(cfg, model, weights, checkpoint)
+        anew = [] if 'head' in parts else ['head']
+        print_log(
+            f'From "{checkpoint}": {", ".join(parts)}. '
+            f'Anew: {", ".join(anew) or "nothing"}.',
+            logger='current',
+        )
         for part in parts:
             cfg.model[part].init_cfg = dict(
                 type='Pretrained', checkpoint=checkpoint, prefix=f'{part}.'
             )
+
+
+def parts_that_go_on(
+    cfg: Config, model: nn.Module, weights: Dict[str, Tensor], where: str
+) -> List[str]:
+    """The parts of a model that start from the weights of its pretraining.
+
+    Args:
+        cfg (Config): The config, whose ``pretrain.parts`` may name them.
+        model (nn.Module): Its model.
+        weights (dict[str, Tensor]): A state dict.
+        where (str): Where the weights are from, for the message.
+
+    Returns:
+        list[str]: By default psi, and f unless its layers are others.
+
+    Raises:
+        InputError: If a part that is named, that is part of psi, or that is not
+            learnt anew does not fit.
+    """
+    psi = _psi(cfg)
+    named = cfg.pretrain.get('parts')
+    if named is not None:
+        known = [*psi, 'head']
+        if isinstance(named, str) or not named or not set(named) <= set(known):
+            raise InputError(
+                f'pretrain.parts = {named!r}: name some of {tuple(known)}, as '
+                f"parts=('backbone', 'neck') for a head that starts anew"
+            )
+        require_same_weights(model, weights, where, named)
+        return list(named)
+    require_same_weights(model, weights, where, psi)
+    domains = model.adaptation.domains if 'adaptation' in cfg.model else ('source',)
+    try:
+        require_same_weights(model, weights, where, ['head'])
+    except InputError:
+        if 'source' not in domains:  # f is not learnt anew.
+            raise
+        return psi
+    return [*psi, 'head']
 
 
 def pretrain(cfg: Config) -> str:

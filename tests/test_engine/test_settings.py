@@ -415,3 +415,12 @@ def test_mmposes_own_train_tool_knows_the_switches(hand_pair, tmp_path, monkeypa
     assert (tmp_path / 'run' / 'iter_1.pth').is_file()
     # MMEngine has not compiled the whole iteration.
     assert 'Model has been "compiled"' not in log.read_text()
+
+
+@pytest.mark.parametrize('name', ['max_iters', 'val_interval'])
+@pytest.mark.parametrize('given', ['abc', None, 10.5, 0, -1])
+def test_lengths_are_integers_from_1(name, given):
+    cfg = adaptation_config()
+    cfg['train_cfg'][name] = given
+    with pytest.raises(InputError, match=rf'train_cfg\.{name} is .*integer from 1'):
+        require_settings(cfg)

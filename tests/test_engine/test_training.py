@@ -23,8 +23,9 @@ from conftest import (
 )
 from filelock import FileLock, Timeout
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
-from mmpose.registry import HOOKS
+from mmpose.registry import HOOKS, MODELS
 
 from mmregda import InputError
 from mmregda.engine import loops, stages
@@ -191,7 +192,7 @@ def test_pretraining_is_run_once_and_gives_psi_alone(hand_pair, tmp_path):
     cfg_path = tmp_path / 'pretrain.py'
     cfg = tiny_config(hand_pair, tmp_path / 'runs' / 'regda', max_iters=1)
     write_pretrain_config(cfg, cfg_path)
-    cfg.pretrain = dict(config=str(cfg_path))
+    cfg.pretrain = dict(config=str(cfg_path), parts=('backbone', 'neck'))
     cfg.default_hooks.checkpoint.update(interval=1)
     # Too small to change a weight: what is saved is what training started from.
     for player in ('feature_extractor', 'head', 'adversary'):
@@ -219,6 +220,35 @@ def test_pretraining_is_run_once_and_gives_psi_alone(hand_pair, tmp_path):
     stages.train(cfg.copy())
     assert len(list(kept.parents[1].glob('*/source_only.pth'))) == 2
     assert kept.stat().st_mtime_ns == modified
+
+
+def test_f_goes_on_unless_its_layers_are_others_or_the_config_says_so(
+    hand_pair, tmp_path
+):
+    cfg = tiny_config(hand_pair, tmp_path, max_iters=1)
+    model = MODELS.build(cfg.model)
+    weights = model.state_dict()
+    others = {k: v for k, v in weights.items() if k != 'head.final_layer.weight'}
+
+    def parts(given, **pretrain):
+        cfg.pretrain = pretrain
+        return stages.parts_that_go_on(cfg, model, given, 'weights.pth')
+
+    assert parts(weights) == ['backbone', 'neck', 'head']
+    assert parts(others) == ['backbone', 'neck']
+    assert parts(weights, parts=('backbone', 'neck')) == ['backbone', 'neck']
+    with pytest.raises(InputError, match='weights.pth.*head.final_layer.weight'):
+        parts(others, parts=('head',))
+    for unknown in ('neck', (), ('neck', 'tail')):
+        with pytest.raises(InputError, match='pretrain.parts'):
+            parts(weights, parts=unknown)
+
+
+def test_pretraining_that_nothing_does_is_refused(hand_pair, tmp_path):
+    cfg = tiny_config(hand_pair, tmp_path, max_iters=1)
+    cfg.pretrain = dict(config='source_only.py')
+    with pytest.raises(InputError, match='pretrain is known to .*tools/train.py'):
+        Runner.from_cfg(cfg).train()
 
 
 @HOOKS.register_module()
