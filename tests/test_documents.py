@@ -32,6 +32,7 @@ from mmpose.registry import MODELS
 from mmregda import InputError
 from mmregda.engine import PlayerOptimWrapperConstructor, stages
 from mmregda.engine.checkpoints import load_weights
+from mmregda.models import BaseAdaptation
 
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/*.md'))]
 
@@ -156,6 +157,16 @@ def test_every_component_in_a_table_is_registered():
     assert len(names) > 10
     missing = [name for name in names if not any(find(root, name) for root in roots)]
     assert not missing
+
+
+def test_readme_lists_every_method():
+    adaptations = {
+        name
+        for name, kind in MODELS.module_dict.items()
+        if kind.__module__.startswith('mmregda.') and issubclass(kind, BaseAdaptation)
+    }
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert set(re.findall(r'\| `(\w+)` \|', text)) == adaptations
 
 
 def find(registry, name):

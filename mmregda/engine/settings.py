@@ -213,7 +213,7 @@ def _hooks(cfg: Mapping) -> Dict[str, Any]:
 def _settings_of(hook: Any) -> Dict[str, Any]:
     """The arguments of a hook's config, with those that it leaves out."""
     if isinstance(hook, Hook):
-        return vars(hook)
+        return getattr(hook, '__dict__', {})
     kind = _class(HOOKS, hook)
     settings: Dict[str, Any] = {}
     for owner in reversed(getattr(kind, '__mro__', ())):

@@ -53,8 +53,8 @@ def train(cfg: Config) -> Dict[str, float]:
 
     A config with ``pretrain = dict(config='source_only_rhd2h3d.py')`` starts
     from the feature extractor that this other config trains on the source (see
-    :func:`pretrain`). psi and f go on from them; what the method adds starts
-    anew.
+    :func:`pretrain`). psi and f go on from them, and where f does, f' starts as a
+    copy of f.
 
     ``pretrain`` knows the keys
 

@@ -28,10 +28,6 @@ def counted(times: int, *modules: nn.Module) -> Iterator[None]:
     model predicts. n updates with momentum m are one with 1 - (1 - m)^n; none
     leaves the running statistics alone.
     """
-    if times == 0:
-        with uncounted(*modules):
-            yield
-        return
     norms = [norm for norm in _norms(modules) if norm.momentum is not None]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
