@@ -1,7 +1,6 @@
-import pytest
-
 """What several processes draw and validate is what one does."""
 
+import pytest
 import torch
 import torch.distributed as dist
 from conftest import tiny_config, tiny_model_config, write_pretrain_config
