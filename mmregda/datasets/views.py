@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mmcv.transforms import Compose as MMCVCompose
@@ -19,6 +19,7 @@ Transforms = Sequence[Union[dict, Callable]]
 IMAGE_TO_VIEW = 'image_to_view'
 IMAGE_TO_CROP = 'image_to_crop'
 _CROP = 'crop_of_all_views'
+_KNOWN = (IMAGE_TO_VIEW, IMAGE_TO_CROP, _CROP, 'input_size', 'flip_indices')
 
 
 class ViewPipeline:
@@ -119,35 +120,48 @@ class _Tracked:
     def __call__(self, results: dict) -> Optional[dict]:
         if IMAGE_TO_VIEW not in results:  # The sample is packed.
             return self.transform(results)
-        known, image = results[IMAGE_TO_VIEW], results.get('img')
-        crop = results.get(_CROP)
+        known = {name: results[name] for name in _KNOWN if name in results}
+        image = results.get('img')
         found = self.transform(results)
         if found is None:
             return None
         if 'data_samples' in found:
-            maps = {IMAGE_TO_VIEW: known, IMAGE_TO_CROP: results.get(IMAGE_TO_CROP)}
-            maps = {name: value for name, value in maps.items() if value is not None}
-            found['data_samples'].set_metainfo(maps)
+            # Whatever its meta_keys are: these belong together.
+            known.pop(_CROP, None)
+            found['data_samples'].set_metainfo(known)
             return found
-        if isinstance(self.transform, TopdownAffine) and crop is not None:
-            found[IMAGE_TO_CROP] = _crop(self.transform, *crop)
-        if found[IMAGE_TO_VIEW] is not known:
-            pass  # It has said so itself.
-        elif isinstance(self.transform, TopdownAffine):
-            found[IMAGE_TO_VIEW] = _warp(self.transform, found) @ known
-        elif isinstance(self.transform, RandomFlip):
-            if found['img'] is not image:
-                height, width = image.shape[:2]
-                flip = _flip(found['flip_direction'], width, height)
-                found[IMAGE_TO_VIEW] = flip @ known
-        elif image is not None and found['img'].shape[:2] != image.shape[:2]:
+        for name, value in known.items():
+            found.setdefault(name, value)
+        if isinstance(self.transform, TopdownAffine) and _CROP in known:
+            found[IMAGE_TO_CROP] = _crop(self.transform, *known[_CROP])
+        if found[IMAGE_TO_VIEW] is known[IMAGE_TO_VIEW]:  # or it has said so itself
+            moved = self._move(image, found)
+            if moved is not None:
+                found[IMAGE_TO_VIEW] = moved @ known[IMAGE_TO_VIEW]
+        return found
+
+    def _move(self, image: Any, results: dict) -> Optional[np.ndarray]:
+        """The map (3, 3) of what the transform has just done to an image, if it has."""
+        if isinstance(self.transform, TopdownAffine):
+            return _warp(self.transform, results)
+        before, after = _size(image), _size(results.get('img'))
+        if isinstance(self.transform, RandomFlip):
+            flipped = results['img'] is not image
+            return _flip(results['flip_direction'], *before) if flipped else None
+        if None not in (before, after) and before != after:
             raise InputError(
                 f'{type(self.transform).__name__} changes the size of an image from '
-                f'{image.shape[:2]} to {found["img"].shape[:2]} (height, width), and '
-                'where its pixels went is not known. Leave it out of the pipeline, or '
-                "have it multiply results['image_to_view'] by its own map (3, 3)."
+                f'{before} to {after} (width, height), and where its pixels went is '
+                'not known. Leave it out of the pipeline, or have it multiply '
+                "results['image_to_view'] by its own map (3, 3)."
             )
-        return found
+        return None
+
+
+def _size(image: Any) -> Optional[Tuple[int, int]]:
+    """Width and height of an image, or of the images of a video."""
+    first = image[0] if isinstance(image, (list, tuple)) else image
+    return None if first is None else first.shape[1::-1]
 
 
 def _warp(transform: TopdownAffine, results: dict) -> np.ndarray:

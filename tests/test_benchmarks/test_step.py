@@ -168,7 +168,6 @@ def test_parts_of_an_iteration_share_it(
     ('config', 'message'),
     [
         ('quickstart/pretrain.py', 'nothing as the source and nothing as the target'),
-        ('quickstart/source_only.py', 'RHDDataset as the source and nothing as the'),
         ('regda_surreal2lsp.py', 'SURREALDataset as the source and LSPDataset as the'),
         ('nowhere.py', 'does not exist'),
     ],

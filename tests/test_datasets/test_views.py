@@ -162,8 +162,35 @@ def test_labels_go_where_the_map_takes_them():
 
 
 def test_transform_that_resizes_and_does_not_say_so_is_refused():
-    with pytest.raises(InputError, match=r'HalveImage.*\(150, 210\) to \(75, 105\)'):
+    with pytest.raises(InputError, match=r'HalveImage.*\(210, 150\) to \(105, 75\)'):
         ViewPipeline([dict(type='HalveImage'), BOX, WARP, PACK])(info())
+
+
+def test_what_a_warp_needs_is_packed_whatever_else_is():
+    views = dict(teacher=[WARP, dict(PACK, meta_keys=('img_path',))])
+    (view,) = ViewPipeline([BOX], views)(info()).values()
+    assert set(view['data_samples'].metainfo_keys()) == {
+        *('img_path', 'image_to_view', 'image_to_crop', 'input_size', 'flip_indices')
+    }
+
+
+@TRANSFORMS.register_module()
+class Anew(BaseTransform):
+    """Makes new results, of what it knows."""
+
+    def transform(self, results):
+        ours = ('image_to_view', 'image_to_crop', 'crop_of_all_views')
+        return {key: results[key] for key in results if key not in ours}
+
+
+def test_transform_that_makes_new_results_loses_nothing():
+    anew = dict(type='Anew')
+    views = dict(teacher=[anew, FLIP, WARP, anew, PACK])
+    (view,) = ViewPipeline([anew, BOX], views)(info()).values()
+    expected = ViewPipeline([BOX], dict(teacher=[FLIP, WARP, PACK]))(info())
+    for key in ('image_to_view', 'image_to_crop'):
+        found, other = (s['data_samples'].get(key) for s in (view, expected['teacher']))
+        np.testing.assert_array_equal(found, other)
 
 
 @pytest.mark.parametrize(
