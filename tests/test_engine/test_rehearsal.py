@@ -193,6 +193,29 @@ def everywhere(**settings):
     )
 
 
+def simcc(head=(), encoder=()):
+    """A change: RTMPose's kind of head, with settings of its own or of the encoder."""
+    own = dict(type='SimCCLabel', input_size=(64, 96), sigma=4.0, simcc_split_ratio=2.0)
+    settings = dict(
+        type='SimCCHead',
+        in_channels=64,
+        out_channels=K,
+        input_size=(64, 96),
+        in_featuremap_size=(2, 3),
+        simcc_split_ratio=2.0,
+        deconv_out_channels=None,
+        loss=dict(type='KLDiscretLoss', use_target_weight=True),
+        decoder=own,
+    )
+    return both(
+        put('model.head', {**settings, **dict(head)}),
+        put(
+            'train_dataloader.source.dataset.pipeline.4.encoder',
+            {**own, **dict(encoder)},
+        ),
+    )
+
+
 @TRANSFORMS.register_module()
 class SometimesLooksAtKeypoints:
     """Of a user's own, and not known by name."""
@@ -311,6 +334,19 @@ MISTAKES = {
     'input_size swapped everywhere but in the crops': (
         everywhere(input_size=(96, 64)),
         ('TopdownAffine', 'input_size=(64, 96)', '(96, 64)', 'width, height'),
+    ),
+    # SimCC: bins along each axis.
+    'bins of the head and of its codec differ': (
+        simcc(head=dict(simcc_split_ratio=1.5)),
+        ('96 bins along x and 144 along y', '128 and 192', 'simcc_split_ratio'),
+    ),
+    'bins of a head for the swapped input size': (
+        simcc(head=dict(input_size=(96, 64))),
+        ('192 bins along x and 128 along y', '128 and 192', 'width, height'),
+    ),
+    'bins of the labels differ': (
+        simcc(encoder=dict(simcc_split_ratio=1.5)),
+        ('encoder of GenerateTarget', 'simcc_split_ratio=1.5', 'same codec'),
     ),
     # Keypoints.
     'more channels than keypoints': (
@@ -627,6 +663,8 @@ def test_mistake_is_one_message_with_entry_and_remedy(name, things, tmp_path):
 
 def test_config_without_a_mistake_passes_and_stays_as_it_is(things, tmp_path):
     cfg = config(things, tmp_path)
+    # Fewer samples than a batch are drawn again.
+    cfg.train_dataloader.source.update(batch_size=32, drop_last=True)
     before = copy.deepcopy(cfg.to_dict())
     rehearse(cfg)
     assert cfg.to_dict() == before

@@ -16,7 +16,6 @@ from mmregda.datasets.pipelines import (
     name_of,
     nodes,
 )
-from mmregda.datasets.samplers import NumberedSampler
 from mmregda.engine.rehearsal.blame import culprit_of, described, during
 from mmregda.engine.rehearsal.parts import Reader, no_samples
 from mmregda.errors import InputError
@@ -85,8 +84,8 @@ def _require_batches(reader: Reader) -> None:
     num_samples = len(reader.dataset)
     if not num_samples:
         raise no_samples(reader.entry, reader.kind)
-    # Ours begins anew where the samples end.
-    endless = isinstance(reader.loader.sampler, NumberedSampler)
+    # Training begins anew where the samples end.
+    endless = reader.entry.startswith('train')
     if not endless and reader.loader.drop_last and not len(reader.loader):
         raise InputError(
             f'{reader.entry}: with drop_last, {num_samples} samples are not a batch of '
