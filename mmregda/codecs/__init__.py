@@ -4,10 +4,9 @@ from mmregda.codecs.decoding import (
     ProbabilityDecoder,
     SimCCProbabilityDecoder,
     argmax_keypoints,
-    heatmap_window,
-    probability_within,
+    heatmap_confidence,
     relative_probability,
-    window,
+    simcc_confidence,
 )
 from mmregda.codecs.gaussian_heatmap import GaussianHeatmap, gaussian_heatmaps
 
@@ -17,8 +16,7 @@ __all__ = [
     'SimCCProbabilityDecoder',
     'argmax_keypoints',
     'gaussian_heatmaps',
-    'heatmap_window',
-    'probability_within',
+    'heatmap_confidence',
     'relative_probability',
-    'window',
+    'simcc_confidence',
 ]

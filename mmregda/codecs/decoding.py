@@ -43,8 +43,8 @@ def relative_probability(maps: Tensor) -> Tensor:
     .. math::
         \exp(z - \max z)
 
-    Its peak is 1, as a label's is. NaN counts as the smallest logit. Where the
-    maximum is infinite, it is the limit: 1 at the maximum, 0 elsewhere.
+    Its peak is 1, as a label's is. Where the maximum is infinite, it is the limit: 1
+    at the maximum, 0 elsewhere. A map that holds a NaN is NaN.
 
     Args:
         maps (Tensor): Logits (..., P), of any floating point type.
@@ -54,67 +54,66 @@ def relative_probability(maps: Tensor) -> Tensor:
     """
     maps = maps.detach()
     maps = maps if maps.dtype == torch.float64 else maps.float()
-    maps = maps.masked_fill(maps.isnan(), -float('inf'))
-    largest = maps.amax(dim=-1, keepdim=True)
     # Infinity less itself is no number.
-    return (maps - largest).masked_fill_(maps == largest, 0).exp_()
+    limit = torch.finfo(maps.dtype).max
+    largest = maps.amax(dim=-1, keepdim=True).clamp_(-limit, limit)
+    return (maps - largest).exp_().clamp_(max=1)
 
 
-def window(positions: Tensor, size: int, radius: float) -> Tensor:
-    """Which places of an axis are close to a position.
-
-    Args:
-        positions (Tensor): (...), on the axis.
-        size (int): P, the number of its places.
-        radius (float): What is close.
-
-    Returns:
-        Tensor: (..., P), bool.
-    """
-    grid = torch.arange(size, device=positions.device)
-    return (grid - positions.unsqueeze(-1)).abs() <= radius
-
-
-def heatmap_window(keypoints: Tensor, size: Tuple[int, int], radius: float) -> Tensor:
-    """Which pixels of a heatmap are close to a position along both axes.
+def heatmap_confidence(probability: Tensor, radius: float) -> Tensor:
+    """The probability of being close to the most likely pixel.
 
     Args:
-        keypoints (Tensor): (..., 2), x and y in heatmap pixels.
-        size (tuple[int, int]): Height and width.
-        radius (float): What is close, in heatmap pixels.
+        probability (Tensor): (B, K, h, w), not negative, in any unit.
+        radius (float): What is close along each axis, in heatmap pixels.
 
     Returns:
-        Tensor: (..., h w), bool.
+        Tensor: (B, K), between 0 and 1; NaN where there is no distribution.
     """
-    h, w = size
-    near_x = window(keypoints[..., 0], w, radius)
-    near_y = window(keypoints[..., 1], h, radius)
-    return (near_y.unsqueeze(-1) & near_x.unsqueeze(-2)).flatten(-2)
+    h, w = probability.shape[-2:]
+    x, y = argmax_keypoints(probability).unbind(dim=-1)
+    columns, inside_x = _around(x, w, radius)
+    rows, inside_y = _around(y, h, radius)
+    index = (rows * w).unsqueeze(-1) + columns.unsqueeze(-2)
+    inside = inside_y.unsqueeze(-1) & inside_x.unsqueeze(-2)
+    near = probability.flatten(2).gather(-1, index.flatten(2)) * inside.flatten(2)
+    return near.sum(dim=-1) / probability.sum(dim=(-2, -1))
 
 
-def probability_within(
-    probabilities: Sequence[Tensor], windows: Sequence[Tensor]
-) -> Tensor:
-    """The probability that a keypoint is within a window.
+def simcc_confidence(probabilities: Sequence[Tensor], radii: Sequence[float]) -> Tensor:
+    """The probability of being close to the most likely bin of each axis.
 
     Args:
-        probabilities (Sequence[Tensor]): The maps of a keypoint, each (B, K, P), in
-            any unit; several are independent.
-        windows (Sequence[Tensor]): One for each map, (B, K, P), bool.
+        probabilities (Sequence[Tensor]): Along x and along y, each (B, K, P), not
+            negative, in any unit.
+        radii (Sequence[float]): What is close along either, in bins.
 
     Returns:
-        Tensor: (B, K), between 0 and 1.
+        Tensor: (B, K), between 0 and 1; NaN where there is no distribution.
     """
-    found = [(p * w).sum(-1) / p.sum(-1) for p, w in zip(probabilities, windows)]
-    return torch.stack(found).prod(dim=0)
+    total = 1.0
+    for probability, radius in zip(probabilities, radii):
+        peak = probability.argmax(dim=-1)
+        index, inside = _around(peak, probability.shape[-1], radius)
+        near = probability.gather(-1, index) * inside
+        total = total * near.sum(dim=-1) / probability.sum(dim=-1)
+    return total
+
+
+def _around(positions: Tensor, size: int, radius: float) -> Tuple[Tensor, Tensor]:
+    """Indices (..., n) around positions on an axis, and which of them exist."""
+    radius = int(min(radius + 1e-6, size))
+    steps = torch.arange(-radius, radius + 1, device=positions.device)
+    index = positions.unsqueeze(-1) + steps
+    return index.clamp(0, size - 1), (index >= 0) & (index < size)
 
 
 class ProbabilityDecoder(BaseKeypointCodec):
     """A heatmap codec of MMPose's that is handed probabilities.
 
     Keypoints are the codec's, of relative probabilities. A score is the probability
-    of being within 3 sigma of the maximum, along each axis; it is not a number if a
-    logit of the map is not. All else is the codec's.
+    of being within 3 sigma of the maximum, along each axis; it is NaN if a logit of
+    the map is, and the keypoint is the first pixel then. All else is the codec's.
 
     Args:
         codec (BaseKeypointCodec): Such as ``MSRAHeatmap`` or ``UDPHeatmap``.
@@ -164,12 +163,10 @@ def decode_heatmaps(
         tuple: As of ``batch_decode`` in MMPose: B arrays (1, K, 2) of keypoints
         in pixels of the input, and B arrays (1, K) of scores.
     """
-    probability = relative_probability(logits.flatten(2))
-    heatmaps = probability.view(logits.shape)
-    near = heatmap_window(argmax_keypoints(heatmaps), logits.shape[-2:], radius)
-    scores = probability_within([probability], [near])
-    keypoints = [decode(sample)[0] for sample in heatmaps.cpu().numpy()]
-    return keypoints, _as_scores(scores, [logits.flatten(2)])
+    heatmaps = relative_probability(logits.flatten(2)).view(logits.shape)
+    scores = heatmap_confidence(heatmaps, radius)
+    keypoints = [decode(sample)[0] for sample in _as_arrays(heatmaps, scores)]
+    return keypoints, _as_scores(scores)
 
 
 class SimCCProbabilityDecoder(ProbabilityDecoder):
@@ -195,18 +192,20 @@ class SimCCProbabilityDecoder(ProbabilityDecoder):
         """Decode logits along x, (B, K, W), and along y, (B, K, H)."""
         maps = [self.beta * simcc.float() for simcc in (simcc_x, simcc_y)]
         probabilities = [relative_probability(logits) for logits in maps]
-        windows = [
-            window(p.argmax(dim=-1), p.shape[-1], 3 * float(sigma))
-            for p, sigma in zip(probabilities, self.codec.sigma)
-        ]
-        scores = probability_within(probabilities, windows)
-        arrays = zip(*(p.cpu().numpy() for p in probabilities))
+        radii = [3 * float(sigma) for sigma in self.codec.sigma]
+        scores = simcc_confidence(probabilities, radii)
+        arrays = zip(*(_as_arrays(p, scores) for p in probabilities))
         keypoints = [self.codec.decode(x[None], y[None])[0] for x, y in arrays]
-        return keypoints, _as_scores(scores, maps)
+        return keypoints, _as_scores(scores)
 
 
-def _as_scores(scores: Tensor, maps: Sequence[Tensor]) -> List[np.ndarray]:
-    """Scores (B, K) as MMPose has them, and none for what has no distribution."""
-    for logits in maps:
-        scores = scores.masked_fill(logits.isnan().any(dim=-1), float('nan'))
+def _as_arrays(maps: Tensor, scores: Tensor) -> np.ndarray:
+    """Maps that a codec can decode: flat, where there is no distribution."""
+    arrays = maps.cpu().numpy()
+    arrays[scores.isnan().cpu().numpy()] = 1
+    return arrays
+
+
+def _as_scores(scores: Tensor) -> List[np.ndarray]:
+    """Scores (B, K) as MMPose has them: of one instance in each sample."""
     return list(scores.float().cpu().numpy()[:, None])

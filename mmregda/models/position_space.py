@@ -10,7 +10,7 @@ of the paper: :math:`\mathcal{J}(p)` is the most likely position of each keypoin
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -35,10 +35,9 @@ from mmregda.codecs import (
     SimCCProbabilityDecoder,
     argmax_keypoints,
     gaussian_heatmaps,
-    heatmap_window,
-    probability_within,
+    heatmap_confidence,
     relative_probability,
-    window,
+    simcc_confidence,
 )
 from mmregda.errors import InputError
 from mmregda.models.losses import KeypointKLLoss
@@ -154,10 +153,6 @@ class PositionSpace(ABC):
             list[Tensor]: Each (B, K, P), as :meth:`maps`, without a gradient.
         """
 
-    @abstractmethod
-    def windows(self, keypoints: Tensor, output: Output) -> Maps:
-        """Which positions are within 3 sigma along each axis; bool, as above."""
-
     def pseudo_labels(self, output: Output) -> Maps:
         r"""Gaussians around the predictions, :math:`\mathcal{H}(\mathcal{J}(p))`.
 
@@ -169,6 +164,7 @@ class PositionSpace(ABC):
         """
         return self.gaussians(self.keypoints(output), output)
 
+    @abstractmethod
     def confidence(self, output: Output) -> Tensor:
         """The probability of being within 3 sigma of the most likely position.
 
@@ -178,10 +174,6 @@ class PositionSpace(ABC):
         Returns:
             Tensor: (B, K), between 0 and 1, without a gradient.
         """
-        probabilities = [relative_probability(logits) for logits in self.maps(output)]
-        return probability_within(
-            probabilities, self.windows(self.keypoints(output), output)
-        )
 
     @abstractmethod
     def in_input(self, output: Output) -> Tensor:
@@ -313,8 +305,9 @@ class HeatmapSpace(PositionSpace):
         heatmaps = gaussian_heatmaps(keypoints, size, self.sigma, self.radius)
         return [heatmaps.flatten(2)]
 
-    def windows(self, keypoints: Tensor, output: Tensor) -> Maps:
-        return [heatmap_window(keypoints, output.shape[-2:], 3 * self.sigma)]
+    def confidence(self, output: Tensor) -> Tensor:
+        probability = relative_probability(output.flatten(2)).view(output.shape)
+        return heatmap_confidence(probability, 3 * self.sigma)
 
     def in_input(self, output: Tensor) -> Tensor:
         return _times(self.keypoints(output), self.codec.scale_factor)
@@ -409,24 +402,12 @@ class SimCCSpace(PositionSpace):
         return torch.stack([x.detach().argmax(dim=-1) for x in output], dim=-1)
 
     def gaussians(self, keypoints: Tensor, output: Tuple[Tensor, Tensor]) -> Maps:
-        return self._of_each_axis(_gaussians, keypoints, output)
+        axes = zip(keypoints.unbind(dim=-1), output, self.sigma)
+        return [_gaussians(places, z.shape[-1], sigma) for places, z, sigma in axes]
 
-    def windows(self, keypoints: Tensor, output: Tuple[Tensor, Tensor]) -> Maps:
-        return self._of_each_axis(
-            lambda positions, size, sigma: window(positions, size, 3 * sigma),
-            keypoints,
-            output,
-        )
-
-    def _of_each_axis(
-        self,
-        function: Callable[[Tensor, int, float], Tensor],
-        keypoints: Tensor,
-        output: Tuple[Tensor, Tensor],
-    ) -> Maps:
-        sizes = [logits.shape[-1] for logits in output]
-        axes = keypoints.unbind(dim=-1)
-        return [function(*axis) for axis in zip(axes, sizes, self.sigma)]
+    def confidence(self, output: Tuple[Tensor, Tensor]) -> Tensor:
+        probabilities = [relative_probability(logits) for logits in self.maps(output)]
+        return simcc_confidence(probabilities, [3 * sigma for sigma in self.sigma])
 
     def in_input(self, output: Tuple[Tensor, Tensor]) -> Tensor:
         return self.keypoints(output) / self.codec.simcc_split_ratio
