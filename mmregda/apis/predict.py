@@ -27,6 +27,7 @@ from mmregda.datasets.pipelines import NEEDS_KEYPOINTS, name_of, without
 from mmregda.engine.checkpoints import (
     read_checkpoint,
     require_same_weights,
+    trained_names,
     weights_of,
 )
 from mmregda.engine.rehearsal.blame import during
@@ -195,9 +196,7 @@ def load_network(
     network = MODELS.build(model)
     require_same_weights(network, weights, checkpoint, parts)
     network.load_state_dict(weights, strict=False)
-    meta = content.get('meta')
-    # As MMPose's own init_model has it.
-    network.dataset_meta = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    network.trained_names = trained_names(content)
     return network.to(place).eval()
 
 
@@ -225,10 +224,8 @@ def require_trained_keypoints(
             f'the head has out_channels={num_outputs}, but the metainfo of the target '
             f'has {len(names)} keypoints. {remedy}'
         )
-    trained = keypoint_names(network.dataset_meta)
-    require_same_keypoints(
-        trained, names, f'checkpoint "{checkpoint}"', 'the target', remedy
-    )
+    where = f'checkpoint "{checkpoint}"'
+    require_same_keypoints(network.trained_names, names, where, 'the target', remedy)
 
 
 def _device(name: Optional[str]) -> torch.device:

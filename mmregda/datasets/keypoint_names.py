@@ -22,10 +22,11 @@ def keypoint_names(metainfo: Optional[Mapping]) -> List[str]:
     Returns:
         list[str]: Empty if the metainfo does not say.
     """
-    names = (metainfo or {}).get('keypoint_id2name')
-    if not isinstance(names, Mapping):
+    # It may be of a checkpoint, which anyone may have written.
+    names = metainfo.get('keypoint_id2name') if isinstance(metainfo, Mapping) else None
+    if not isinstance(names, Mapping) or set(names) != set(range(len(names))):
         return []
-    return [str(names[k]) for k in range(len(names))] if 0 in names else []
+    return [str(names[k]) for k in range(len(names))]
 
 
 def misplaced(names: Sequence[str], others: Sequence[str]) -> Optional[int]:

@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from mmregda.datasets.keypoint_names import keypoint_names
 from mmregda.engine.distributed import agreed
 from mmregda.engine.loops import unwrap
 from mmregda.errors import InputError
@@ -69,6 +70,23 @@ def weights_of(content: Dict[str, Any], where: str) -> Dict[str, Tensor]:
         InputError: If there is none.
     """
     return _require_weights(content.get('state_dict', content), where)
+
+
+def trained_names(content: Dict[str, Any]) -> List[str]:
+    """The names of the keypoints that a checkpoint's channels were trained as.
+
+    Args:
+        content (dict): What :func:`read_checkpoint` has read.
+
+    Returns:
+        list[str]: Empty if it does not say.
+    """
+    meta = content.get('meta')
+    meta = meta if isinstance(meta, dict) else {}
+    names = meta.get('keypoint_names')  # of weights that pretraining has kept
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        return names
+    return keypoint_names(meta.get('dataset_meta'))
 
 
 def _require_weights(weights: Any, where: str) -> Dict[str, Tensor]:

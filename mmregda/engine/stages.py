@@ -28,6 +28,7 @@ from mmregda.engine.checkpoints import (
     read_checkpoint,
     require_same_weights,
     resume_from_latest,
+    trained_names,
     weights_of,
 )
 from mmregda.engine.distributed import (
@@ -429,7 +430,8 @@ def _keep_weights(checkpoint: str, path: str) -> None:
     What the channels were trained as stays with them.
     """
     content = read_checkpoint(checkpoint)
-    meta = {k: v for k, v in content.get('meta', {}).items() if k == 'dataset_meta'}
+    # Names alone: metainfo has arrays, which PyTorch refuses in a file of weights.
+    meta = dict(keypoint_names=trained_names(content))
     weights = dict(state_dict=weights_of(content, checkpoint), meta=meta)
     buffer = io.BytesIO()
     # PyTorch has an error of its own for a full disk; Python's says which it is.

@@ -172,7 +172,6 @@ def test_parts_of_an_iteration_share_it(
         ('nowhere.py', 'does not exist'),
     ],
 )
-@pytest.mark.xfail(reason='to be mended: see CHANGELOG, Known faults')
 def test_iteration_of_what_is_not_rendered_is_refused(
     profile_step, monkeypatch, config, message
 ):

@@ -224,7 +224,6 @@ def test_a_wrong_split_or_task_is_answered_by_the_right_ones(tmp_path):
     ['', '[', '[{"name": "part1/0', '{"a": 1', 'null,', '\xff', '[' * 100_000],
     ids=lambda text: repr(text[:10]),
 )
-@pytest.mark.xfail(reason='to be mended: see CHANGELOG, Known faults')
 def test_json_cut_short_is_named(tmp_path, text):
     write_h3d(tmp_path, [])
     path = tmp_path / 'H3D_crop' / 'annotation.json'

@@ -54,5 +54,8 @@ def test_side_of_a_keypoint_is_read_from_its_name(name, other):
 
 def test_names_come_in_the_order_of_their_channels():
     assert keypoint_names(dict(keypoint_id2name={1: 'b', 0: 'a'})) == ['a', 'b']
-    for unknown in (None, {}, dict(keypoint_id2name={}), dict(keypoint_id2name=None)):
+    for unknown in (
+        *(None, {}, [], dict(keypoint_id2name={}), dict(keypoint_id2name=None)),
+        *(dict(keypoint_id2name={1: 'b'}), dict(keypoint_id2name=['a'])),
+    ):
         assert keypoint_names(unknown) == []

@@ -238,7 +238,6 @@ def test_every_method_resumes_with_all_of_its_state(hand_pair, tmp_path, name):
             assert steps == [1, 2, 3, 4]
 
 
-@pytest.mark.xfail(reason='to be mended: see CHANGELOG, Known faults')
 def test_interrupted_pretraining_ends_bit_for_bit_as_a_whole_one(hand_pair, tmp_path):
     def weights(name, at, resume=False):
         cfg = tiny_config(hand_pair, tmp_path / name / 'adapt', resume=resume)

@@ -229,7 +229,6 @@ ENTRY = surreal_entry(0, 0)
         (json.dumps(broken(ENTRY, keypoint2d='a' * 48)), 'finite'),
     ],
 )
-@pytest.mark.xfail(reason='to be mended: see CHANGELOG, Known faults')
 def test_a_broken_annotation_is_named(tmp_path, content, match):
     write_surreal(tmp_path, number=1)
     path = tmp_path / 'surreal_processed/val/run0.json'

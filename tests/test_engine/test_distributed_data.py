@@ -1,6 +1,5 @@
 """What several processes draw and validate is what one does."""
 
-import pytest
 import torch
 import torch.distributed as dist
 from conftest import tiny_config, tiny_model_config, write_pretrain_config
@@ -56,8 +55,16 @@ class SeenMetric(BaseMetric):
         self.results += [sample['img_path'] for sample in data_samples]
 
     def compute_metrics(self, results):
-        SeenMetric.seen.setdefault(self.dataset_meta['dataset_name'], list(results))
+        self.computed = list(results)
         return dict(count=len(results))
+
+    def evaluate(self, size):
+        # A rehearsal computes, in all processes, but does not evaluate.
+        found = super().evaluate(size)
+        if hasattr(self, 'computed'):
+            name = self.dataset_meta['dataset_name']
+            SeenMetric.seen.setdefault(name, self.computed)
+        return found
 
 
 def validate(pair, folder, checkpoint, launcher, round_up):
@@ -89,7 +96,6 @@ def validate(pair, folder, checkpoint, launcher, round_up):
     return dict(metrics=metrics, seen=seen, statistics=statistics, drifted=drifted)
 
 
-@pytest.mark.xfail(reason='to be mended: see CHANGELOG, Known faults')
 def test_validation_of_processes_is_that_of_one(hand_pair, tmp_path):
     """Six samples of the source and two of the target among four processes."""
     torch.manual_seed(0)

@@ -11,8 +11,6 @@ from torch import nn
 
 SHORT, LONG = 6, 12
 
-pytestmark = pytest.mark.xfail(reason='to be mended: see CHANGELOG, Known faults')
-
 
 @MODELS.register_module()
 class TwoWeights(BaseModel):

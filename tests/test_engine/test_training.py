@@ -188,7 +188,6 @@ def test_another_seed_trains_other_weights(hand_pair, trained, tmp_path):
     assert not torch.equal(a[name], b[name])
 
 
-@pytest.mark.xfail(reason='to be mended: see CHANGELOG, Known faults')
 def test_pretraining_is_run_once_and_gives_psi_alone(hand_pair, tmp_path):
     cfg_path = tmp_path / 'pretrain.py'
     cfg = tiny_config(hand_pair, tmp_path / 'runs' / 'regda', max_iters=1)
@@ -422,7 +421,6 @@ def test_keypoints_that_do_not_fit_the_head_are_refused(hand_pair, tmp_path):
 
 
 @pytest.mark.parametrize('where', ['train_dataloader', 'val_dataloader'])
-@pytest.mark.xfail(reason='to be mended: see CHANGELOG, Known faults')
 def test_missing_annotation_of_an_mmpose_dataset_is_named(hand_pair, tmp_path, where):
     cfg = tiny_config(hand_pair, tmp_path)
     pipeline = cfg[where].source.dataset.pipeline

@@ -51,6 +51,16 @@ def require_numbers(reader: Reader, model: nn.Module, predicted: int = 0) -> Non
             'metainfo of what they are mapped to.'
         )
     expected = in_head or known
+    for _, converter in _converters_in(reader.dataset) if reader.labeled else ():
+        # A transform after it may bring samples to the number of the metainfo again.
+        if expected and converter.num_keypoints != expected:
+            raise InputError(
+                f'KeypointConverter in the pipeline of {reader.entry} maps to '
+                f'{converter.num_keypoints} keypoints, but the head has '
+                f'out_channels={in_head or "(unknown)"} and the metainfo of '
+                f'{reader.entry} {known or "no"} keypoints. '
+                f'{_remedy_for_number(reader)}'
+            )
     for labeled, path in _labels_of(reader):
         if expected and labeled != expected:
             whose = (

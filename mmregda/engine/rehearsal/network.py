@@ -20,6 +20,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmpose.models.pose_estimators import TopdownPoseEstimator
+from mmpose.models.pose_estimators.base import BasePoseEstimator
 from torch import Tensor, nn
 
 from mmregda.datasets.pipelines import name_of
@@ -444,6 +445,11 @@ def _parts_in(names: List[str]) -> str:
         for name in names
     )
     return ' and '.join(f'model.{part}' for part in parts)
+
+
+def is_pose_estimator(model: Optional[nn.Module]) -> bool:
+    """Whether a model is one of MMPose's, or of ours."""
+    return isinstance(model, BasePoseEstimator)
 
 
 def is_topdown(model: Optional[nn.Module]) -> bool:

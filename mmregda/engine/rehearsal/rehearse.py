@@ -57,6 +57,8 @@ def rehearse(
 
 
 def _rehearse(parts: Parts) -> None:
+    if not network.is_pose_estimator(parts.model):
+        return  # Of other tasks nothing is known here.
     readers = [*parts.train, *parts.val]
     topdown = network.is_topdown(parts.model)
     for reader in readers:
@@ -66,8 +68,6 @@ def _rehearse(parts: Parts) -> None:
             keypoints.require_numbers(reader, parts.model, _num_kept(reader, parts))
     for reader in readers:
         samples.read_samples(reader)
-    if parts.model is None:
-        return
     network.require_finite_weights(parts.model)
     if topdown:
         _require_agreement(parts, readers)
@@ -108,14 +108,14 @@ def _num_kept(reader: Reader, parts: Parts) -> int:
 
 def _rehearse_test_sets(cfg: Config, parts: Parts) -> None:
     """Say what is wrong with test sets, which this run does without."""
-    if cfg.get('test_dataloader') == cfg.get('val_dataloader'):
+    same = cfg.get('test_dataloader') == cfg.get('val_dataloader')
+    if same or not network.is_pose_estimator(parts.model):
         return
     try:
         for reader in readers_from(cfg, 'test'):
             samples.look_at(reader)
             samples.read_samples(reader)
-            if parts.model is not None:
-                validation.metrics_of(reader, parts.model)
+            validation.metrics_of(reader, parts.model)
     except InputError as error:
         message = f'test_dataloader, which training does without: {error}'
         print_log(message, logger='current', level=logging.WARNING)

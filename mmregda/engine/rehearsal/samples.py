@@ -189,7 +189,7 @@ def info_of(dataset: Any, index: int) -> Any:
 
 
 def _pipelines_of(dataset: Any) -> Iterator[Callable]:
-    for value in vars(dataset).values():
+    for value in _attributes(dataset).values():
         for item in _items(value):
             if isinstance(item, PIPELINES):
                 yield item
@@ -207,7 +207,7 @@ def _with_pipelines(dataset: Any, change: Callable[[Any], Any]) -> Any:
         return _with_pipelines(value, change) if _is_dataset(value) else value
 
     twin = copy.copy(dataset)
-    for name, value in vars(dataset).items():
+    for name, value in _attributes(dataset).items():
         if not any(isinstance(i, PIPELINES) or _is_dataset(i) for i in _items(value)):
             continue
         if isinstance(value, dict):
@@ -218,6 +218,11 @@ def _with_pipelines(dataset: Any, change: Callable[[Any], Any]) -> Any:
             value = changed(value)
         vars(twin)[name] = value
     return twin
+
+
+def _attributes(dataset: Any) -> dict:
+    """What an object holds; a plain list holds nothing by a name."""
+    return dict(getattr(dataset, '__dict__', {}))
 
 
 def _items(value: Any) -> List[Any]:
