@@ -6,6 +6,13 @@ the adaptation papers use (root to tip).
 
 from __future__ import annotations
 
+import copy
+import os
+
+import mmpose
+
+from mmregda.errors import InputError, close_matches
+
 _FINGERS = {
     'thumb': [255, 128, 0],
     'index': [255, 153, 255],
@@ -132,3 +139,29 @@ Keys are the ``dataset_name`` of a keypoint definition or of a dataset.
 def metainfo_of(definition: dict, dataset_name: str) -> dict:
     """A keypoint definition under the name of one dataset."""
     return dict(definition, dataset_name=dataset_name)
+
+
+def metainfo_named(name: str) -> dict:
+    """A metainfo that MMPose parses, by its name.
+
+    Args:
+        name (str): ``'hand21'``, ``'body16'``, ``'coco17'``, or the name of any
+            dataset whose keypoints come with MMPose, such as ``'coco_wholebody'``,
+            ``'freihand2d'`` or ``'mpii'``.
+
+    Raises:
+        InputError: If there is none of that name.
+    """
+    own = dict(hand21=HAND21, body16=BODY16)
+    if name in own:
+        return copy.deepcopy(own[name])
+    folder = os.path.dirname(mmpose.__file__)
+    folder = os.path.join(folder, '.mim', 'configs', '_base_', 'datasets')
+    files = os.listdir(folder) if os.path.isdir(folder) else []
+    files = {file[:-3]: file for file in files if file.endswith('.py')}
+    if 'coco' in files:
+        files['coco17'] = files['coco']
+    if name not in files:
+        known = close_matches(name, [*own, *files], listed=100)
+        raise InputError(f'metainfo is "{name}", by which nothing is known.{known}')
+    return dict(from_file=os.path.join(folder, files[name]))

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable, Iterator, List, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+)
 
 from mmcv.transforms import Compose as MMCVCompose
 from mmengine.dataset import Compose
+from mmengine.logging import print_log
 
-from mmregda.datasets.views import ViewPipeline
+from mmregda.datasets.views import Transforms, ViewPipeline
 
 PIPELINES = (Compose, MMCVCompose, ViewPipeline)
 """tuple[type]: What datasets keep their transforms in."""
@@ -60,13 +70,39 @@ def _are_transforms(value: Any) -> bool:
     )
 
 
-def without(
-    pipeline: Sequence[dict], names: Iterable[str]
-) -> Tuple[List[dict], List[str]]:
-    """A pipeline's config without some transforms, wherever they are in it.
+def unlabeled_pipeline(
+    pipeline: Transforms, views: Optional[Mapping[str, Transforms]], whose: str
+) -> ViewPipeline:
+    """The pipeline of labelled images, for images without labels.
+
+    Transforms that make, change or read keypoints are left out, and the log names
+    them. All others stay, ``RandomFlip`` too: without keypoints it flips the image
+    and its box, so that the target is seen as the source is.
 
     Args:
-        pipeline (Sequence[dict]): Configs of transforms, of which some may hold
+        pipeline (list): Transforms, as in any MMPose dataset.
+        views (dict, optional): Further transforms of each view by its name.
+        whose (str): The dataset, for the log.
+    """
+    pipeline, dropped = without(pipeline, NEEDS_KEYPOINTS)
+    kept = views
+    if isinstance(views, Mapping):
+        kept = {}
+        for name, transforms in views.items():
+            kept[name], found = without(transforms, NEEDS_KEYPOINTS)
+            dropped += found
+    if dropped:
+        names = ', '.join(dict.fromkeys(dropped))
+        message = f'{whose}: left out of the pipeline, as there are no labels: {names}'
+        print_log(message, logger='current')
+    return ViewPipeline(pipeline, kept)
+
+
+def without(pipeline: Transforms, names: Iterable[str]) -> Tuple[List, List[str]]:
+    """A pipeline without some transforms, wherever they are in it.
+
+    Args:
+        pipeline (Sequence[dict | Callable]): Transforms, of which configs may hold
             others in ``transforms``.
         names (Iterable[str]): Of the classes that are left out.
 
@@ -84,7 +120,7 @@ def without(
         if name in names:
             dropped.append(name)
             continue
-        inner = transform.get('transforms')
+        inner = transform.get('transforms') if isinstance(transform, dict) else None
         if isinstance(inner, (list, tuple)) and name != 'Albumentation':
             inner, found = without(inner, names)
             transform = {**transform, 'transforms': inner}

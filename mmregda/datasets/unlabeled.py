@@ -7,7 +7,8 @@ from typing import Any, Mapping, Optional, Union
 from mmengine.dataset import BaseDataset
 from mmpose.registry import DATASETS
 
-from mmregda.datasets.views import Transforms, ViewPipeline
+from mmregda.datasets.pipelines import unlabeled_pipeline
+from mmregda.datasets.views import Transforms
 
 
 @DATASETS.register_module()
@@ -22,8 +23,8 @@ class UnlabeledDataset:
     Args:
         dataset (dict | BaseDataset): Any MMPose dataset. Its own pipeline, if
             it has one, is not used.
-        pipeline (list): Transforms of the unlabelled sample; no transform that
-            needs keypoints (such as ``GenerateTarget``) can be among them.
+        pipeline (list): Transforms, such as the source's: what needs keypoints
+            (``GenerateTarget``, ``RandomHalfBody``) is left out, and the log says so.
         views (dict, optional): For a method that sees each image several times,
             the transforms of each view by its name, such as
             ``dict(teacher=[...], student=[...])``. They come after those of
@@ -55,7 +56,8 @@ class UnlabeledDataset:
         if isinstance(dataset, dict):
             dataset = DATASETS.build(dataset)
         self.dataset = dataset
-        self.pipeline = ViewPipeline(pipeline, views)
+        whose = f'UnlabeledDataset of {type(dataset).__name__}'
+        self.pipeline = unlabeled_pipeline(pipeline, views, whose)
 
     @property
     def metainfo(self) -> dict:

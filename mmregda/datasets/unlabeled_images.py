@@ -26,11 +26,11 @@ from mmregda.datasets.coco_files import (
 )
 from mmregda.datasets.image_folder import ImageFolder
 from mmregda.datasets.image_loading import IMAGE_EXTENSIONS, check_image, read_image
-from mmregda.datasets.keypoints import BODY16, HAND21
-from mmregda.datasets.views import Transforms, ViewPipeline
+from mmregda.datasets.keypoints import metainfo_named
+from mmregda.datasets.pipelines import unlabeled_pipeline
+from mmregda.datasets.views import Transforms
 from mmregda.errors import InputError
 
-_DEFINITIONS = {d['dataset_name']: d for d in (HAND21, BODY16)}
 _METAINFO_KEYS = (
     *('dataset_name', 'upper_body_ids', 'lower_body_ids', 'flip_pairs'),
     *('dataset_keypoint_weights', 'flip_indices', 'skeleton_links'),
@@ -49,7 +49,7 @@ class UnlabeledImages(BaseDataset):
 
     The dataset reads its images itself, so a pipeline may begin with MMPose's
     ``LoadImage`` or ``LoadWholeImage`` (as it must for MMPose's inferencers),
-    or without. Nothing in it can need keypoints.
+    or without. The source's will do: what needs keypoints is left out.
 
     Args:
         root (str): The folder of the images.
@@ -77,9 +77,9 @@ class UnlabeledImages(BaseDataset):
         extensions (Sequence[str]): What is taken for an image, by the end of
             its name.
         metainfo (str | dict, optional): The keypoints that a model predicts
-            here, for pictures and flipped tests: ``'hand21'``, ``'body16'``, or
-            any metainfo of MMPose such as
-            ``dict(from_file='configs/_base_/datasets/coco.py')``.
+            here, for pictures and flipped tests: a name of
+            :func:`~mmregda.datasets.keypoints.metainfo_named` such as ``'coco17'``
+            or ``'hand21'``, or a metainfo as in any MMPose dataset.
         pipeline (list): Transforms, as in any MMPose dataset.
         views (dict, optional): As in
             :class:`~mmregda.datasets.UnlabeledDataset`.
@@ -117,18 +117,12 @@ class UnlabeledImages(BaseDataset):
         self.left_out: List[str] = []
         self._num_replaced = 0
         super().__init__(metainfo=metainfo, **kwargs)
-        self.pipeline = ViewPipeline(pipeline, views)
+        self.pipeline = unlabeled_pipeline(pipeline, views, type(self).__name__)
 
     @classmethod
     def _load_metainfo(cls, metainfo: Optional[Union[str, dict]] = None) -> dict:
         if isinstance(metainfo, str):
-            if metainfo not in _DEFINITIONS:
-                raise InputError(
-                    f'UnlabeledImages: metainfo is "{metainfo}", expected '
-                    f'{" or ".join(_DEFINITIONS)}, or the metainfo of an MMPose '
-                    "dataset, such as dict(from_file='configs/_base_/datasets/coco.py')"
-                )
-            metainfo = copy.deepcopy(_DEFINITIONS[metainfo])
+            metainfo = metainfo_named(metainfo)
         return parse_pose_metainfo(metainfo) if metainfo else {}
 
     def load_data_list(self) -> List[dict]:

@@ -258,19 +258,10 @@ def test_what_leaves_the_pipeline_is_free_of_labels(root, kind):
         assert not {'raw_ann_info', 'category_id'} & set(data_sample.metainfo)
 
 
-def test_a_transform_that_needs_labels_finds_none(root):
-    codec = dict(
-        type='MSRAHeatmap', input_size=(64, 64), heatmap_size=(16, 16), sigma=2
-    )
-    pipeline = [
-        *LOAD['h3d'],
-        *AUGMENT[:-1],
-        dict(type='GenerateTarget', encoder=codec),
-        AUGMENT[-1],
-    ]
-    dataset = UnlabeledDataset(config('h3d', root), pipeline)
-    with pytest.raises((ValueError, KeyError, IndexError, AssertionError)):
-        dataset[0]
+def test_a_transform_of_ones_own_finds_no_labels(root):
+    pipeline = [*LOAD['h3d'], lambda results: results['keypoints']]
+    with pytest.raises(KeyError, match='keypoints'):
+        UnlabeledDataset(config('h3d', root), pipeline)[0]
 
 
 def test_wraps_a_dataset_or_its_config(root):
@@ -312,3 +303,55 @@ def test_mmengines_loader_gives_ordinary_batches(root):
     assert set(batch) == {'inputs', 'data_samples'}
     assert len(batch['inputs']) == 4
     assert set(batch) == set(pseudo_collate(packed(unlabeled('h3d', root))))
+
+
+LABELED = [
+    dict(type='LoadImage'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='RandomFlip'),
+    dict(type='RandomBBoxTransform'),
+    dict(type='TopdownAffine', input_size=(48, 64)),
+    dict(
+        type='GenerateTarget',
+        encoder=dict(
+            type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(12, 16), sigma=2
+        ),
+    ),
+    dict(type='PackPoseInputs'),
+]
+
+
+def test_the_sources_pipeline_shows_the_same_images_without_labels(root):
+    write_coco(root)
+    # Of a hand no keypoint is another's mirror image, so that any may be flipped.
+    coco = config('coco', root)
+    unlabeled = packed(UnlabeledDataset(coco, LABELED))
+    labeled = packed(DATASETS.build(dict(coco, pipeline=LABELED)))
+    assert len({sample['data_samples'].flip for sample in unlabeled}) == 2
+    for one, other in zip(unlabeled, labeled):
+        assert torch.equal(one['inputs'], other['inputs'])
+        assert 'heatmaps' in other['data_samples'].gt_fields
+        assert 'gt_fields' not in one['data_samples']
+        assert 'keypoints' not in one['data_samples'].gt_instances
+
+
+def test_what_needs_keypoints_is_left_out_wherever_it_is_and_named(root, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'mmregda.datasets.pipelines.print_log', lambda text, **_: said.append(text)
+    )
+    half = dict(type='mmpose.RandomHalfBody', prob=1.0)
+    choice = dict(type='RandomChoice', transforms=[[half], [LABELED[2], half]])
+    pipeline = [*LABELED[:2], dict(type='RandomApply', transforms=[half]), choice]
+    views = dict(teacher=[half, *LABELED[3:]], student=LABELED[4:])
+    sample = UnlabeledDataset(
+        config('h3d', root),
+        [LABELED[0]] + [dict(type='WholeImageBox'), *pipeline[1:]],
+        views,
+    )[0]
+    assert set(sample) == {'teacher', 'student'}
+    assert sample['teacher']['inputs'].shape == (3, 64, 48)
+    assert said == [
+        'UnlabeledDataset of H3DDataset: left out of the pipeline, as there are no '
+        'labels: RandomHalfBody, GenerateTarget'
+    ]

@@ -205,7 +205,28 @@ def test_keypoints_are_named_only_where_they_are_given(root):
     coco = dict(from_file='configs/_base_/datasets/coco.py')
     body = DATASETS.build(dict(type='UnlabeledImages', root=str(root), metainfo=coco))
     assert body.get_data_info(0)['flip_indices'][:3] == [0, 2, 1]
-    assert_refused('expected hand21 or body16', root=root, metainfo='foot')
+
+
+@pytest.mark.parametrize(
+    'name, dataset, number',
+    [
+        ('coco17', 'CocoDataset', 17),
+        ('coco_wholebody', 'CocoWholeBodyDataset', 133),
+        ('mpii', 'MpiiDataset', 16),
+        ('freihand2d', 'FreiHandDataset', 21),
+    ],
+)
+def test_mmposes_keypoints_have_names(root, name, dataset, number):
+    found = UnlabeledImages(root, metainfo=name).metainfo
+    expected = DATASETS.get(dataset)._load_metainfo(DATASETS.get(dataset).METAINFO)
+    assert found['num_keypoints'] == number
+    for key in ('keypoint_id2name', 'flip_indices', 'skeleton_links'):
+        assert found[key] == expected[key]
+
+
+def test_an_unknown_name_of_keypoints_is_refused(root):
+    assert_refused('Did you mean coco17', root=root, metainfo='coco_17')
+    assert_refused('by which nothing is known', root=root, metainfo='../coco')
 
 
 def test_wrapped_like_any_dataset_it_gives_the_same_samples(root):

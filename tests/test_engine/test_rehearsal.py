@@ -289,7 +289,6 @@ def own_dataset(domain, part='train', **settings):
 
 SOURCE, TARGET = 'train_dataloader.source', 'train_dataloader.target'
 AFFINE = dict(type='TopdownAffine', input_size=(64, 64))
-HALF = dict(type='RandomHalfBody', prob=0.3)
 SWAPPED = metainfo(('k1', 'k0', 'left_k', 'right_k'))
 CONVERT = dict(
     type='KeypointConverter',
@@ -405,43 +404,6 @@ MISTAKES = {
         ('"k0" (keypoint 0)', 'val_dataloader.target', 'swap'),
     ),
     # Labels where there are none.
-    'GenerateTarget on the target': (
-        insert('target', 3, dict(type='GenerateTarget', encoder=codec())),
-        (f'GenerateTarget in {TARGET}', 'needs keypoints', 'UnlabeledImages', 'Leave'),
-    ),
-    'RandomHalfBody on the target': (
-        insert('target', 1, HALF),
-        (f'RandomHalfBody in {TARGET}', 'needs keypoints', 'Leave it out'),
-    ),
-    'RandomHalfBody in RandomApply': (
-        insert('target', 1, dict(type='RandomApply', prob=0.1, transforms=[HALF])),
-        (f'RandomHalfBody in {TARGET}', 'needs keypoints', 'Leave it out'),
-    ),
-    'RandomHalfBody in a choice': (
-        insert('target', 1, dict(type='RandomChoice', transforms=[[], [HALF]])),
-        (f'RandomHalfBody in {TARGET}', 'needs keypoints', 'Leave it out'),
-    ),
-    'RandomHalfBody in validation': (
-        insert('target', 2, HALF, part='val'),
-        ('RandomHalfBody in val_dataloader.target', 'needs keypoints', 'Leave it out'),
-    ),
-    'RandomHalfBody in a view': (
-        put(
-            TARGET,
-            dict(
-                batch_size=2,
-                num_workers=0,
-                sampler=dict(type='InfiniteSampler'),
-                dataset=dict(
-                    type='UnlabeledDataset',
-                    dataset=dict(type='UnlabeledImages', root='{root}/target'),
-                    pipeline=[dict(type='LoadImage'), dict(type='GetBBoxCenterScale')],
-                    views=dict(student=[HALF], teacher=[AFFINE]),
-                ),
-            ),
-        ),
-        (f'RandomHalfBody in {TARGET}', 'UnlabeledDataset', 'Leave it out'),
-    ),
     "a transform of one's own that now and then needs keypoints": (
         insert('target', 0, dict(type='SometimesLooksAtKeypoints')),
         (f"'keypoints' is missing) in {TARGET}", 'needs keypoints', 'Leave it out'),

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from mmregda.datasets import UnlabeledDataset
 from mmregda.datasets.pipelines import (
-    NEEDS_KEYPOINTS,
     PIPELINES,
     leaves,
     name_of,
@@ -101,9 +100,7 @@ def _require_no_labels_needed(reader: Reader, dataset: Any) -> None:
             'learn. Give it a labelled dataset, and the unlabelled one to '
             'train_dataloader.target.'
         )
-    names = [name_of(transform) for transform in transforms_of(reader)]
-    found = [name for name in names if name in NEEDS_KEYPOINTS]
-    found += [] if found else _failing_without_labels(dataset)
+    found = _failing_without_labels(dataset)
     if found:
         raise InputError(
             f'{found[0]} in {reader.entry}.dataset.pipeline needs keypoints, which '
