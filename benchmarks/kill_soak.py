@@ -50,7 +50,7 @@ INTERVAL = 2
 BY_CLOCK = 'at a moment of the clock'
 # What the clock and the machine say, and where the files are.
 NOT_COMPARED = {'time', 'data_time', 'eta', 'memory', 'meta'}
-NOT_COMPARED |= {'cfg', 'experiment_name', 'last_ckpt', 'best_ckpt', 'training_id'}
+NOT_COMPARED |= {'cfg', 'experiment_name', 'last_ckpt', 'best_ckpt', 'run_id'}
 
 
 class Run:

@@ -50,7 +50,7 @@ def reading(what: str) -> Iterator[None]:
         message = f'{type(error).__name__}: {error}'
         if 'need at least one array to concatenate' in message:
             message = 'it has no samples'  # Which MMEngine finds out so.
-        raise InputError(f'{what} can not be read: {message}') from error
+        raise InputError(f'{what} cannot be read: {message}') from error
 
 
 @contextmanager

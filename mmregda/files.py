@@ -18,7 +18,7 @@ _FORBIDDEN = (
 
 
 @contextmanager
-def whole_file(path: Union[str, os.PathLike]) -> Iterator[str]:
+def atomic_write(path: Union[str, os.PathLike]) -> Iterator[str]:
     """Yield the name to write a file under, which gets its own at the end.
 
     Whoever looks for the file finds it complete, or as it was before, even
@@ -65,13 +65,13 @@ def room_to_write(path: Union[str, os.PathLike]) -> Iterator[None]:
         place = os.fspath(path)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
-                f'"{place}" can not be written: {error.strerror}. What was there '
+                f'"{place}" cannot be written: {error.strerror}. What was there '
                 'before is as it was. Make room and try again (a training goes on '
                 'from its last checkpoint with --resume).'
             ) from error
         if error.errno in _FORBIDDEN and _on_one_path(place, error.filename):
             raise InputError(
-                f'"{error.filename}" can not be written: {error.strerror}. Name a '
+                f'"{error.filename}" cannot be written: {error.strerror}. Name a '
                 'folder that can.'
             ) from error
         raise

@@ -6,18 +6,18 @@ import os
 import pytest
 
 from mmregda import InputError
-from mmregda.files import room_to_write, whole_file
+from mmregda.files import atomic_write, room_to_write
 
 
 def test_writing_that_fails_leaves_the_file_as_it_was_and_nothing_beside(tmp_path):
     path = tmp_path / 'a.txt'
     path.write_text('before')
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as partial:
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as partial:
         with open(partial, 'w') as file:
             file.write('half')
         raise KeyboardInterrupt
     assert path.read_text() == 'before' and os.listdir(tmp_path) == ['a.txt']
-    with whole_file(path) as partial, open(partial, 'w') as file:
+    with atomic_write(path) as partial, open(partial, 'w') as file:
         file.write('after')
     assert path.read_text() == 'after' and os.listdir(tmp_path) == ['a.txt']
 
@@ -28,12 +28,12 @@ def test_full_disk_is_one_message_that_names_the_file(tmp_path):
     path.write_text('before')
 
     def write():
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             os.symlink('/dev/full', partial)
             with open(partial, 'w') as file:
                 file.write('x' * 100_000)
 
-    with pytest.raises(InputError, match='a.txt" can not be written: No space left'):
+    with pytest.raises(InputError, match='a.txt" cannot be written: No space left'):
         write()
     assert path.read_text() == 'before' and os.listdir(tmp_path) == ['a.txt']
 
@@ -53,14 +53,14 @@ def test_place_that_takes_nothing_is_one_message(tmp_path, kind):
     }
     # Within the place, or, of parents that are not there, the first.
     for place in (tmp_path / 'b' / 'a.txt', tmp_path):
-        message = f'{place.name}" can not be written: '
+        message = f'{place.name}" cannot be written: '
         with pytest.raises(InputError, match=message), room_to_write(tmp_path / 'b'):
             raise kind(numbers[kind], os.strerror(numbers[kind]), str(place))
 
 
 def test_two_that_write_a_file_at_once_leave_one_of_theirs(tmp_path):
     path = tmp_path / 'a.txt'
-    with whole_file(path) as one, whole_file(path) as other:
+    with atomic_write(path) as one, atomic_write(path) as other:
         for partial in (one, other):
             with open(partial, 'w') as file:
                 file.write(partial)

@@ -444,7 +444,7 @@ def test_a_program_among_the_image_formats_is_not_run(write, monkeypatch):
     monkeypatch.setattr('subprocess.Popen', lambda *_, **__: called.append(1))
     content = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n'
     for name in ('a.eps', 'a.png'):
-        refused(write(content, name), read_image, 'can not be decoded')
+        refused(write(content, name), read_image, 'cannot be decoded')
     assert not called
 
 
@@ -496,7 +496,7 @@ FORGED = {
 def test_a_forged_checkpoint_is_refused(write, plain_checkpoints, little_memory, name):
     value, pattern, replacement = FORGED[name]
     path = write(forged(dict(value=value), pattern, replacement))
-    refused(path, load_weights, 'can not be loaded')
+    refused(path, load_weights, 'cannot be loaded')
 
 
 def test_a_checkpoint_is_read_as_it_was_written(write, plain_checkpoints, monkeypatch):

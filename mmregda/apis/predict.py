@@ -67,7 +67,7 @@ def images_to_predict(
         UnlabeledImages: In test mode.
 
     Raises:
-        InputError: If the images or boxes can not be used, or if the config
+        InputError: If the images or boxes cannot be used, or if the config
             has no folder of its own, no validation pipeline or no description
             of the keypoints.
     """
@@ -236,7 +236,7 @@ def _device(name: Optional[str]) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f'device "{name}" can not be used ({reason}). Leave it out for what '
+            f'device "{name}" cannot be used ({reason}). Leave it out for what '
             'this machine has.'
         ) from error
     return device

@@ -78,7 +78,7 @@ def load_plain(filename: str, map_location: Any = None) -> Dict[str, Any]:
     """
     filename = os.path.expanduser(filename)
     if not os.path.isfile(filename):
-        raise FileNotFoundError(f'{filename} can not be found.')
+        raise FileNotFoundError(f'{filename} cannot be found.')
     known = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
     try:

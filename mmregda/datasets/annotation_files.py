@@ -91,7 +91,7 @@ def load_mat(path: str, variable: str) -> np.ndarray:
         # A damaged file can raise nearly anything: the reader trusts the
         # lengths that the file states.
         raise InputError(
-            f'annotation file "{path}" can not be read as a MATLAB file: '
+            f'annotation file "{path}" cannot be read as a MATLAB file: '
             f'{str(error) or type(error).__name__}. Check that its download is '
             'complete.'
         ) from error

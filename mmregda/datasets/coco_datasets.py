@@ -280,7 +280,7 @@ def _take_sizes(
     for index, found in zip(places, sizes):
         if isinstance(found, str):
             name = shown(file.images[index]['file_name'])
-            problem = f'has no width and height, and {name} can not tell: {found}'
+            problem = f'has no width and height, and {name} cannot tell: {found}'
             faults.add(f'images[{index}]', problem, 'Give both, in pixels.')
             continue
         file.images[index].update(height=found[0], width=found[1])
@@ -368,10 +368,10 @@ def _read_all(dataset: BaseCocoStyleDataset, files: Sequence[CocoFile]) -> None:
         raise
     except Exception as error:  # Whatever an unexpected value leads it to.
         place, reason = _first_failure(dataset) or ('', error)
-        if not place:  # MMEngine can not pack a list of none.
+        if not place:  # MMEngine cannot pack a list of none.
             _require_any(files[-1], len(dataset.data_list))
         raise InputError(
-            f'{file}: {place or "the file"} can not be read by '
+            f'{file}: {place or "the file"} cannot be read by '
             f'{type(dataset).__name__} ({type(reason).__name__}: {reason}). Compare it '
             'with an annotation that it reads.'
         ) from error

@@ -23,7 +23,7 @@ def read_data_file(path: str, what: str = 'annotation file') -> bytes:
         bytes: Its content.
 
     Raises:
-        InputError: If there is no such file, if it can not be read, if it is
+        InputError: If there is no such file, if it cannot be read, if it is
             no ordinary file (a pipe would wait for a writer, a device never
             end) or if it has more than :data:`LARGEST` bytes.
     """
@@ -43,4 +43,4 @@ def read_data_file(path: str, what: str = 'annotation file') -> bytes:
     except (OSError, ValueError, MemoryError) as error:
         # ValueError: no file has such a name.
         problem = str(getattr(error, 'strerror', None) or error)
-    raise InputError(f'{what} "{path}" can not be read: {problem}')
+    raise InputError(f'{what} "{path}" cannot be read: {problem}')

@@ -27,7 +27,7 @@ class ImageFolder:
         others (Counter): How many other files there are, by extension.
 
     Raises:
-        InputError: If the folder is missing or none, or a folder in it can not
+        InputError: If the folder is missing or none, or a folder in it cannot
             be read.
     """
 
@@ -112,7 +112,7 @@ class ImageFolder:
                 entries = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             raise InputError(
-                f'folder "{full_folder}" can not be read: {error.strerror}'
+                f'folder "{full_folder}" cannot be read: {error.strerror}'
             ) from error
         for entry in entries:
             path = f'{folder}/{entry.name}' if folder else entry.name

@@ -89,7 +89,7 @@ def read_image(
         except FileNotFoundError:
             raise InputError(f'image "{path}" does not exist') from None
         except OSError as error:
-            raise InputError(f'image "{path}" can not be read: {error}') from error
+            raise InputError(f'image "{path}" cannot be read: {error}') from error
     return decode_image(content, path, color_type, backend)
 
 
@@ -235,7 +235,7 @@ def _decode_with_pillow(content: bytes, path: str, color_type: str) -> np.ndarra
     except _PILLOW_ERRORS as error:
         raise _undecodable(content, path, error) from error
     raise InputError(
-        f'image "{path}" can not be decoded: it has 32 bits a channel. Save it '
+        f'image "{path}" cannot be decoded: it has 32 bits a channel. Save it '
         'with 8 or 16.'
     )
 
@@ -266,6 +266,6 @@ def _undecodable(content: bytes, path: str, error: BaseException) -> InputError:
             f'(PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS}). Make it smaller.'
         )
     return InputError(
-        f'image "{path}" can not be decoded ({len(content)} bytes). '
+        f'image "{path}" cannot be decoded ({len(content)} bytes). '
         'Fetch it again, or save it as JPEG or PNG.'
     )

@@ -195,7 +195,7 @@ def load_array_pickle(path: str) -> Any:
         # MemoryError, ValueError from numpy, ... The cause is the file in
         # every case.
         raise InputError(
-            f'annotation file "{path}" can not be read as a pickle of numpy '
+            f'annotation file "{path}" cannot be read as a pickle of numpy '
             f'arrays: {str(error) or type(error).__name__}. Check that it is the '
             'published file and that its download is complete.'
         ) from error

@@ -166,7 +166,7 @@ def names_in(folder: str) -> List[str]:
     """Names of what a folder holds, none if there is no such folder.
 
     Raises:
-        InputError: If the folder can not be read.
+        InputError: If the folder cannot be read.
     """
     try:
         return os.listdir(folder)
@@ -174,7 +174,7 @@ def names_in(folder: str) -> List[str]:
         return []
     except OSError as error:
         raise InputError(
-            f'folder "{folder}" can not be read: {error.strerror}'
+            f'folder "{folder}" cannot be read: {error.strerror}'
         ) from error
 
 

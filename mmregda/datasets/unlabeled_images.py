@@ -90,7 +90,7 @@ class UnlabeledImages(BaseDataset):
         left_out (list[str]): What ``skip_corrupt`` has left out, one by one.
 
     Raises:
-        InputError: If the folder or the boxes can not be used, naming the file.
+        InputError: If the folder or the boxes cannot be used, naming the file.
     """
 
     def __init__(

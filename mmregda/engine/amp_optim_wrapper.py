@@ -81,7 +81,7 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         **kwargs: As in :class:`mmengine.optim.OptimWrapper`.
 
     Raises:
-        InputError: If the device can not do with this type, or an argument is
+        InputError: If the device cannot do with this type, or an argument is
             none of the above.
     """
 
@@ -169,7 +169,7 @@ def _begin_momenta(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _require_support(dtype: torch.dtype, device_type: str) -> None:
-    """Raise :class:`InputError` if a device can not train in this type."""
+    """Raise :class:`InputError` if a device cannot train in this type."""
     if dtype not in (torch.float16, torch.bfloat16):
         raise InputError(
             f'mixed precision: dtype must be "bfloat16" or "float16", not "{dtype}"'

@@ -19,14 +19,14 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from mmregda.datasets.keypoint_names import keypoint_names
-from mmregda.engine.distributed import agreed
+from mmregda.engine.distributed import broadcast_from_main
 from mmregda.engine.loops import unwrap
 from mmregda.errors import InputError
-from mmregda.files import whole_file
+from mmregda.files import atomic_write
 
 # Where a training says which checkpoint is its last, and which training it is.
 NOTE = 'last_checkpoint'
-TRAINING_ID = 'training_id'
+RUN_ID = 'run_id'
 # What a training is resumed from, beside the schedulers, which it may not have.
 _STATES = ('meta', 'state_dict', 'message_hub', 'optimizer')
 
@@ -45,7 +45,7 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
     except Exception as error:  # What a forged file makes its readers raise is theirs.
         reason = f'{type(error).__name__}: {error}'.rstrip(': ')
         raise InputError(
-            f'checkpoint "{path}" can not be loaded. Is it whole, and one of '
+            f'checkpoint "{path}" cannot be loaded. Is it whole, and one of '
             f'PyTorch? ({reason})'
         ) from error
     if not isinstance(content, dict):
@@ -158,7 +158,7 @@ def noted_checkpoint(work_dir: str) -> Optional[str]:
 def latest_checkpoint(work_dir: str) -> Optional[str]:
     """The checkpoint to resume a training from.
 
-    It is the one that ``last_checkpoint`` names. If that can not be read, or
+    It is the one that ``last_checkpoint`` names. If that cannot be read, or
     there is no such note, it is the latest in the folder that can, and a
     warning says so. Those of another training, which was in the folder before,
     are left alone (see :func:`identify`).
@@ -173,7 +173,7 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
         InputError: If there are checkpoints of which none can be read.
     """
     named = noted_checkpoint(work_dir)
-    id_file = os.path.join(work_dir, TRAINING_ID)
+    id_file = os.path.join(work_dir, RUN_ID)
     training = Path(id_file).read_text() if os.path.isfile(id_file) else None
     folder = os.path.dirname(named or '') or work_dir
     others = set(glob(os.path.join(escape(folder), '*.pth'))) - {named}
@@ -219,16 +219,16 @@ def identify(runner: Runner) -> None:
     """
     info = runner.message_hub.runtime_info
     if not runner._resume:
-        runner.message_hub.update_info(TRAINING_ID, token_hex(8))
+        runner.message_hub.update_info(RUN_ID, token_hex(8))
     # Of a training that was begun before there were names, there is none.
-    if info.get(TRAINING_ID):
-        with whole_file(os.path.join(runner.work_dir, TRAINING_ID)) as path:
-            Path(path).write_text(info[TRAINING_ID])
+    if info.get(RUN_ID):
+        with atomic_write(os.path.join(runner.work_dir, RUN_ID)) as path:
+            Path(path).write_text(info[RUN_ID])
 
 
 def _training_of(content: Dict[str, Any]) -> Optional[str]:
     info = content['message_hub'].get('runtime_info')
-    return info.get(TRAINING_ID) if isinstance(info, dict) else None
+    return info.get(RUN_ID) if isinstance(info, dict) else None
 
 
 def _age(path: str) -> Tuple[int, float]:
@@ -274,7 +274,7 @@ def resume_from_latest(runner: Runner) -> None:
     if not runner._resume:
         return
     if runner._load_from is None:
-        runner._load_from = agreed(latest_checkpoint(runner.work_dir))
+        runner._load_from = broadcast_from_main(latest_checkpoint(runner.work_dir))
         # MMEngine would look for itself.
         runner._resume = runner._load_from is not None
     if not isinstance(runner.resume, partial):
@@ -294,6 +294,6 @@ def _resume(
         raise
     except Exception as error:  # What does not fit makes its users raise is theirs.
         raise InputError(
-            f'"{filename}" can not be resumed from, with this config at least '
+            f'"{filename}" cannot be resumed from, with this config at least '
             f'({type(error).__name__}: {error})'
         ) from error

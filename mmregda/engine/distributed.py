@@ -145,14 +145,14 @@ def joined_processes(launcher: str, env_cfg: dict) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def agreed(value: Any) -> Any:
-    """The first process's answer, in all of them.
+def broadcast_from_main(value: Any) -> Any:
+    """Broadcast rank 0's value to all ranks.
 
     What each sees of the file system at one moment may differ.
     """
-    answer = [value]
-    broadcast_object_list(answer)
-    return answer[0]
+    values = [value]
+    broadcast_object_list(values)
+    return values[0]
 
 
 def share_buffers(model: nn.Module) -> None:

@@ -15,7 +15,7 @@ from typing import IO, Dict, Iterator
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 
-from mmregda.engine.distributed import agreed
+from mmregda.engine.distributed import broadcast_from_main
 from mmregda.files import room_to_write
 
 try:
@@ -42,14 +42,14 @@ def alone_in(folder: str) -> Iterator[None]:
         folder (str): Is made if need be.
 
     Raises:
-        InputError: If it can not be made.
+        InputError: If it cannot be made.
     """
     with room_to_write(folder):
         os.makedirs(folder, exist_ok=True)
         file = open(os.path.join(folder, 'in_use.lock'), 'a')  # noqa: SIM115
     waiting = False
     with file:
-        while not agreed(_locked(file)):
+        while not broadcast_from_main(_locked(file)):
             if not waiting:
                 message = f'Waiting for another training to be done in "{folder}"'
                 print_log(message, logger='current')
@@ -79,7 +79,7 @@ def _locked(file: IO) -> bool:
             return False
         # There are file systems that have no locks.
         message = (
-            f'"{file.name}" can not be locked ({error.strerror}): see to it that no '
+            f'"{file.name}" cannot be locked ({error.strerror}): see to it that no '
             'other training is in there meanwhile.'
         )
         print_log(message, logger='current', level=logging.WARNING)

@@ -20,7 +20,7 @@ from mmregda.datasets import looked_at
 from mmregda.datasets.samplers import build_numbered_dataloader, seed_generators
 from mmregda.engine.distributed import (
     PlayerDistributedDataParallel,
-    agreed,
+    broadcast_from_main,
     share_buffers,
 )
 from mmregda.engine.finite import require_finite
@@ -95,7 +95,7 @@ class SeededTrainLoop(IterBasedTrainLoop):
         **kwargs: As in :class:`mmengine.runner.IterBasedTrainLoop`.
 
     Raises:
-        InputError: If the dataset can not be read, or if images are not normalised
+        InputError: If the dataset cannot be read, or if images are not normalised
             as a pretrained backbone of timm expects.
     """
 
@@ -119,7 +119,7 @@ class SeededTrainLoop(IterBasedTrainLoop):
     ) -> Union[DataLoader, DomainDataloaders]:
         """Build what :meth:`run` draws its batches from."""
         with reading('the training dataset'):
-            seed = agreed(runner.seed)  # each process may have its own
+            seed = broadcast_from_main(runner.seed)  # each process may have its own
             return build_numbered_dataloader(runner, cfg, seed)
 
     def run(self) -> nn.Module:
@@ -399,7 +399,7 @@ def build_domain_dataloaders(
     loaders = {}
     for domain, cfg in configs.items():
         with reading(f'the {domain} dataset'):
-            seed = agreed(runner.seed) + SEED_OFFSETS[domain]
+            seed = broadcast_from_main(runner.seed) + SEED_OFFSETS[domain]
             loaders[domain] = build_numbered_dataloader(runner, cfg, seed)
     return DomainDataloaders(loaders)
 

@@ -32,7 +32,7 @@ from mmregda.engine.checkpoints import (
     weights_of,
 )
 from mmregda.engine.distributed import (
-    agreed,
+    broadcast_from_main,
     joined_processes,
     synchronized_on_cpu,
 )
@@ -41,7 +41,7 @@ from mmregda.engine.loops import build_validation, register_rehearsal, unwrap
 from mmregda.engine.rehearsal import rehearse
 from mmregda.engine.settings import is_adaptation, require_settings
 from mmregda.errors import InputError
-from mmregda.files import room_to_write, whole_file
+from mmregda.files import atomic_write, room_to_write
 
 # The weights of a pretraining that is done.
 KEPT = 'source_only.pth'
@@ -101,7 +101,7 @@ def find_start(cfg: Config) -> None:
     if cfg.get('sync_bn') and is_distributed() and not torch.cuda.is_available():
         raise synchronized_on_cpu()
     if cfg.get('resume') and not cfg.get('load_from'):
-        cfg.load_from = agreed(latest_checkpoint(cfg.work_dir))
+        cfg.load_from = broadcast_from_main(latest_checkpoint(cfg.work_dir))
     if cfg.get('resume') and cfg.load_from:
         # It goes on from its own checkpoint and needs no other.
         for part in _psi(cfg):
@@ -115,7 +115,7 @@ def find_start(cfg: Config) -> None:
             require_settings(stage)
             weights = MODELS.build(stage.model).state_dict()
             parts_that_go_on(cfg, model, weights, stage.filename)
-            if not agreed(os.path.isfile(pretrained_path(stage))):
+            if not broadcast_from_main(os.path.isfile(pretrained_path(stage))):
                 rehearse(cfg)
             checkpoint = pretrain(stage)
         weights = load_weights(checkpoint)
@@ -190,11 +190,11 @@ def pretrain(cfg: Config) -> str:
     """
     path = pretrained_path(cfg)
     cfg.work_dir = os.path.dirname(path)
-    if not agreed(os.path.isfile(path)):
+    if not broadcast_from_main(os.path.isfile(path)):
         warn_of_others(cfg)
         with alone_in(cfg.work_dir):
             # Another training may have made them while this one waited.
-            if not agreed(os.path.isfile(path)):
+            if not broadcast_from_main(os.path.isfile(path)):
                 _pretrain(cfg, path)
     return path
 
@@ -306,7 +306,9 @@ def take_up_seed(cfg: Config) -> None:
     """
     if not cfg.get('resume'):
         return
-    checkpoint = cfg.get('load_from') or agreed(latest_checkpoint(cfg.work_dir))
+    checkpoint = cfg.get('load_from') or broadcast_from_main(
+        latest_checkpoint(cfg.work_dir)
+    )
     if not checkpoint:
         return
     begun_with = read_checkpoint(checkpoint).get('meta', {}).get('seed')
@@ -436,5 +438,5 @@ def _keep_weights(checkpoint: str, path: str) -> None:
     buffer = io.BytesIO()
     # PyTorch has an error of its own for a full disk; Python's says which it is.
     torch.save(weights, buffer)
-    with whole_file(path) as partial, open(partial, 'wb') as file:
+    with atomic_write(path) as partial, open(partial, 'wb') as file:
         file.write(buffer.getbuffer())

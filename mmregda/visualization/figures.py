@@ -7,7 +7,7 @@ import os
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mmregda.files import whole_file
+from mmregda.files import atomic_write
 
 COLORS = (
     '#000000',
@@ -43,11 +43,11 @@ def save_figure(figure: Figure, path: str, dpi: int = 110) -> None:
     jpeg = dict(pil_kwargs=dict(quality=88, subsampling=0))
     options = jpeg if ending in ('jpg', 'jpeg') else {}
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, format=ending, dpi=dpi, **options)
 
 
 def write_text(path: str, text: str) -> None:
     """Write a text file that is whole or not there."""
-    with whole_file(path) as partial, open(partial, 'w', encoding='utf-8') as file:
+    with atomic_write(path) as partial, open(partial, 'w', encoding='utf-8') as file:
         file.write(text)

@@ -15,7 +15,7 @@ from mmpose.visualization import PoseLocalVisualizer
 
 from mmregda.datasets.image_loading import read_image
 from mmregda.errors import InputError
-from mmregda.files import whole_file
+from mmregda.files import atomic_write
 from mmregda.visualization.figures import write_text
 
 
@@ -54,7 +54,7 @@ def draw_predictions(
 
     Raises:
         InputError: If the pictures would become images of ``root`` themselves,
-            or if an image can not be read any more.
+            or if an image cannot be read any more.
     """
     root = os.path.realpath(root)
     if os.path.commonpath([root, os.path.realpath(folder)]) == root:
@@ -112,5 +112,5 @@ def _write_jpeg(path: str, image: np.ndarray) -> None:
     """Write a picture as a file that is whole or not there."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     _, content = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         content.tofile(partial)

@@ -349,7 +349,7 @@ def test_a_missing_file_and_a_folder_in_its_place_are_named(source):
     with pytest.raises(InputError, match='train.json" does not exist'):
         build_dataset(cfg)
     os.mkdir(source.path)
-    with pytest.raises(InputError, match='train.json" can not be read: it is a fold'):
+    with pytest.raises(InputError, match='train.json" cannot be read: it is a fold'):
         build_dataset(cfg)
 
 

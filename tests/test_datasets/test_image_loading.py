@@ -181,7 +181,7 @@ def test_an_image_cut_in_half_is_named(write, name):
     kept = len(content) // (4 if 'animated' in name else 2)
     path = write(name, content[:kept])
     for read in (read_image, check_image):
-        with pytest.raises(InputError, match='cut short|can not be decoded') as error:
+        with pytest.raises(InputError, match='cut short|cannot be decoded') as error:
             read(path)
         assert path in str(error.value)
 
@@ -194,7 +194,7 @@ def test_an_image_cut_in_half_is_named(write, name):
 def test_what_is_no_image_is_named_by_both(write, content):
     path = write('a.jpg', content)
     for read in (read_image, check_image):
-        with pytest.raises(InputError, match='can not be decoded') as error:
+        with pytest.raises(InputError, match='cannot be decoded') as error:
             read(path)
         assert path in str(error.value)
 

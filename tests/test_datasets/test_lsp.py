@@ -244,10 +244,10 @@ def cell(joints):
 @pytest.mark.parametrize(
     'content, match',
     [
-        (b'', 'can not be read as a MATLAB file'),
-        (b'<html>not found</html>' * 20, 'can not be read as a MATLAB file'),
-        (mat_of(joints=lsp_joints(4))[:-40], 'can not be read as a MATLAB file'),
-        (mat_of(joints=lsp_joints(4))[:300], 'can not be read as a MATLAB file'),
+        (b'', 'cannot be read as a MATLAB file'),
+        (b'<html>not found</html>' * 20, 'cannot be read as a MATLAB file'),
+        (mat_of(joints=lsp_joints(4))[:-40], 'cannot be read as a MATLAB file'),
+        (mat_of(joints=lsp_joints(4))[:300], 'cannot be read as a MATLAB file'),
         (mat_of(annotation=lsp_joints(4)), 'has no variable "joints"'),
         (mat_of(joints=lsp_joints(4)[:2]), r'shape \(3, 14, 4\)'),
         (mat_of(joints=lsp_joints(4)[:, :13]), r'shape \(3, 14, 4\)'),
@@ -290,7 +290,7 @@ def test_missing_or_unreadable_images_are_named(tmp_path, labeled):
     refused(tmp_path, match, labeled=labeled)
     # A link to itself, because nothing is unreadable to root.
     images.symlink_to(images)
-    message = refused(tmp_path, 'can not be read', labeled=labeled)
+    message = refused(tmp_path, 'cannot be read', labeled=labeled)
     assert str(images) in message
 
 

@@ -49,7 +49,7 @@ def load_bytes(tmp_path):
 def refused(load_bytes, tmp_path):
     """Asserts that a file is refused by one error that names it."""
 
-    def check(content: bytes, match: str = 'can not be read'):
+    def check(content: bytes, match: str = 'cannot be read'):
         with pytest.raises(InputError, match=match) as error:
             load_bytes(content)
         assert str(tmp_path / 'annotation.pickle') in str(error.value)
@@ -64,7 +64,7 @@ def little_memory():
     try:
         pages = int(Path('/proc/self/statm').read_text().split()[0])
     except OSError:
-        pytest.skip('the memory of a process can not be limited here')
+        pytest.skip('the memory of a process cannot be limited here')
     limit = pages * resource.getpagesize() + 2**30
     resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
     yield
@@ -358,7 +358,7 @@ def test_flags_of_a_forged_type_are_not_believed(load_bytes):
     ids=lambda content: repr(content[:8])[2:-1],
 )
 def test_what_is_no_pickle_is_refused(refused, content):
-    refused(content, 'can not be read as a pickle')
+    refused(content, 'cannot be read as a pickle')
 
 
 @pytest.mark.parametrize('protocol', PROTOCOLS)
@@ -460,5 +460,5 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path):
 
 
 def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path):
-    with pytest.raises(InputError, match='can not be read'):
+    with pytest.raises(InputError, match='cannot be read'):
         load_array_pickle(str(tmp_path))

@@ -357,7 +357,7 @@ def test_file_system_without_locks_stops_no_training(tmp_path, monkeypatch, numb
     monkeypatch.setattr(folder_lock, 'print_log', lambda text, **_: said.append(text))
     with alone_in(str(tmp_path)):
         (message,) = said
-    assert 'in_use.lock" can not be locked' in message
+    assert 'in_use.lock" cannot be locked' in message
 
 
 class NoSamples(Sampler):

@@ -242,7 +242,7 @@ def test_a_folder_in_place_of_an_annotation_is_named(tmp_path):
     path = tmp_path / 'surreal_processed/val/run0.json'
     path.unlink()
     path.mkdir()
-    assert str(path) in refused(tmp_path, 'can not be read', split='val')
+    assert str(path) in refused(tmp_path, 'cannot be read', split='val')
 
 
 def test_an_unknown_split_is_answered_by_the_right_ones(tmp_path):

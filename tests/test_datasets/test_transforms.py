@@ -122,7 +122,7 @@ def test_an_image_cut_short_is_named(write, extension, kept):
     ids=['empty', 'byte', 'text', 'html', 'zeros'],
 )
 def test_what_is_no_image_is_named(write, content):
-    assert_names(write('a.png', content), 'can not be decoded')
+    assert_names(write('a.png', content), 'cannot be decoded')
 
 
 def test_an_image_of_absurd_size_is_named(write):
@@ -140,7 +140,7 @@ def test_a_missing_image_is_named(tmp_path):
 
 
 def test_a_folder_in_the_place_of_an_image_is_named(tmp_path):
-    assert_names(str(tmp_path), 'can not be read')
+    assert_names(str(tmp_path), 'cannot be read')
 
 
 def assert_names(path, complaint):

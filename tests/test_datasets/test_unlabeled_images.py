@@ -160,7 +160,7 @@ def test_a_missing_folder_and_a_file_in_its_place_are_named(root):
 def test_an_unreadable_folder_is_named(root):
     (root / 'sub').chmod(0)
     try:
-        assert_refused('can not be read', root / 'sub', root=root)
+        assert_refused('cannot be read', root / 'sub', root=root)
     finally:
         (root / 'sub').chmod(0o700)
 

@@ -99,7 +99,7 @@ def train(work_dir, **kwargs):
 
 def files(work_dir):
     names = {path.name for path in work_dir.iterdir() if path.is_file()}
-    return {n for n in names if not n.endswith('.py')} - {'training_id'}
+    return {n for n in names if not n.endswith('.py')} - {'run_id'}
 
 
 def comparable(path):
@@ -333,10 +333,10 @@ def test_longer_training_of_before_is_not_what_a_damaged_one_falls_back_on(
 
 
 def test_checkpoints_from_before_trainings_had_names_are_resumed_from(interrupted):
-    (interrupted / 'training_id').unlink()
+    (interrupted / 'run_id').unlink()
 
     def forget(content):
-        del content['message_hub']['runtime_info']['training_id']
+        del content['message_hub']['runtime_info']['run_id']
 
     for name in ('iter_2.pth', 'iter_4.pth'):
         forge(interrupted / name, forget)
@@ -371,10 +371,10 @@ FORGERIES = {
         lambda c: c['state_dict'].update(weight=torch.ones(4)),
         r'"weight" is \(4,\) there and \(3,\) here',
     ),
-    'a state of nothing': (lambda c: c.update(optimizer={}), 'can not be resumed from'),
+    'a state of nothing': (lambda c: c.update(optimizer={}), 'cannot be resumed from'),
     'other scalars': (
         lambda c: c['message_hub'].update(log_scalars=5),
-        'can not be resumed from',
+        'cannot be resumed from',
     ),
 }
 
@@ -455,7 +455,7 @@ def test_full_disk_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
             pytest.skip('needs root or /dev/full')
 
     try:
-        message = 'iter_4.pth" can not be written: No space left on device'
+        message = 'iter_4.pth" cannot be written: No space left on device'
         with pytest.raises(InputError, match=message):
             train(work_dir, hooks=[ActHook(4, fill)], save_best=None)
         assert not list(work_dir.glob('*.partial'))

@@ -93,7 +93,7 @@ def build_model(method, seed):
         # From the first iteration on, and another one in each.
         cfg['adaptation'].update(warm_start=dict(lo=0.5, hi=1.0, num_iters=2))
     if method == 'MeanTeacherRegDA':
-        # Each process has its own draws, which one process can not repeat.
+        # Each process has its own draws, which one process cannot repeat.
         cfg['adaptation'].update(perturbation=dict(num_erased=0, jitter=0.0))
     model = MODELS.build(cfg)
     for module in model.modules():

@@ -83,7 +83,7 @@ def test_same_prediction_for_every_image_is_not_consistent():
     turned = label_free_evidence(constant, RandomViews())['consistency']
     still = RandomViews(turn=0, shift=0.0)
     assert turned < 0.3
-    # Views that hardly differ can not tell.
+    # Views that hardly differ cannot tell.
     assert label_free_evidence(constant, still)['consistency'] > 0.6
 
 

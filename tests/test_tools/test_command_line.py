@@ -99,7 +99,7 @@ def test_folder_that_takes_nothing_is_named(tiny_file, tmp_path):
     (tmp_path / 'file').touch()
     for work_dir in (tmp_path / 'file', tmp_path / 'file' / 'runs' / 'run'):
         done = run_tool('train.py', tiny_file, '--work-dir', work_dir)
-        assert_one_message(done, str(tmp_path / 'file'), 'can not be written')
+        assert_one_message(done, str(tmp_path / 'file'), 'cannot be written')
 
 
 def test_missing_dataset_is_named_before_training(tmp_path):

@@ -419,5 +419,5 @@ def test_a_hostile_checkpoint_runs_nothing(predict, config, tmp_path):
 
     torch.save(dict(state_dict=Hostile()), tmp_path / 'hostile.pth')
     status, said, _ = predict(config, tmp_path / 'hostile.pth', out=tmp_path)
-    assert status == 2 and 'hostile.pth" can not be loaded' in said.err
+    assert status == 2 and 'hostile.pth" cannot be loaded' in said.err
     assert not proof.exists()

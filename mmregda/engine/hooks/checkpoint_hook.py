@@ -18,17 +18,17 @@ from mmpose.registry import HOOKS
 
 from mmregda.engine.checkpoints import (
     NOTE,
-    TRAINING_ID,
+    RUN_ID,
     identify,
     require_same_weights,
     resume_from_latest,
 )
 from mmregda.engine.loops import unwrap
 from mmregda.errors import InputError
-from mmregda.files import whole_file
+from mmregda.files import atomic_write
 
 
-class WholeFileBackend(LocalBackend):
+class AtomicBackend(LocalBackend):
     """The local disk, on which a file is whole or as it was before.
 
     Attributes:
@@ -41,7 +41,7 @@ class WholeFileBackend(LocalBackend):
 
     def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
         """Write bytes; arguments as in :class:`LocalBackend`."""
-        with whole_file(filepath) as partial:
+        with atomic_write(filepath) as partial:
             super().put(obj, partial)
 
     def remove(self, filepath: Union[str, Path]) -> None:
@@ -49,7 +49,7 @@ class WholeFileBackend(LocalBackend):
         self.outdated.append(os.fspath(filepath))
 
 
-register_backend('whole_file', WholeFileBackend, force=True)
+register_backend('atomic', AtomicBackend, force=True)
 
 
 @HOOKS.register_module()
@@ -127,18 +127,18 @@ class AtomicCheckpointHook(CheckpointHook):
         place = self.out_dir or runner.work_dir
         remote = self.backend_args or self.file_client_args
         if not remote and type(get_file_backend(place)) is LocalBackend:
-            self.backend_args = dict(backend='whole_file')
+            self.backend_args = dict(backend='atomic')
         super().before_train(runner)
         if is_main_process():
             identify(runner)
         hub = runner.message_hub
         # MMEngine forgets it, and then does not save what it would have saved.
         self.last_ckpt = hub.get_info('last_ckpt')
-        if isinstance(self.file_backend, WholeFileBackend):
+        if isinstance(self.file_backend, AtomicBackend):
             self.file_backend.outdated += [
                 path
                 for folder in {self.out_dir, runner.work_dir}
-                for name in ('*.pth', NOTE, TRAINING_ID)
+                for name in ('*.pth', NOTE, RUN_ID)
                 for path in glob(os.path.join(escape(folder), f'{name}.*partial'))
             ]
             # Resumed from elsewhere, the names are those of another run's files.
@@ -230,7 +230,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self.last_ckpt = path
         if is_main_process():
             note = os.path.join(runner.work_dir, NOTE)
-            with whole_file(note) as partial, open(partial, 'w') as file:
+            with atomic_write(note) as partial, open(partial, 'w') as file:
                 file.write(path)
             for old in filter(self.file_backend.isfile, outdated):
                 self.file_backend.remove(old)
@@ -241,7 +241,7 @@ class AtomicCheckpointHook(CheckpointHook):
         return self.file_backend.join_path(self.out_dir, name)
 
     def _remove_outdated(self) -> None:
-        """Remove what :class:`WholeFileBackend` has noted, in our folders only."""
+        """Remove what :class:`AtomicBackend` has noted, in our folders only."""
         outdated = getattr(self.file_backend, 'outdated', [])
         while outdated:
             path = outdated.pop()
