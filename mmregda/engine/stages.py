@@ -36,7 +36,7 @@ from mmregda.engine.distributed import (
     joined_processes,
     synchronized_on_cpu,
 )
-from mmregda.engine.folder_lock import alone_in
+from mmregda.engine.lock import only_run_in
 from mmregda.engine.loops import build_validation, register_rehearsal, unwrap
 from mmregda.engine.rehearsal import rehearse
 from mmregda.engine.settings import is_adaptation, require_settings
@@ -91,7 +91,7 @@ def train(cfg: Config) -> Dict[str, float]:
     launcher, env_cfg = cfg.get('launcher', 'none'), cfg.get('env_cfg') or {}
     # Alone from before it looks for a checkpoint: the one before it, stopped to be
     # started elsewhere, may still be saving its last.
-    with joined_processes(launcher, env_cfg), alone_in(cfg.work_dir):
+    with joined_processes(launcher, env_cfg), only_run_in(cfg.work_dir):
         find_start(cfg)
         return metrics_of(run(cfg))
 
@@ -192,7 +192,7 @@ def pretrain(cfg: Config) -> str:
     cfg.work_dir = os.path.dirname(path)
     if not broadcast_from_main(os.path.isfile(path)):
         warn_of_others(cfg)
-        with alone_in(cfg.work_dir):
+        with only_run_in(cfg.work_dir):
             # Another training may have made them while this one waited.
             if not broadcast_from_main(os.path.isfile(path)):
                 _pretrain(cfg, path)
