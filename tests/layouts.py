@@ -64,6 +64,24 @@ def write_lsp(root: Path, joints: np.ndarray, width: int = 0, height: int = 0) -
     return root
 
 
+def lspet_joints(number: int) -> np.ndarray:
+    """(14, 3, number), a seventh of the joints not labelled."""
+    joints = lsp_joints(number).transpose(1, 0, 2)
+    joints[:, 2] = 1 - joints[:, 2]
+    return joints
+
+
+def write_lspet(
+    root: Path, joints: np.ndarray, width: int = 0, height: int = 0
+) -> Path:
+    """An image for each of the joints (14, 3, N)."""
+    folder = root / 'lspet'
+    for i in range(joints.shape[-1]):
+        write_image(folder / 'images' / f'im{i + 1:05d}.jpg', width, height, seed=i)
+    scipy.io.savemat(folder / 'joints.mat', dict(joints=joints))
+    return root
+
+
 def h36m_camera(number: int) -> dict:
     """A camera five metres from the origin, at chest height."""
     angle = 0.3 + number * np.pi / 2

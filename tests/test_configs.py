@@ -71,6 +71,7 @@ PAIRS = dict(
     freihand2rhd=('FreiHANDDataset', 'RHDDataset', 21),
     surreal2lsp=('SURREALDataset', 'LSPDataset', 16),
     surreal2human36m=('SURREALDataset', 'Human36MDataset', 16),
+    rhd2freihand=('RHDDataset', 'FreiHANDDataset', 21),
 )
 
 
@@ -181,7 +182,7 @@ def test_lsp_is_augmented_as_the_source_where_a_config_says_so(tmp_path, frame):
 @pytest.mark.parametrize('trained_on', ['source', 'target'])
 def test_source_only_and_oracle_have_the_settings_of_the_paper(pair, trained_on):
     source, target, num_keypoints = PAIRS[pair]
-    oracle = dict(zip(PAIRS, ('h3d', 'rhd', 'lsp', 'human36m')))[pair]
+    oracle = dict(zip(PAIRS, ('h3d', 'rhd', 'lsp', 'human36m', 'freihand')))[pair]
     name = f'source_only_{pair}' if trained_on == 'source' else f'oracle_{oracle}'
     cfg = Config.fromfile(ROOT / f'configs/{name}.py')
     assert cfg.model.type == 'TopdownPoseEstimator'
@@ -227,7 +228,9 @@ def test_data_is_looked_for_where_the_environment_says(pair, monkeypatch):
     assert roots() == [f'/elsewhere/{kind}' for kind in kinds]
 
 
-@pytest.mark.parametrize('pair', ['rhd2h3d', 'surreal2lsp'])
+@pytest.mark.parametrize(
+    'pair', ['rhd2h3d', 'surreal2lsp', 'surreal2lspet', 'rhd2photographs']
+)
 def test_a_pair_at_128_pixels_differs_in_sizes_alone(pair):
     small, full = (
         Config.fromfile(ROOT / f'configs/_base_/pairs/{name}.py')

@@ -12,6 +12,7 @@ from mmregda.datasets.keypoints import (
     metainfo_of,
 )
 from mmregda.datasets.lsp import LSPDataset
+from mmregda.datasets.lspet import LSPExtendedDataset
 from mmregda.datasets.published import PublishedDataset
 from mmregda.datasets.rhd import RHDDataset
 from mmregda.datasets.samplers import NumberedSampler, SeededDataset
@@ -37,6 +38,7 @@ __all__ = [
     'H3DDataset',
     'Human36MDataset',
     'LSPDataset',
+    'LSPExtendedDataset',
     'LoadWholeImage',
     'MirrorRightHand',
     'NumberedSampler',

@@ -13,8 +13,8 @@ from mmregda.datasets.annotation_files import expecting, load_mat
 from mmregda.datasets.keypoints import BODY16, metainfo_of
 from mmregda.datasets.published import PublishedDataset, finite_array, names_in
 
-# The place of each of LSP's 14 joints among the 16 keypoints.
-_PLACES = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 8, 9]
+# The place of each of the 14 joints of LSP and LSPET among the 16 keypoints.
+BODY16_OF_LSP = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 8, 9]
 
 
 @DATASETS.register_module()
@@ -70,8 +70,8 @@ class LSPDataset(PublishedDataset):
         for index, joints in enumerate(_read_annotation(root)):
             keypoints = np.zeros((1, 16, 2), dtype=np.float32)
             visible = np.zeros((1, 16), dtype=np.float32)
-            keypoints[0, _PLACES] = joints[:, :2]
-            visible[0, _PLACES] = 1 - joints[:, 2]
+            keypoints[0, BODY16_OF_LSP] = joints[:, :2]
+            visible[0, BODY16_OF_LSP] = 1 - joints[:, 2]
             yield dict(
                 img_path=os.path.join('images', f'im{index + 1:04d}.jpg'),
                 keypoints=keypoints,

@@ -20,10 +20,12 @@ from layouts import (
     SUBJECTS,
     freihand_poses,
     lsp_joints,
+    lspet_joints,
     write_freihand,
     write_human36m,
     write_image,
     write_lsp,
+    write_lspet,
     write_surreal,
 )
 from mmengine.config import Config
@@ -102,7 +104,7 @@ def edit(path: Path, change) -> None:
     path.write_text(json.dumps(content))
 
 
-# What is done to the labels of each target. RHD and FreiHAND have no boxes but
+# What is done to the labels of each target. RHD, FreiHAND and LSPET have no boxes but
 # those around their keypoints: there the extent of the keypoints stays, and
 # which of them is where does not.
 
@@ -132,6 +134,22 @@ def shuffle_lsp(root):
 
 def delete_lsp(root):
     (root / 'lsp/joints.mat').unlink()
+
+
+def shuffle_lspet(root):
+    path = root / 'lspet/joints.mat'
+    scipy.io.savemat(path, dict(joints=scipy.io.loadmat(path)['joints'][::-1]))
+
+
+def delete_lspet(root):
+    path = root / 'lspet/joints.mat'
+    joints = scipy.io.loadmat(path)['joints']
+    for joint in joints.transpose(2, 0, 1):
+        shown = joint[joint[:, 2] > 0, :2]
+        low, high = shown.min(axis=0), shown.max(axis=0)
+        joint[::2, :2], joint[1::2, :2] = low, high
+        joint[:, 2] = 1
+    scipy.io.savemat(path, dict(joints=joints))
 
 
 def shuffle_human36m(root):
@@ -235,6 +253,12 @@ TARGETS = dict(
         None,
         lambda root: write_lsp(root, lsp_joints(8), 40, 56),
         [shuffle_lsp, delete_lsp],
+    ),
+    lspet=(
+        'surreal2lsp',
+        lambda: swapped('LSPExtendedDataset', '', 'surreal2lspet'),
+        lambda root: write_lspet(root, lspet_joints(8), 40, 56),
+        [shuffle_lspet, delete_lspet],
     ),
     human36m=(
         'surreal2human36m',

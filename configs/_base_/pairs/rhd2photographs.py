@@ -1,0 +1,53 @@
+# RHD (synthetic, labelled) to photographs of hands (unlabelled): the 400 real test
+# images of Ge et al. (CVPR 2019) with their keypoints as COCO's JSON, which MMPose's
+# own reader reads. Where they are: data/, or the environment variables RHD_ROOT and
+# HAND_PHOTOGRAPHS_ROOT. All are left hands, as RHD's are once right ones are mirrored.
+# Their boxes are the extents of the labels, and are made 1.5 times as large here, as
+# FreiHAND's are.
+_base_ = ['./hands.py']
+
+source_dataset = dict(
+    type='RHDDataset', data_root='{{$RHD_ROOT:data/RHD_published_v2}}'
+)
+photographs = dict(
+    type='BaseCocoStyleDataset',
+    data_root='{{$HAND_PHOTOGRAPHS_ROOT:data/hand_photographs}}',
+    ann_file='keypoints2d_coco.json',
+    data_prefix=dict(img='images'),
+    metainfo=dict(from_file='configs/_base_/datasets/onehand10k.py'),
+)
+# Consecutive frames are alike, so blocks of 50 are kept together.
+test = [i for i in range(400) if i // 50 % 4 == 3]
+train = [i for i in range(400) if i // 50 % 4 != 3]
+
+read = [dict(type='LoadWholeImage'), dict(type='GetBBoxCenterScale', padding=1.5)]
+augment = [*read, _base_.crop, _base_.warp, *_base_.recolor]
+
+labeled_source_loader = dict(dataset=source_dataset)
+labeled_target_loader = dict(
+    dataset=dict(
+        photographs,
+        _delete_=True,
+        indices=train,
+        pipeline=[*augment, _base_.encode, _base_.pack],
+    )
+)
+unlabeled_target_loader = dict(
+    dataset=dict(
+        dataset=dict(photographs, _delete_=True, indices=train),
+        pipeline=[*augment, _base_.pack],
+    )
+)
+train_dataloader = dict(source=labeled_source_loader, target=unlabeled_target_loader)
+val_dataloader = dict(
+    source=dict(dataset=source_dataset),
+    target=dict(
+        dataset=dict(
+            photographs,
+            _delete_=True,
+            indices=test,
+            test_mode=True,
+            pipeline=[*read, _base_.warp, _base_.pack],
+        )
+    ),
+)

