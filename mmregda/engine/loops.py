@@ -170,6 +170,10 @@ class DomainAdaptTrainLoop(SeededTrainLoop):
             labels what the keypoints are.
     """
 
+    def __init__(self, runner: Runner, *args, **kwargs) -> None:
+        super().__init__(runner, *args, **kwargs)
+        runner.register_hook(dict(type='StartWeightsHook'))
+
     def build_dataloader(self, runner: Runner, cfg: dict) -> DomainDataloaders:
         """Build a dataloader for each domain."""
         model = unwrap(runner.model)

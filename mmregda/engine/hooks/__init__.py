@@ -6,6 +6,7 @@ from mmregda.engine.hooks.compile_hook import CompileHook
 from mmregda.engine.hooks.progress_hook import ProgressBarHook
 from mmregda.engine.hooks.rehearsal_hook import RehearsalHook
 from mmregda.engine.hooks.resume_hook import ResumeHook
+from mmregda.engine.hooks.start_weights_hook import StartWeightsHook
 from mmregda.engine.hooks.statistics_hook import DisparityStatisticsHook
 from mmregda.engine.hooks.visualization_hook import DomainVisualizationHook
 
@@ -18,4 +19,5 @@ __all__ = [
     'ProgressBarHook',
     'RehearsalHook',
     'ResumeHook',
+    'StartWeightsHook',
 ]

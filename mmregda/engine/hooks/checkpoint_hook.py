@@ -20,7 +20,6 @@ from mmregda.engine.checkpoints import (
     NOTE,
     RUN_ID,
     identify,
-    require_same_weights,
     resume_from_latest,
 )
 from mmregda.engine.loops import unwrap
@@ -107,20 +106,6 @@ class AtomicCheckpointHook(CheckpointHook):
                 logger='current',
             )
             self.save_best = None
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuse a start without psi or f, if there is no source to learn them from.
-
-        MMEngine would leave what is missing as it was drawn.
-
-        Raises:
-            InputError: With the first weight that is missing, or of another shape.
-        """
-        if not runner._resume and 'source' not in _domains(runner):
-            model = unwrap(runner.model)
-            parts = [p for p in ('backbone', 'neck', 'head') if hasattr(model, p)]
-            weights = checkpoint.get('state_dict', checkpoint)
-            require_same_weights(model, weights, runner._load_from, parts)
 
     def before_train(self, runner: Runner) -> None:
         """Remove what a training that was killed could not."""

@@ -1,0 +1,198 @@
+"""What an adaptation starts from."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Dict
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from mmpose.registry import HOOKS
+from torch import Tensor, nn
+
+from mmregda.datasets.coco_files import evenly
+from mmregda.engine.checkpoints import require_same_weights
+from mmregda.engine.distributed import agreed
+from mmregda.engine.loops import unwrap
+from mmregda.engine.rehearsal.parts import Reader, undisturbed
+from mmregda.engine.rehearsal.samples import undisturbing
+from mmregda.errors import InputError
+from mmregda.models.logit_level import Level, fit_level, multiply_logits
+from mmregda.models.necks import DeconvNeck
+from mmregda.models.position_space import HeatmapSpace, label_weights
+
+_NUM_IMAGES = 32
+# Nats. By less than this, a head that was trained as a distribution may be off.
+_LEAST_GAIN = 0.5
+
+
+@HOOKS.register_module()
+class StartWeightsHook(Hook):
+    """Takes whole parts of ``load_from``, says which, and makes logits of heatmaps.
+
+    - **Parts.** Where MMEngine takes whatever weights happen to fit, psi has to be
+      that of the checkpoint, and each layer of f and of the method is taken if all of
+      it fits, or starts anew. The log says which. Simple Baselines' deconvolutions
+      are found where MMPose has them, in the head, and where ``DeconvNeck`` has them.
+    - **Level.** A head that was trained with squared errors is no distribution. Its
+      last layer is multiplied by a factor that is fitted on images of the source (see
+      :mod:`~mmregda.models.logit_level`), which moves no prediction.
+
+    The loop of adaptations brings it with it.
+    """
+
+    # Before others look at the weights. The rehearsal, of the same priority, is first.
+    priority = 'VERY_HIGH'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: Dict[str, Any]) -> None:
+        """Leave in a checkpoint what is to be loaded.
+
+        Raises:
+            InputError: If psi is another, or f is and nothing would train it.
+        """
+        if runner._resume:
+            return
+        if 'state_dict' not in checkpoint:
+            weights = dict(checkpoint)
+            checkpoint.clear()
+            checkpoint['state_dict'] = weights
+        checkpoint['state_dict'] = fitting_weights(
+            unwrap(runner.model), checkpoint['state_dict'], str(runner._load_from)
+        )
+
+    def before_train(self, runner: Runner) -> None:
+        """Fit the level of logits, unless f starts anew or the run is resumed."""
+        model = unwrap(runner.model)
+        init_cfg = model.head.init_cfg
+        given = isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained'
+        space = model.space
+        source = runner.train_loop.dataloader.domains.get('source')
+        if (
+            runner._resume
+            or not (given or runner._has_loaded)
+            or source is None
+            or not (isinstance(space, HeatmapSpace) and space.trains_a_softmax)
+        ):
+            return
+        level = agreed(_level_of(model, Reader('train_dataloader.source', source)))
+        if level.before - level.after < _LEAST_GAIN:
+            return
+        fall = (
+            f'from {level.before:.2f} to {level.after:.2f} nats (divergence of the '
+            'softmax from the labels of the source)'
+        )
+        layers = space.last_layers(model.head)
+        if not layers:
+            raise InputError(
+                'model.head was trained to give values of heatmaps, no '
+                f'distributions. A factor of {level.factor:.3g} would bring it {fall}, '
+                'but there is no final_layer that could take it. Train the head with '
+                'KeypointKLLoss first.'
+            )
+        multiply_logits(layers, level.factor)
+        print_log(
+            'f was trained to give values of heatmaps: model.head.final_layer is '
+            f'multiplied by {level.factor:.3g}, {fall}. No prediction moves.',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def fitting_weights(
+    model: nn.Module, weights: Dict[str, Tensor], where: str
+) -> Dict[str, Tensor]:
+    """The weights of a checkpoint that a model starts from, whole layers of them.
+
+    Args:
+        model (DomainAdaptiveTopdown): The model.
+        weights (dict[str, Tensor]): A state dict of it or of MMPose's.
+        where (str): Where they are from, for messages.
+
+    Raises:
+        InputError: If psi is another, or f is and nothing would train it.
+    """
+    weights = {name.removeprefix('module.'): value for name, value in weights.items()}
+    neck = getattr(model, 'neck', None)
+    if isinstance(neck, DeconvNeck) and not any(n.startswith('neck.') for n in weights):
+        weights = {_in_neck(name): value for name, value in weights.items()}
+    psi = [part for part in ('backbone', 'neck') if getattr(model, part, None)]
+    learnt = {'source', 'labeled_target'} & set(model.adaptation.domains)
+    try:
+        require_same_weights(model, weights, where, psi + ['head'] * (not learnt))
+    except InputError as error:
+        raise InputError(
+            f'{error} To start from its backbone alone, set model.backbone.init_cfg = '
+            f'dict(type="Pretrained", checkpoint="{where}", prefix="backbone.") and '
+            'leave load_from out.'
+        ) from error
+    ours, theirs = _by_layer(model.state_dict()), _by_layer(weights)
+    kept = [layer for layer in ours if _alike(ours, theirs, layer)]
+    trained = _by_layer(dict(model.named_parameters()))  # Others are counters.
+    anew = [layer for layer in trained if layer not in kept]
+    taken = [layer for layer in trained if layer in kept]
+    unused = [layer for layer in theirs if layer not in ours]
+    print_log(
+        f'From "{where}": {_listed(taken, anew)}. Anew: {_listed(anew, taken)}.'
+        + (f' Not taken: {", ".join(unused)}.' if unused else ''),
+        logger='current',
+    )
+    # With its own of what starts anew, MMEngine finds nothing missing.
+    return {
+        name: value
+        for layer in ours
+        for name, value in (theirs if layer in kept else ours)[layer].items()
+    }
+
+
+def _in_neck(name: str) -> str:
+    """What a weight of MMPose's head is called where psi has the deconvolutions."""
+    return name.replace('head.deconv_layers.', 'neck.layers.')
+
+
+def _by_layer(weights: Dict[str, Tensor]) -> Dict[str, Dict[str, Tensor]]:
+    """Weights by the part of the model, of f and of the method by the layer."""
+    layers: Dict[str, Dict[str, Tensor]] = {}
+    for name, value in weights.items():
+        part, *rest = name.split('.')
+        layer = part if part in ('backbone', 'neck') else '.'.join([part, *rest[:1]])
+        layers.setdefault(layer, {})[name] = value
+    return layers
+
+
+def _alike(ours: Dict, theirs: Dict, layer: str) -> bool:
+    shapes = [
+        {
+            name: getattr(value, 'shape', None)
+            for name, value in of.get(layer, {}).items()
+        }
+        for of in (ours, theirs)
+    ]
+    return shapes[0] == shapes[1]
+
+
+def _listed(layers: Any, others: Any) -> str:
+    """Names of layers; f as one if none of its layers is among the others."""
+    if not any(layer.startswith('head.') for layer in others):
+        layers = dict.fromkeys(
+            'head' if layer.startswith('head.') else layer for layer in layers
+        )
+    return ', '.join(layers) or 'nothing'
+
+
+@torch.no_grad()
+def _level_of(model: nn.Module, source: Reader) -> Level:
+    """The level of f's logits on some images of the source."""
+    with undisturbed():
+        dataset = undisturbing(source.dataset)
+        chosen = evenly(list(range(len(dataset))), _NUM_IMAGES)
+        batch = source.collate([dataset[index] for index in chosen])
+    batch = model.data_preprocessor(batch, training=True)
+    mode = model.training
+    model.eval()
+    output = model.head(model.extract_feat(batch['inputs']))
+    model.train(mode)
+    samples = batch['data_samples']
+    labels = model.space.labels(samples)
+    return fit_level(output.flatten(2), labels.flatten(2), label_weights(samples))
