@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmregda.datasets.coco_files import evenly
 from mmregda.engine.checkpoints import require_same_weights
-from mmregda.engine.distributed import agreed
+from mmregda.engine.distributed import broadcast_from_main
 from mmregda.engine.loops import unwrap
 from mmregda.engine.rehearsal.parts import Reader, undisturbed
 from mmregda.engine.rehearsal.samples import undisturbing
@@ -76,7 +76,9 @@ class StartWeightsHook(Hook):
             or not (isinstance(space, HeatmapSpace) and space.trains_a_softmax)
         ):
             return
-        level = agreed(_level_of(model, Reader('train_dataloader.source', source)))
+        level = broadcast_from_main(
+            _level_of(model, Reader('train_dataloader.source', source))
+        )
         if level.before - level.after < _LEAST_GAIN:
             return
         fall = (
