@@ -15,10 +15,10 @@ READY := $(VENV)/ready
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --no-input install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test lint clean
+.PHONY: help venv quickstart test test-slow lint clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
 venv: $(READY) ## install everything into .venv (Python 3.10 to 3.12, no compiler)
 
@@ -26,8 +26,14 @@ quickstart: $(READY) ## adapt a model within minutes; SOURCE=... TARGET=... for 
 	$(VENV)/bin/python tools/quickstart.py \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)")
 
-test: $(READY) ## run the tests
-	$(VENV)/bin/python -m pytest -q -n 2 --dist worksteal --durations=10 tests
+# What every test run has: two processes, which take over each other's tests.
+PYTEST := $(VENV)/bin/python -m pytest -q -n 2 --dist worksteal --durations=10 tests
+
+test: $(READY) ## run the tests: what to run before a commit
+	$(PYTEST) -m 'not slow'
+
+test-slow: $(READY) ## run the others: processes, kills, compilers, fuzzing
+	$(PYTEST) -m slow
 
 lint: $(READY) ## check the style
 	$(VENV)/bin/ruff check .

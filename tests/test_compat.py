@@ -415,6 +415,7 @@ def coco_file(path):
     path.write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec('xtcocotools') is None,
     reason='needs the real xtcocotools to compare with',
@@ -472,6 +473,7 @@ def test_report_is_printed_even_where_mmpose_and_torch_are_missing(tmp_path):
     assert 'pip install --no-deps mmpose' in done.stdout
 
 
+@pytest.mark.slow
 def test_report_of_this_environment_says_that_it_is_usable():
     done = python('-m', 'mmregda.compat')
     assert done.returncode == 0, done.stdout + done.stderr
@@ -505,6 +507,7 @@ OPENCVS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('last', range(len(OPENCVS)))
 def test_opencv_that_imports_is_reported_of_several_over_each_other(tmp_path, last):
     order = [*OPENCVS[:last], *OPENCVS[last + 1 :], OPENCVS[last]]

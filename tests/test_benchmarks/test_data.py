@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = ROOT / 'benchmarks' / 'data.py'
 
 

@@ -11,6 +11,8 @@ import torch
 from conftest import ROOT
 from mmengine.logging import HistoryBuffer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def kill_soak():

@@ -6,6 +6,8 @@ import pytest
 import torch
 from conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def test_ties_and_other_maxima_are_counted():
     path = ROOT / 'benchmarks' / 'precision.py'

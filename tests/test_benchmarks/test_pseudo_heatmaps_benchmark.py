@@ -8,6 +8,8 @@ import pytest
 import torch
 from conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = ROOT / 'benchmarks' / 'pseudo_heatmaps.py'
 
 

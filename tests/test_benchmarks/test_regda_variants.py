@@ -11,6 +11,8 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmpose.registry import MODELS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def variants():

@@ -6,6 +6,8 @@ import pytest
 from conftest import ROOT
 from processes import results
 
+pytestmark = pytest.mark.slow
+
 
 def load_benchmark():
     # In processes of its own too, to which no fixture reaches.

@@ -10,6 +10,8 @@ import pytest
 from conftest import ROOT, tiny_model_config
 from mmengine.config import Config
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = ROOT / 'benchmarks'
 
 

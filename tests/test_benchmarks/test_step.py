@@ -13,6 +13,8 @@ from mmengine.config import Config
 
 from mmregda.engine import loops
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = ROOT / 'benchmarks'
 METHODS = [
     *('regda', 'dd', 'ground_false_minimax', 'mcd', 'dann', 'dan', 'source_only'),

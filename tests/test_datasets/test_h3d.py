@@ -77,6 +77,7 @@ def test_split_is_the_published_one_for_each_task(tmp_path, task, flags):
     assert sorted(found) == sorted(e['name'] for e in chosen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', [100, 4, 20000])
 def test_validation_split_is_uniframes(tmp_path, monkeypatch, number):
     entries = [dict(entry(0), name=f'part1/{i:05d}.jpg') for i in range(number)]
@@ -111,6 +112,7 @@ def test_train_and_test_are_disjoint_and_complete(hand_pair):
     assert len(set(all_)) == len(all_)
 
 
+@pytest.mark.slow
 def test_at_most_3200_samples_are_the_test(tmp_path, monkeypatch):
     number = 16100
     one = entry(0)

@@ -481,6 +481,7 @@ def test_left_and_right_of_one_hand_look_the_same_to_the_network(tmp_path, box):
 # Scale
 
 
+@pytest.mark.slow
 def test_an_index_of_the_published_size_is_held_serialised(tmp_path, monkeypatch):
     number = 41258
     write_rhd(tmp_path, [(hand(), NO_HAND)])

@@ -104,6 +104,7 @@ def batches_of(cfg, num_workers, skip, number):
     return [next(iterator) for _ in range(number)]
 
 
+@pytest.mark.slow
 def test_batches_depend_neither_on_workers_nor_on_what_came_before(hand_pair, tmp_path):
     cfg = tiny_config(hand_pair, tmp_path)
     whole = batches_of(cfg, 0, 0, 5)
@@ -166,7 +167,9 @@ def assert_equal(a, b, where=''):
         assert a == b, where
 
 
-@pytest.mark.parametrize('method', ['RegDA', 'AdaBN'])
+@pytest.mark.parametrize(
+    'method', ['RegDA', pytest.param('AdaBN', marks=pytest.mark.slow)]
+)
 def test_interrupted_training_ends_bit_for_bit_as_a_whole_one(
     hand_pair, tmp_path, method
 ):
@@ -201,6 +204,7 @@ def test_interrupted_training_ends_bit_for_bit_as_a_whole_one(
 METHODS = sorted(p.stem for p in (ROOT / 'configs/_base_/adaptations').glob('*.py'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', METHODS)
 def test_every_method_resumes_with_all_of_its_state(hand_pair, tmp_path, name):
     def config(folder, **changes):
@@ -238,6 +242,7 @@ def test_every_method_resumes_with_all_of_its_state(hand_pair, tmp_path, name):
             assert steps == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_interrupted_pretraining_ends_bit_for_bit_as_a_whole_one(hand_pair, tmp_path):
     def weights(name, at, resume=False):
         cfg = tiny_config(hand_pair, tmp_path / name / 'adapt', resume=resume)
@@ -256,6 +261,7 @@ def test_interrupted_pretraining_ends_bit_for_bit_as_a_whole_one(hand_pair, tmp_
     assert_equal(whole, weights('parts', 99, resume=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('gone', [False, True])
 def test_pretraining_that_was_moved_finds_what_was_best(hand_pair, tmp_path, gone):
     def pretrain(name, at):
@@ -379,6 +385,7 @@ def test_sampler_that_gives_nothing_is_named(monkeypatch):
         next(iter(sampler))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('seeds', [(None, None), (3, 0)], ids=['drawn', 'given'])
 def test_seed_is_gone_on_with(hand_pair, tmp_path, monkeypatch, seeds):
     built = []

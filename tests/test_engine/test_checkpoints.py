@@ -167,6 +167,7 @@ def kill_at_operation(work_dir, number):
     sys.addaudithook(audit)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
 def test_killed_at_any_of_its_file_operations_a_run_ends_the_same(tmp_path):
     whole = tmp_path / 'whole'

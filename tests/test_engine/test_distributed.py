@@ -29,6 +29,8 @@ from mmregda.engine import (
 from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
 from mmregda.engine.distributed import average_gradients, joined_processes
 
+pytestmark = pytest.mark.slow
+
 K, ITERATIONS = 5, 2
 # Of all processes together; with four of them DAN has two of each domain.
 SOURCE, TARGET = 8, 12

@@ -1,5 +1,6 @@
 """What several processes draw and validate is what one does."""
 
+import pytest
 import torch
 import torch.distributed as dist
 from conftest import tiny_config, tiny_model_config, write_pretrain_config
@@ -12,6 +13,8 @@ from processes import results
 from mmregda.engine import DisparityStatisticsHook, stages
 from mmregda.engine.distributed import joined_processes
 from mmregda.engine.loops import unwrap
+
+pytestmark = pytest.mark.slow
 
 
 def draw(pair, folder, batch_size, workers):

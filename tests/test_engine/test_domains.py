@@ -260,6 +260,7 @@ class KeepWeightsHook(Hook):
         KeepWeightsHook.weights = copy.deepcopy(model.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', METHODS)
 def test_two_processes_train_as_one_with_their_batches(
     hand_pair, start, tmp_path, method

@@ -101,6 +101,7 @@ class SpoilHook(Hook):
             samples[0].gt_fields.heatmaps[:] = torch.nan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('stage', ['adaptation', 'pretraining'])
 def test_run_stops_at_once_and_keeps_the_last_good_checkpoint(
     hand_pair, tmp_path, stage

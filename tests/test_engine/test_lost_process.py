@@ -19,6 +19,8 @@ from mmregda import InputError
 from mmregda.engine import stages
 from mmregda.engine.distributed import joined_processes, share_buffers
 
+pytestmark = pytest.mark.slow
+
 LOST = 'InputError: process {} of 2 does not reach the others'
 
 

@@ -322,7 +322,7 @@ class EveryDomain(BaseAdaptation):
         return dict(loss=loss.detach())
 
 
-METHODS = ('RegDA', 'EveryDomain')
+METHODS = ('RegDA', pytest.param('EveryDomain', marks=pytest.mark.slow))
 
 
 @pytest.fixture(autouse=True)
@@ -465,6 +465,7 @@ def test_training_is_bit_identical_whatever_the_targets_labels(
         assert torch.equal(tensor, expected[key]), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', TARGETS)
 def test_labels_of_the_labelled_target_do_change_the_weights(
     trained, sources, tmp_path, name
@@ -479,6 +480,7 @@ def test_labels_of_the_labelled_target_do_change_the_weights(
     assert not torch.equal(before[key], after[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', METHODS)
 def test_other_images_of_the_target_do_change_the_weights(
     trained, sources, tmp_path, method

@@ -687,6 +687,7 @@ def assert_equal(a, b):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', ['RegDA', 'MeanTeacherRegDA', 'MCD'])
 def test_run_after_a_rehearsal_is_the_run_without_to_the_bit(
     method, things, tmp_path, monkeypatch

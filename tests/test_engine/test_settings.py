@@ -262,6 +262,7 @@ def test_rates_of_all_players_are_scaled_by_the_batch(hand_pair, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_log_counts_iterations_whatever_it_was_to_count(hand_pair, tmp_path):
     cfg = tiny_config(hand_pair, tmp_path, max_iters=2)
     cfg.custom_hooks = []
@@ -275,6 +276,7 @@ def test_log_counts_iterations_whatever_it_was_to_count(hand_pair, tmp_path):
     assert 'Iter(train) [2/2]' in log.read_text()
 
 
+@pytest.mark.slow
 def test_early_stopping_stops_and_what_was_learnt_is_kept(hand_pair, tmp_path):
     cfg = tiny_config(hand_pair, tmp_path, max_iters=6)
     cfg.train_cfg.val_interval = 1
@@ -302,6 +304,7 @@ class Interrupt(Hook):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_moving_average_is_kept_and_gone_on_with(hand_pair, tmp_path):
     def run(name, *hooks, **changes):
         cfg = short_run(hand_pair, tmp_path / name, max_iters=4, **changes)
@@ -372,6 +375,7 @@ def run_tool_of_mmpose(monkeypatch, name, *arguments):
     return runpy.run_path(str(path), run_name='__main__')
 
 
+@pytest.mark.slow
 def test_mmposes_own_test_tool_tests_what_is_validated(
     hand_pair, tmp_path, monkeypatch
 ):
@@ -401,6 +405,7 @@ def test_mmposes_own_test_tool_tests_what_is_validated(
         )
 
 
+@pytest.mark.slow
 def test_mmposes_own_train_tool_knows_the_switches(hand_pair, tmp_path, monkeypatch):
     cfg = short_run(hand_pair, tmp_path / 'run')
     cfg.compile, cfg.channels_last = dict(backend='eager'), True

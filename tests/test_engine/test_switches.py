@@ -141,6 +141,7 @@ def test_bfloat16_trains_as_float32(method):
     assert_alike(model, losses, moves, method, tolerance=0.05, noise=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SCALES_ON_CPU, reason='gradients are scaled on GPUs only')
 @pytest.mark.parametrize('method', METHODS)
 def test_float16_trains_as_float32(method):
@@ -201,6 +202,7 @@ def test_channels_last_trains_as_channels_first(method):
     assert_alike(model, losses, moves, method, tolerance=1e-4, noise=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', METHODS)
 def test_compiled_features_train_as_plain_ones_and_are_compiled_once(method):
     graphs = []
@@ -293,6 +295,7 @@ def test_cuda_graphs_are_left_out_where_they_are_not_known_to_work(
     assert said == (obstacle is not None and mode != 'default')
 
 
+@pytest.mark.slow
 def test_backend_with_gradients_of_its_own_trains_a_resnet_as_plain():
     torch._dynamo.reset()
     moves = []
@@ -316,6 +319,7 @@ def can_compile(device):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', METHODS)
 def test_pytorchs_compiler_and_cuda_graphs_train_as_plain(method, monkeypatch):
     on_gpu = torch.cuda.is_available()
@@ -634,6 +638,7 @@ class _Interrupt(Hook):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SCALES_ON_CPU, reason='gradients are scaled on GPUs only')
 def test_resumed_training_with_every_switch_is_the_uninterrupted_one(
     hand_pair, tmp_path
@@ -677,6 +682,7 @@ def _has_fused_sgd():
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not _has_fused_sgd(), reason='this PyTorch has none on CPUs')
 @pytest.mark.parametrize('later', [(True, True), (True, False), (False, False)])
 @pytest.mark.parametrize('first', [(False, False), (True, True)])

@@ -12,6 +12,8 @@ from conftest import ROOT, tiny_config
 from mmengine.runner.checkpoint import CheckpointLoader
 from processes import DEVICE
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='shell scripts')
 
 SRUN = """#!/usr/bin/env bash
