@@ -25,13 +25,29 @@ def counted(times: int, *modules: nn.Module) -> Iterator[None]:
     A method that is written with two forward passes of an unchanged network
     over one batch can do with one: outputs and gradients are the same. The
     running statistics saw the batch twice, though, and they decide how the
-    model predicts. n updates with momentum m are one with 1 - (1 - m)^n; none
-    leaves the running statistics alone.
+    model predicts. n updates with momentum m are one with 1 - (1 - m)^n; without a
+    momentum, where they are the mean of all batches, the batch is n of them.
+    Not counted at all, it leaves them alone.
+
+    Args:
+        times (int): How often.
+        *modules: What passes a batch within, once if ``times`` is more than 1.
     """
-    norms = [norm for norm in _norms(modules) if norm.momentum is not None]
+    norms = _norms(modules)
+    if times == 0:
+        with _momentum(0.0, norms):
+            yield
+        return
+    norms = [norm for norm in norms if norm.training and times > 1]
     momenta = [norm.momentum for norm in norms]
+    tracked = [n.num_batches_tracked for n in norms if n.num_batches_tracked is not None]
     for norm in norms:
-        norm.momentum = 1 - (1 - norm.momentum) ** times
+        if norm.momentum is None:
+            norm.momentum = times / (float(norm.num_batches_tracked) + times)
+        else:
+            norm.momentum = 1 - (1 - norm.momentum) ** times
+    if tracked:  # Once is counted by the pass itself.
+        torch._foreach_add_(tracked, times - 1)
     try:
         yield
     finally:

@@ -62,9 +62,14 @@ class GlooSyncBatchNorm(_BatchNorm):
         mean, square = all_reduce(sums) / count
         var = square - mean.square()
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * count / (count - 1), self.momentum)
-            self.num_batches_tracked += 1
+            # As PyTorch's, which counts batches where it keeps the number.
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked += 1
+            momentum = self.momentum
+            if momentum is None:
+                momentum = 1 / float(self.num_batches_tracked)
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(var * count / (count - 1), momentum)
         shape = [-1 if d == 1 else 1 for d in range(x.dim())]
         scale = self.weight / (var + self.eps).sqrt()
         return (x - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)

@@ -616,17 +616,25 @@ def test_source_statistics_change_no_parameter_and_only_what_is_predicted_with()
     torch.testing.assert_close(found, 0.19 * mean, atol=1e-5, rtol=1e-4)
 
 
-def test_counted_is_so_many_updates():
-    x = torch.randn(6, 3, 4, 4)
-    for times in (0, 1, 2, 3):
-        norm, plain = torch.nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3)
+@pytest.mark.parametrize('momentum', [0.1, None])
+def test_counted_is_so_many_updates(momentum):
+    batches = torch.randn(4, 6, 3, 4, 4)
+    norm, plain = (torch.nn.BatchNorm2d(3, momentum=momentum) for _ in range(2))
+    for times, x in zip((2, 0, 1, 3), batches):
         with counted(times, norm):
             norm(x)
         for _ in range(times):
             plain(x)
-        torch.testing.assert_close(norm.running_mean, plain.running_mean)
-        torch.testing.assert_close(norm.running_var, plain.running_var)
-        assert norm.momentum == 0.1
+        for name, value in plain.state_dict().items():
+            torch.testing.assert_close(norm.state_dict()[name], value)
+        assert norm.momentum == momentum
+
+
+def test_what_is_frozen_is_not_counted():
+    norm = torch.nn.BatchNorm2d(3).eval()
+    with counted(2, norm):
+        norm(torch.randn(6, 3, 4, 4))
+    assert norm.num_batches_tracked == 0
 
 
 def test_rivals_have_a_second_regressor_or_none():
