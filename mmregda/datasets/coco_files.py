@@ -20,7 +20,7 @@ import numpy as np
 from mmregda.errors import InputError
 
 NUM_IMAGES = 64
-"""int: Images of a dataset whose size is looked at before a run."""
+"""int: Images of a dataset that are decoded, if need be, before a run."""
 CROWD = 'crowds (iscrowd)'
 """str: What an entry with a true ``iscrowd`` is counted as."""
 NO_KEYPOINTS = 'without keypoints'

@@ -23,6 +23,7 @@ from mmregda.datasets.coco_files import (
     Faults,
     number_of,
     shown,
+    stated_size,
 )
 
 # Annotations are looked at so many at a time, which bounds the memory.
@@ -30,6 +31,8 @@ _CHUNK = 4096
 _AS_TEXT = 'numbers that are text, null or in lists of their own'
 # Of its box, that MMPose takes a person to fill.
 _SHARE_OF_BOX = 0.53
+# A keypoint on the border of the image, in either convention of pixel centres.
+_BORDER = 0.5
 _UNLABELED = 'without a labelled keypoint'
 
 
@@ -96,6 +99,9 @@ class _Labels:
         lengths (np.ndarray): (N,) keypoints that are given.
         labelled (np.ndarray): (N,) keypoints with a visibility above 0.
         largest (np.ndarray): (N,) the largest coordinate; -inf without any.
+        in_fractions (np.ndarray): (N,) whether all labelled keypoints lie within a
+            pixel of the image's corner, and not on whole pixels.
+        outside (np.ndarray): (N,) labelled keypoints that are out of the image.
     """
 
     def __init__(self, file: CocoFile, reader: Reader, faults: Faults) -> None:
@@ -114,6 +120,12 @@ class _Labels:
         self.boxes = np.full((len(annotations), 4), np.nan)
         self.counts, self.lengths, self.labelled = np.zeros((3, len(annotations)), int)
         self.largest = np.full(len(annotations), -np.inf)
+        self.in_fractions = np.zeros(len(annotations), bool)
+        self.outside = np.zeros(len(annotations), int)
+        sizes = {image['id']: stated_size(image) for image in file.images}
+        self._sizes = np.array(
+            [sizes.get(a['image_id']) or (np.inf, np.inf) for a in annotations], float
+        ).reshape(-1, 2)
         self._problems: List[Tuple[int, str, str]] = []
         if reader.is_cocos:
             self.parsed &= self.has['bbox']
@@ -149,12 +161,32 @@ class _Labels:
         for index, problem, remedy in self._problems:
             if index in chosen:
                 faults.add(f'annotations[{index}]', problem, remedy)
+        # One keypoint may be there by chance.
+        likely = self.in_fractions[taken]
+        likely &= likely.all() | (self.labelled[taken] > 1)
+        for index in taken[likely]:
+            faults.add(
+                f'annotations[{index}]',
+                'has keypoints that all lie within a pixel of a corner of the image',
+                'Give keypoints in pixels, not in fractions of the image.',
+            )
+        outside = self.outside[taken]
+        if outside.any():
+            self._file.notes.append(
+                f'{outside.sum()} labelled keypoints in {np.count_nonzero(outside)} of '
+                f'{len(taken)} annotations are outside of their image, such as in '
+                f'annotations[{taken[outside.argmax()]}]'
+            )
         if not self._reader.is_cocos or not len(taken):
             return
-        if (self.boxes[taken, 2:] <= 1).all():
+        boxes = self.boxes[taken]
+        small = (boxes[:, 2:] <= 1).all(axis=1)
+        # A lone one may be a speck, unless it is all within the first pixel.
+        small &= small.all() | ((boxes >= 0) & (boxes <= 1)).all(axis=1)
+        for index in taken[small]:
             faults.add(
-                f'annotations[{taken[0]}]',
-                'has a box that is no larger than a pixel, as all have',
+                f'annotations[{index}]',
+                'has a box that is no larger than a pixel',
                 'Give boxes in pixels, not in fractions of the image.',
             )
         usual = np.bincount(self.lengths[taken]).argmax()
@@ -256,6 +288,13 @@ class _Labels:
             self.labelled[indices] = (points[..., 2] > 0).sum(axis=1)
             self.counts[indices] = np.count_nonzero(points[..., :2].max(axis=2), axis=1)
         if points.size:
+            xy, seen = points[..., :2], points[..., 2] > 0
+            near = (np.abs(xy) <= 1).all(axis=2) | ~seen
+            between = ((xy % 1 != 0).any(axis=2) & seen).any(axis=1)
+            self.in_fractions[indices] |= near.all(axis=1) & between
+            border = self._sizes[indices, None] + _BORDER
+            beyond = ((xy < -_BORDER) | (xy > border)).any(axis=2) & seen
+            self.outside[indices] += beyond.sum(axis=1)
             largest = points[..., :2].max(axis=(1, 2))
             self.largest[indices] = np.maximum(self.largest[indices], largest)
 

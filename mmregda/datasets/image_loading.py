@@ -19,6 +19,7 @@ import os
 import struct
 import warnings
 import zlib
+from functools import lru_cache
 from typing import BinaryIO, Optional, Tuple
 
 import cv2
@@ -134,11 +135,16 @@ def decode_image(
     return img
 
 
-def check_image(path: str) -> Tuple[int, int]:
+def check_image(path: str, decode: bool = True) -> Tuple[int, int]:
     """Look whether a file is a whole image, at the least expense.
 
     Of a JPEG or PNG of 8 bits the two ends are read and nothing is decoded, so
     that damage in between is not seen; all others are decoded.
+
+    Args:
+        path (str): The file.
+        decode (bool): Whether PNG of 16 bits and WebP are decoded. Without it their
+            size alone is read.
 
     Returns:
         tuple[int, int]: Height and width in pixels, upright.
@@ -153,10 +159,11 @@ def check_image(path: str) -> Tuple[int, int]:
             head = file.read(_PNG_BIT_DEPTH + 1)
             file.seek(-min(_TAIL_BYTES, os.fstat(file.fileno()).st_size), os.SEEK_END)
             tail = file.read()
-            whole = (head.startswith(_JPEG_START) and _JPEG_END in tail) or (
-                head.startswith(_PNG_START)
-                and head[_PNG_BIT_DEPTH:] != b'\x10'
-                and _PNG_END in tail
+            quick = not decode or head[_PNG_BIT_DEPTH:] != b'\x10'
+            whole = (
+                (head.startswith(_JPEG_START) and _JPEG_END in tail)
+                or (head.startswith(_PNG_START) and quick and _PNG_END in tail)
+                or (head.startswith(b'RIFF') and not decode)
             )
             if whole:
                 file.seek(0)
@@ -170,6 +177,27 @@ def check_image(path: str) -> Tuple[int, int]:
         pass  # The reader has the message, or another decoder.
     height, width = read_image(path).shape[:2]
     return height, width
+
+
+def image_size(path: str) -> Tuple[int, int]:
+    """Height and width of an image in pixels, upright.
+
+    It is what :func:`check_image` finds without decoding, which a process looks for
+    once, as long as the file does not change.
+
+    Raises:
+        InputError: As :func:`read_image`.
+    """
+    try:
+        state = os.stat(path)
+    except (OSError, ValueError):
+        return check_image(path)  # It says why.
+    return _size_of_state(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=2**18)
+def _size_of_state(path: str, *state: int) -> Tuple[int, int]:
+    return check_image(path, decode=False)
 
 
 def _opened(file: BinaryIO) -> Image.Image:

@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
+from mmpose.codecs.base import BaseKeypointCodec
+from mmpose.datasets.transforms import GenerateTarget as MMPoseGenerateTarget
 from mmpose.datasets.transforms import LoadImage, RandomFlip
 from mmpose.registry import TRANSFORMS
 
@@ -84,6 +86,48 @@ class MirrorRightHand(RandomFlip):
             # OpenCV copies pixel by pixel before it warps it.
             results['img'] = cv2.flip(img, 1)
         return results
+
+
+class GenerateTarget(MMPoseGenerateTarget):
+    """MMPose's ``GenerateTarget``, of which keypoints outside of the crop weigh 0.
+
+    A keypoint is outside if the place of the codec's grid that is nearest to it is,
+    as in RegDA's published code. MMPose's codecs give it a weight of 1 as long as a
+    part of its Gaussian is inside, some wherever it is. :func:`~.looked_at` puts this
+    in the place of MMPose's, so it is not in the registry.
+    """
+
+    def transform(self, results: Dict) -> Optional[Dict]:
+        """Add the labels; arguments and keys are as MMPose's."""
+        keypoints = results.get('transformed_keypoints')
+        keypoints = results.get('keypoints') if keypoints is None else keypoints
+        visible = results.get('keypoints_visible')
+        if keypoints is None or visible is None:
+            return super().transform(results)
+        codecs = self.encoder if isinstance(self.encoder, list) else [self.encoder]
+        results['keypoints_visible'] = visible.copy()
+        for codec in codecs:
+            results['keypoints_visible'][~_are_inside(keypoints, codec)] = 0
+        results = super().transform(results)
+        results['keypoints_visible'] = (
+            visible[..., 0] if 'keypoints_visible_weights' in results else visible
+        )
+        return results
+
+
+def _are_inside(keypoints: np.ndarray, codec: BaseKeypointCodec) -> np.ndarray:
+    """(N, K) whether keypoints (N, K, 2), in pixels of the input, are on the grid."""
+    size = getattr(codec, 'input_size', None)
+    scale = 1.0
+    if hasattr(codec, 'heatmap_size') and hasattr(codec, 'scale_factor'):
+        size, scale = codec.heatmap_size, codec.scale_factor
+    elif size is not None and hasattr(codec, 'simcc_split_ratio'):
+        size = np.around(np.multiply(size, codec.simcc_split_ratio))
+        scale = 1 / codec.simcc_split_ratio
+    if np.shape(size) != (2,) or np.ndim(scale) > 1 or np.size(scale) > 2:
+        return np.ones(keypoints.shape[:-1], dtype=bool)  # No grid of a plane.
+    nearest = np.floor(keypoints[..., :2] / scale + 0.5)
+    return ((nearest >= 0) & (nearest < size)).all(axis=-1)
 
 
 @TRANSFORMS.register_module()

@@ -17,15 +17,14 @@ from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
 
 from mmregda.datasets.box_files import Box, read_boxes
-from mmregda.datasets.coco_files import (
-    CROWD,
-    NUM_IMAGES,
-    REMEDIES,
-    evenly,
-    other_size,
-)
+from mmregda.datasets.coco_files import CROWD, REMEDIES, other_size
 from mmregda.datasets.image_folder import ImageFolder
-from mmregda.datasets.image_loading import IMAGE_EXTENSIONS, check_image, read_image
+from mmregda.datasets.image_loading import (
+    IMAGE_EXTENSIONS,
+    check_image,
+    image_size,
+    read_image,
+)
 from mmregda.datasets.keypoints import metainfo_named
 from mmregda.datasets.pipelines import unlabeled_pipeline
 from mmregda.datasets.views import Transforms
@@ -312,15 +311,19 @@ class UnlabeledImages(BaseDataset):
         return whole
 
     def _require_sizes(self, folder: ImageFolder, samples: List[dict]) -> None:
-        """Compare some images with the sizes that the boxes file states."""
+        """Compare images with the sizes that the boxes file states for them."""
         stated = {s['path']: s['stated_size'] for s in samples if 'stated_size' in s}
-        for path in evenly(list(stated), NUM_IMAGES):
-            full_path = folder.full_path(path)
+
+        def look(path: str) -> Optional[Tuple[int, int]]:
             try:
-                size = check_image(full_path)
+                return image_size(folder.full_path(path))
             except InputError:
-                continue  # It is said when the image is read.
-            _require_size(stated[path], size, full_path)
+                return None  # It is said when the image is read.
+
+        with ThreadPoolExecutor(_NUM_READERS) as readers:
+            for path, size in zip(stated, readers.map(look, stated)):
+                if size:
+                    _require_size(stated[path], size, folder.full_path(path))
 
     def _log(self, message: str, level: int = logging.INFO) -> None:
         print_log(f'UnlabeledImages: {message}', logger='current', level=level)

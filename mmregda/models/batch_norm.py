@@ -40,7 +40,8 @@ def counted(times: int, *modules: nn.Module) -> Iterator[None]:
         return
     norms = [norm for norm in norms if norm.training and times > 1]
     momenta = [norm.momentum for norm in norms]
-    tracked = [n.num_batches_tracked for n in norms if n.num_batches_tracked is not None]
+    tracked = [norm.num_batches_tracked for norm in norms]
+    tracked = [number for number in tracked if number is not None]
     for norm in norms:
         if norm.momentum is None:
             norm.momentum = times / (float(norm.num_batches_tracked) + times)

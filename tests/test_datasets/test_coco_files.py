@@ -244,6 +244,18 @@ FAULTS = {
         of_all('annotations', bbox=[0.1, 0.1, 0.5, 0.6]),
         ['annotations[0]', 'not in fractions'],
     ),
+    'a single box in fractions': (
+        annotation(3, bbox=[0.1, 0.1, 0.5, 0.6]),
+        ['annotations[3] has a box', 'not in fractions'],
+    ),
+    'keypoints in fractions': (
+        of_all('annotations', keypoints=[0.1, 0.4, 2, 0.5, 0.5, 2, 0, 0, 0, 1, 0.9, 2]),
+        ['annotations[0] (and 7 more) has keypoints', 'not in fractions'],
+    ),
+    'keypoints of one in fractions': (
+        annotation(3, keypoints=[-0.5, 0.4, 1, 0.5, 0.5, 2, 9, 9, 0, 1, 0.9, 2]),
+        ['annotations[3] has keypoints', 'not in fractions'],
+    ),
     'keypoints that are null': (
         annotation(3, keypoints=None),
         ['annotations[3] has "keypoints": null'],
@@ -559,6 +571,44 @@ def test_an_image_that_can_not_tell_its_size_is_named(source):
     image(2, width=..., height=...)(source.content)
     (source.root / 'images/2.png').write_bytes(b'no image')
     source.refused('images[2] has no width and height', '2.png')
+
+
+def test_the_sizes_of_all_images_are_compared(source):
+    """However many there are, and whatever their format."""
+    size = dict(width=WIDTH, height=HEIGHT)
+    for i in range(8, NUM_IMAGES + 40):
+        os.link(source.root / 'images/0.png', source.root / f'images/{i}.png')
+        label = dict(source.content['annotations'][0], id=i + 11, image_id=i + 1)
+        put('images', dict(id=i + 1, file_name=f'{i}.png', **size))(source.content)
+        put('annotations', label)(source.content)
+    assert len(source.build()) == NUM_IMAGES + 40
+    # Of those that are looked at closely none is among the last.
+    odd = NUM_IMAGES + 39
+    for extension in ('jpg', 'webp', 'png', 'bmp', 'tif'):
+        image(odd, file_name=f'{odd}.{extension}')(source.content)
+        write_image(source.root / f'images/{odd}.{extension}')
+        assert len(source.build()) == NUM_IMAGES + 40
+        path = source.root / f'images/{odd}.{extension}'
+        path.unlink()
+        write_image(path, (HEIGHT, WIDTH))
+        source.refused(f'images[{odd}]', 'is 32 x 48 pixels', 'says 48 x 32')
+
+
+def test_keypoints_outside_of_their_image_are_counted(source, said):
+    for index, place in enumerate([(-1, 5), (WIDTH + 1, 5), (5, HEIGHT + 1), (0, 0.4)]):
+        source.content['annotations'][index]['keypoints'][:2] = place
+    source.content['annotations'][2]['keypoints'][3:6] = [500, 500, 0]  # No label.
+    source.build()
+    assert [m for level, m in said if level == logging.WARNING] == [
+        f'CocoDataset, annotation file "{source.path}": 3 labelled keypoints in 3 of 8 '
+        'annotations are outside of their image, such as in annotations[0]'
+    ]
+
+
+def test_a_speck_and_a_keypoint_in_the_corner_are_labels(source):
+    annotation(1, bbox=[9, 9, 0.5, 0.5])(source.content)
+    annotation(2, keypoints=[0.5, 0.5, 2] + [0] * 9)(source.content)
+    assert len(source.build()) == 8
 
 
 def test_a_damaged_image_is_found_before_the_run(source):

@@ -23,9 +23,17 @@ from mmregda.datasets import (
     RandomGaussianBlur,
     RandomRotatedSubCrop,
     WholeImageBox,
+    looked_at,
 )
 
 INPUT_SIDE = 256
+CODECS = dict(
+    GaussianHeatmap=(dict(heatmap_size=(16, 12), sigma=1.5), (4, 4), (16, 12)),
+    MSRAHeatmap=(dict(heatmap_size=(16, 12), sigma=2), (4, 4), (16, 12)),
+    UDPHeatmap=(dict(heatmap_size=(16, 12)), (63 / 15, 47 / 11), (16, 12)),
+    SimCCLabel=(dict(simcc_split_ratio=2.0, sigma=4.0), (0.5, 0.5), (128, 96)),
+    RegressionLabel=({}, (1, 1), (64, 48)),
+)
 
 
 def noise(seed=0, shape=(60, 80, 3)):
@@ -494,3 +502,41 @@ def test_blur_changes_an_image_in_most_draws():
         for _ in range(40)
     ]
     assert sum(changed) > 20
+
+
+@pytest.mark.parametrize('codec', CODECS)
+@pytest.mark.parametrize('columns', [None, 2])
+def test_keypoints_outside_of_the_crop_weigh_nothing(codec, columns):
+    """By the nearest of all places, those beyond the grid included."""
+    settings, scale, size = CODECS[codec]
+    encoder = dict(type=codec, input_size=(64, 48), **settings)
+    target = [dict(type='GenerateTarget', encoder=encoder)]
+    nested = dict(type='RandomApply', transforms=target, prob=1.0)
+    cfg = looked_at(dict(type='Any', dataset=dict(pipeline=[nested])))
+    transform = TRANSFORMS.build(cfg['dataset']['pipeline'][0])
+    rng = np.random.default_rng(0)
+    points = rng.uniform((-12, -12), (76, 60), (1, 500, 2)).astype(np.float32)
+    visible = (rng.random((1, 500)) < 0.9).astype(np.float32)
+    expected = visible.copy()
+    for k, point in enumerate(points[0]):
+        for value, unit, count in zip(point, scale, size):
+            places = np.arange(-40, count + 40)
+            nearest = places[np.abs(places * unit - value).argmin()]
+            expected[0, k] *= 0 <= nearest < count
+    given = visible if columns is None else np.stack([visible] * columns, axis=-1)
+    results = dict(transformed_keypoints=points, keypoints_visible=given.copy())
+    results = transform(results)
+    # RegressionLabel of MMPose ends where the last pixel begins.
+    borders = codec == 'RegressionLabel' and ((points < 0) | (points > (63, 47))).any(
+        axis=-1
+    )
+    np.testing.assert_array_equal(
+        results['keypoint_weights'], np.where(borders, 0, expected)
+    )
+    np.testing.assert_array_equal(results['keypoints_visible'], visible)
+    assert 100 < expected.sum() < 400
+
+
+def test_other_transforms_stay_as_they_are():
+    pipeline = [dict(type='LoadImage'), dict(type='Albumentation', transforms=[])]
+    assert looked_at(dict(pipeline=pipeline))['pipeline'] == pipeline
