@@ -118,7 +118,7 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
             )
         if self.adaptation.adversarial_regressor is not None:
             print_log(
-                f'model.head.loss is {loss}, which trains the values of heatmaps. '
+                f'model.head.loss is {loss}, which trains the values of maps. '
                 "The adversary's losses read the softmax of the same maps and are "
                 f'orders of magnitude larger. {remedy}',
                 logger='current',

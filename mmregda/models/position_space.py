@@ -9,8 +9,10 @@ of the paper: :math:`\mathcal{J}(p)` is the most likely position of each keypoin
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from functools import cached_property
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -24,7 +26,6 @@ from mmpose.models.heads import (
     SimCCHead,
     ViPNASHead,
 )
-from mmpose.models.losses import heatmap_loss
 from mmpose.models.losses.classification_loss import KLDiscretLoss
 from mmpose.utils.typing import SampleList
 from torch import Tensor, nn
@@ -40,7 +41,6 @@ from mmregda.codecs import (
     simcc_confidence,
 )
 from mmregda.errors import InputError
-from mmregda.models.losses import KeypointKLLoss
 
 Maps = List[Tensor]
 # What a head's forward pass gives: heatmaps (B, K, h, w), or (B, K, W) and (B, K, H).
@@ -53,19 +53,8 @@ SERVING = (
 )
 _HEATMAP_HEADS = (HeatmapHead, ViPNASHead)
 _SIMCC_HEADS = (SimCCHead, RTMCCHead, RTMWHead)
-# They train the values of maps, and no softmax of them.
-_REGRESSING_LOSSES = tuple(
-    getattr(heatmap_loss, name)
-    for name in (
-        'KeypointMSELoss',
-        'KeypointOHKMMSELoss',
-        'CombinedTargetMSELoss',
-        'AdaptiveWingLoss',
-        'FocalHeatmapLoss',
-        'MLECCLoss',
-    )
-    if hasattr(heatmap_loss, name)
-)
+# A loss may have a mask of some of them.
+_MOST_KEYPOINTS = 512
 
 
 def position_space_of(head: BaseHead) -> PositionSpace:
@@ -112,12 +101,15 @@ class PositionSpace(ABC):
         if self.codec is not None:
             self.require_labels_of(self.codec)
 
-    @property
+    @cached_property
     def trains_a_softmax(self) -> bool:
         """bool: Whether the head's loss reads maps as logits, and not as values."""
-        return not isinstance(self.loss_module, _REGRESSING_LOSSES)
+        return is_blind_to_level(self.loss_module, self.probed_sizes)
 
     # --- of a head's output
+
+    # Of a small output: of one map of each keypoint, or of two.
+    probed_sizes: Sequence[Tuple[int, ...]]
 
     @abstractmethod
     def maps(self, output: Output) -> Maps:
@@ -287,6 +279,8 @@ class HeatmapSpace(PositionSpace):
         radius (float): Beyond which along an axis it is zero, in heatmap pixels.
     """
 
+    probed_sizes = ((4, 5),)
+
     def __init__(self, head: Any) -> None:
         codec = getattr(head, 'decoder', None)
         self.sigma = getattr(codec, 'sigma', 2.0)
@@ -382,6 +376,8 @@ class SimCCSpace(PositionSpace):
         sigma (tuple[float, float]): Of :math:`\mathcal{H}(y)` along x and y, in bins.
         beta (float): The inverse temperature of the head's loss.
     """
+
+    probed_sizes = ((5,), (4,))
 
     def __init__(self, head: Any) -> None:
         codec = getattr(head, 'decoder', None)
@@ -480,7 +476,77 @@ def decodes_as_trained(head: nn.Module) -> bool:
     codec = getattr(head, 'decoder', None)
     if codec is None or isinstance(codec, (GaussianHeatmap, ProbabilityDecoder)):
         return True
-    return not isinstance(getattr(head, 'loss_module', None), KeypointKLLoss)
+    loss = getattr(head, 'loss_module', None)
+    heatmaps = isinstance(head, _HEATMAP_HEADS)
+    return not (heatmaps and is_blind_to_level(loss, probed_sizes_of(head)))
+
+
+def probed_sizes_of(head: Any) -> Sequence[Tuple[int, ...]]:
+    """Sizes of the maps by which a head's loss can be probed; none of other heads."""
+    kinds = ((_SIMCC_HEADS, SimCCSpace), (_HEATMAP_HEADS, HeatmapSpace))
+    return next((s.probed_sizes for heads, s in kinds if isinstance(head, heads)), ())
+
+
+def is_blind_to_level(loss: Optional[nn.Module], sizes: Sequence[Tuple]) -> bool:
+    """Whether a loss depends on the softmax of maps alone.
+
+    It is asked, not known by name: a number is added to each map, which leaves the
+    softmax as it is.
+
+    Args:
+        loss (nn.Module, optional): A head's.
+        sizes (Sequence[tuple[int, ...]]): Of the maps of a keypoint, in its output.
+
+    Returns:
+        bool: False, too, if the loss fails on maps of these sizes.
+    """
+    plain = _probe(loss, sizes)
+    raised = _probe(loss, sizes, lambda z: z + 3.0)
+    other = _probe(loss, sizes, lambda z: z * 3.0)
+    return _are_equal(plain, raised) and not _are_equal(plain, other)
+
+
+def ignores_weights(loss: Optional[nn.Module], sizes: Sequence[Tuple]) -> bool:
+    """Whether a keypoint of weight 0 changes a loss; arguments are as above."""
+
+    plain = _probe(loss, sizes)
+    other = _probe(loss, sizes, lambda z: torch.stack((z[0] * 3.0, z[1])))
+    return plain is not None and other is not None and not _are_equal(plain, other)
+
+
+@torch.no_grad()
+def _probe(
+    loss: Optional[nn.Module],
+    sizes: Sequence[Tuple],
+    change: Callable[[Tensor], Tensor] = lambda z: z,
+) -> Optional[Tensor]:
+    """A loss of two images, of which the first has weights of 0; None if it fails."""
+    shape = (2, _MOST_KEYPOINTS)
+    weights = torch.ones(shape)
+    weights[0] = 0.0
+    outputs, labels = [], []
+    for size in sizes:
+        numbers = torch.arange(float(np.prod(shape + size))).view(*shape, *size)
+        outputs.append(change(numbers.sin()))
+        labels.append(numbers.cos().flatten(2).softmax(-1).view_as(numbers))
+    one = len(sizes) == 1
+    try:
+        value = torch.as_tensor(
+            copy.deepcopy(loss).cpu()(
+                outputs[0] if one else tuple(outputs),
+                labels[0] if one else tuple(labels),
+                weights,
+            )
+        )
+    except Exception:  # It takes something else, as its first batch will tell.
+        return None
+    return value if value.isfinite().all() else None
+
+
+def _are_equal(one: Optional[Tensor], other: Optional[Tensor]) -> bool:
+    if one is None or other is None:
+        return False
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-6)
 
 
 def label_weights(data_samples: SampleList) -> Tensor:

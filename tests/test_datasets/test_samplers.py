@@ -270,8 +270,8 @@ def test_pretraining_that_was_moved_finds_what_was_best(hand_pair, tmp_path, gon
         cfg.pretrain = dict(config=str(tmp_path / 'pretraining.py'))
         stage = stages.load_pretrain_config(cfg)
         stage.custom_hooks = [dict(type='StopHook', at=at)]
-        # The least counts, which it has at first.
-        stage.default_hooks.checkpoint.update(interval=2, rule='less')
+        # The most counts, which it has at first.
+        stage.default_hooks.checkpoint.update(interval=2, rule='greater')
         stage.train_cfg.val_interval = 2
         return stages.pretrain(stage)
 

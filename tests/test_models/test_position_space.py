@@ -12,7 +12,7 @@ from mmpose.registry import KEYPOINT_CODECS, MODELS
 
 import mmregda.models
 from mmregda import InputError
-from mmregda.engine.rehearsal.network import report_decoding
+from mmregda.engine.rehearsal.network import report_decoding, require_fitting_loss
 from mmregda.models import HeatmapSpace
 
 K = 5
@@ -252,6 +252,44 @@ def test_a_loss_of_another_scale_than_the_adversary_s_is_said(capsys):
     MODELS.build(config(head=mse, method='DAN'))
     MODELS.build(config())
     assert 'model.head.loss' not in ''.join(capsys.readouterr())
+
+
+HEATMAP_LOSSES = [
+    # Whether it trains a softmax, takes no notice of weights, and the loss.
+    (True, False, dict(type='KeypointKLLoss')),
+    (False, False, dict(type='KeypointMSELoss')),
+    (False, False, dict(type='KeypointOHKMMSELoss', use_target_weight=True)),
+    (False, False, dict(type='AdaptiveWingLoss', use_target_weight=True)),
+    (False, False, dict(type='MSELoss', use_target_weight=True)),
+    (False, True, dict(type='MSELoss')),
+    (False, True, dict(type='SmoothL1Loss')),
+    (False, True, dict(type='BCELoss')),
+    (False, False, dict(type='FocalHeatmapLoss')),
+    (False, False, dict(type='JSDiscretLoss')),
+    (False, False, dict(type='MultipleLossWrapper', losses=[dict(type='MSELoss')])),
+    (True, True, dict(type='CrossEntropyOfPositions')),
+]
+
+
+@MODELS.register_module()
+class CrossEntropyOfPositions(torch.nn.Module):
+    """A softmax that nobody told the package of."""
+
+    def forward(self, output, target, target_weights):
+        log_p = torch.nn.functional.log_softmax(output.flatten(2), -1)
+        return -(target.flatten(2) * log_p).sum(-1).mean()
+
+
+@pytest.mark.parametrize(('softmax', 'unweighed', 'loss'), HEATMAP_LOSSES, ids=str)
+def test_what_a_loss_trains_is_seen_from_its_values(softmax, unweighed, loss, capsys):
+    model = MODELS.build(config(head=dict(loss=loss), method='SourceOnly'))
+    assert model.space.trains_a_softmax == softmax
+    require_fitting_loss(model)
+    found = ''.join(capsys.readouterr())
+    assert ('takes no notice of weights' in found) == unweighed
+    MODELS.build(config(head=dict(loss=loss)))
+    found = ''.join(capsys.readouterr())
+    assert ('which trains the values of maps' in found) == (not softmax)
 
 
 def test_a_head_that_regresses_heatmaps_is_decoded_as_mmpose_does():

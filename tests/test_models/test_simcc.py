@@ -13,6 +13,7 @@ from mmpose.registry import KEYPOINT_CODECS, MODELS
 from mmregda import InputError
 from mmregda.engine import PlayerOptimWrapperConstructor
 from mmregda.engine.hooks.compile_hook import compile_for_training
+from mmregda.engine.rehearsal.network import require_fitting_loss
 from mmregda.models import SimCCSpace
 from mmregda.models.adaptations.mcd import discrepancy
 from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss, ground_false
@@ -471,3 +472,29 @@ def test_logits_keep_their_digits_in_mixed_precision(method):
     logged = model.train_step(batches(0), optimizers)
     assert seen and all(logits.dtype == torch.float32 for logits in seen)
     assert all(torch.isfinite(value) for value in logged.values())
+
+
+@pytest.mark.parametrize('normalize', [False, True])
+@pytest.mark.parametrize('label_softmax', [False, True])
+def test_labels_are_made_distributions_once(normalize, label_softmax):
+    cfg = tiny_simcc_config(K, type='SourceOnly')
+    cfg['head']['loss'] = dict(type='KLDiscretLoss', label_softmax=label_softmax)
+    cfg['head']['decoder'] = dict(cfg['head']['decoder'], normalize=normalize)
+    model = MODELS.build(cfg)
+    if normalize != label_softmax:
+        require_fitting_loss(model)
+        return
+    with pytest.raises(InputError, match='label_softmax = (True|False), or normalize='):
+        require_fitting_loss(model)
+
+
+def test_a_simcc_loss_without_weights_is_said(capsys):
+    cfg = tiny_simcc_config(K, type='SourceOnly')
+    for weighed in (True, False):
+        cfg['head']['loss'] = dict(type='KLDiscretLoss', use_target_weight=weighed)
+        cfg['head']['decoder'] = dict(cfg['head']['decoder'], normalize=True)
+        model = MODELS.build(cfg)
+        assert model.space.trains_a_softmax
+        require_fitting_loss(model)
+        found = 'takes no notice of weights' in ''.join(capsys.readouterr())
+        assert found != weighed

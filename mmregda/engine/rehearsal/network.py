@@ -29,7 +29,11 @@ from mmregda.engine.rehearsal.blame import during
 from mmregda.engine.rehearsal.parts import Parts, Reader
 from mmregda.engine.rehearsal.samples import transforms_of
 from mmregda.errors import InputError
-from mmregda.models.position_space import decodes_as_trained
+from mmregda.models.position_space import (
+    decodes_as_trained,
+    ignores_weights,
+    probed_sizes_of,
+)
 
 # A batch of so many is enough to be collated and normalised.
 _BATCH = 2
@@ -103,6 +107,40 @@ def report_decoding(model: nn.Module) -> None:
             'nowhere positive: metrics, and the checkpoint that they choose, depend '
             'on it. Set the type of model.head.decoder, and of the encoder in '
             'GenerateTarget, to GaussianHeatmap.',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def require_fitting_loss(model: nn.Module) -> None:
+    """Refuse SimCC labels that are no distributions; report weights without effect.
+
+    Args:
+        model (nn.Module): Of MMPose's, or ours.
+
+    Raises:
+        InputError: If codec and loss both normalise labels, or neither does.
+    """
+    head = getattr(model, 'head', None)
+    loss, codec = getattr(head, 'loss_module', None), codec_of(model)
+    softened = getattr(loss, 'label_softmax', None)
+    normalized = getattr(codec, 'normalize', None)
+    if softened is not None and normalized is not None and softened == normalized:
+        kind, name = type(loss).__name__, type(codec).__name__
+        both = 'which flattens them' if softened else 'so that they do not sum to 1'
+        raise InputError(
+            f'model.head.loss: {kind} has label_softmax={softened} and {name} '
+            f'normalize={normalized}: labels are normalised '
+            f'{"twice" if softened else "nowhere"}, {both}. Set '
+            f'model.head.loss.label_softmax = {not softened}, or normalize='
+            f'{not normalized} of {name} in model.head.decoder and in GenerateTarget.'
+        )
+    sizes = probed_sizes_of(head)
+    if sizes and ignores_weights(loss, sizes):
+        print_log(
+            f'model.head.loss: {type(loss).__name__} takes no notice of weights, so '
+            'keypoints without a label, or outside of the crop, are learnt as maps of '
+            'zeros. Set model.head.loss.use_target_weight = True.',
             logger='current',
             level=logging.WARNING,
         )

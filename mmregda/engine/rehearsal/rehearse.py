@@ -94,6 +94,7 @@ def _require_agreement(parts: Parts, readers: List[Reader]) -> None:
     for reader in readers:
         network.require_codec(reader, model)
     network.report_decoding(model)
+    network.require_fitting_loss(model)
     model.eval()
     with torch.no_grad():
         network.require_fitting_inputs(readers, model)
