@@ -719,7 +719,6 @@ def test_run_after_a_rehearsal_is_the_run_without_to_the_bit(
     [
         'swapped heatmap_size',
         'target in another order',
-        'RandomHalfBody in RandomApply',
         'EPE without labels',
         'save_best of another metric',
         'a frozen psi',
@@ -813,11 +812,11 @@ def test_weights_that_are_not_finite_are_named_with_where_they_come_from(
 def test_mistake_in_the_adaptation_is_found_before_its_pretraining(things, tmp_path):
     stage = ordinary(config(things, tmp_path))
     stage.dump(str(tmp_path / 'pretraining.py'))
-    cfg = mistaken(things, tmp_path, MISTAKES['RandomHalfBody on the target'][0])
+    cfg = mistaken(things, tmp_path, MISTAKES['target cropped to another size'][0])
     cfg.pretrain = dict(config='pretraining.py', work_dir=str(tmp_path / 'pretraining'))
     cfg.dump(str(tmp_path / 'adaptation.py'))
     cfg = Config.fromfile(tmp_path / 'adaptation.py')
-    with pytest.raises(InputError, match='RandomHalfBody'):
+    with pytest.raises(InputError, match='TopdownAffine'):
         stages.train(cfg)
     assert not (tmp_path / 'pretraining').exists()
 
