@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
 from contextlib import contextmanager
@@ -22,6 +23,29 @@ _OWN_KEYS = (
     *('channels_last', 'compile', 'pretrain', 'runner_type', 'sync_bn'),
     *('auto_scale_lr', 'custom_imports', 'model_wrapper_cfg', 'benchmark'),
 )
+
+# How a dataloader does what it does, on which nothing that is learnt depends.
+_MECHANICS = {'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'}
+
+
+def fingerprint(settings: Any) -> str:
+    """What a result depends on, as a short text that can be compared.
+
+    Args:
+        settings (Any): Parts of a config. The order of keys does not matter, nor how
+            many workers a dataloader has.
+    """
+    return hashlib.sha256(repr(_plain(settings)).encode()).hexdigest()[:8]
+
+
+def _plain(value: Any) -> Any:
+    """A config's value with its keys in one order, and no mere mechanics."""
+    if isinstance(value, dict):
+        keys = sorted(set(value) - _MECHANICS)
+        return {key: _plain(value[key]) for key in keys}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
 
 
 def read_config(

@@ -163,7 +163,7 @@ def test_override_of_what_is_not_there_yet_is_taken(key):
 
 
 def test_mistake_in_the_overrides_of_pretraining_is_named_as_theirs():
-    from mmregda.engine.stages import load_pretrain_config
+    from mmregda.engine.start import load_pretrain_config
 
     cfg = Config.fromfile(str(REGDA))
     cfg.work_dir = os.path.join('work_dirs', 'any')

@@ -8,8 +8,6 @@ A *frame* is any adaptation config: network, pair of domains, schedules. A
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import platform
 from pathlib import Path
 from typing import Any, Iterator, List, Mapping, Optional, Sequence, Union
@@ -21,8 +19,8 @@ from mmpose.registry import DATASETS, MODELS
 
 from mmregda.benchmark.jobs import Job
 from mmregda.components import require_components
-from mmregda.config_files import read_config
-from mmregda.engine.stages import load_pretrain_config
+from mmregda.config_files import fingerprint, read_config
+from mmregda.engine.start import load_pretrain_config
 from mmregda.errors import InputError, reading
 
 # What schedulers of MMEngine name the iterations they count.
@@ -255,7 +253,7 @@ def plan(
         cfg.benchmark = dict(evidence=evidence)
         if max_evaluated:
             cfg.benchmark['num_samples'] = max_evaluated
-        mark = fingerprint(cfg, start and start.folder.name)
+        mark = mark_of(cfg, start and start.folder.name)
         folder = Path(work_dir) / name.partition(' ')[0] / mark
         job = Job(name=name, folder=folder, cfg=cfg, needs=start)
         start = start or (job if name == 'start' else None)
@@ -306,8 +304,8 @@ def require_evidence(frame: Config) -> None:
         )
 
 
-def fingerprint(cfg: Config, *others: Optional[str]) -> str:
-    """What a result depends on, as a short text that can be compared.
+def mark_of(cfg: Config, *others: Optional[str]) -> str:
+    """The fingerprint of all that a job's result depends on.
 
     What the data files hold and which version trains is not part of it.
     """
@@ -324,8 +322,7 @@ def fingerprint(cfg: Config, *others: Optional[str]) -> str:
         'randomness',
         'benchmark',
     )
-    content = json.dumps([*others, {key: cfg.get(key) for key in keys}], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:8]
+    return fingerprint([*others, {key: cfg.get(key) for key in keys}])
 
 
 def _imported(custom_imports: Mapping) -> List[str]:

@@ -6,29 +6,36 @@ import logging
 import os
 import re
 import zipfile
-from functools import partial
 from glob import escape, glob
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-import torch
 from mmengine.logging import print_log
+from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from mmregda.datasets.keypoint_names import keypoint_names
-from mmregda.engine.distributed import broadcast_from_main
-from mmregda.engine.loops import unwrap
 from mmregda.errors import InputError
 from mmregda.files import atomic_write
 
-# Where a training says which checkpoint is its last, and which training it is.
+# Where a run says which checkpoint is its last, and which run it is.
 NOTE = 'last_checkpoint'
 RUN_ID = 'run_id'
-# What a training is resumed from, beside the schedulers, which it may not have.
-_STATES = ('meta', 'state_dict', 'message_hub', 'optimizer')
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint that was read.
+
+    Attributes:
+        path (str): The file.
+        content (dict): What it holds, on the CPU.
+    """
+
+    path: str
+    content: Dict[str, Any]
 
 
 def read_checkpoint(path: str) -> Dict[str, Any]:
@@ -51,6 +58,27 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f'checkpoint "{path}" holds no state_dict')
     return content
+
+
+def hand_over(path: str, content: Dict[str, Any], times: int = 1) -> None:
+    """Have MMEngine take what was read of a file, in place of reading it again.
+
+    Args:
+        path (str): The file.
+        content (dict): What :func:`read_checkpoint` has read.
+        times (int): How often MMEngine is going to ask. What is read is let go then.
+    """
+    scheme = f'{re.escape(path)}$'
+    left = [content] * times
+
+    # MMEngine's log calls a loader by the end of its name.
+    def load_from_memory(filename: str, map_location: Any = None) -> Dict[str, Any]:
+        found = left.pop()
+        if not left:
+            CheckpointLoader._schemes.pop(scheme, None)
+        return found
+
+    CheckpointLoader.register_scheme(scheme, load_from_memory, force=True)
 
 
 def load_weights(checkpoint: str) -> Dict[str, Tensor]:
@@ -156,25 +184,31 @@ def noted_checkpoint(work_dir: str) -> Optional[str]:
 
 
 def latest_checkpoint(work_dir: str) -> Optional[str]:
-    """The checkpoint to resume a training from.
+    """The file of :func:`newest_resumable`."""
+    found = newest_resumable(work_dir)
+    return found and found.path
+
+
+def newest_resumable(work_dir: str) -> Optional[Checkpoint]:
+    """The checkpoint to resume a run from.
 
     It is the one that ``last_checkpoint`` names. If that cannot be read, or
     there is no such note, it is the latest in the folder that can, and a
-    warning says so. Those of another training, which was in the folder before,
+    warning says so. Those of another run, which was in the folder before,
     are left alone (see :func:`identify`).
 
     Args:
-        work_dir (str): Where the training has left ``last_checkpoint``.
+        work_dir (str): Where the run has left ``last_checkpoint``.
 
     Returns:
-        str, optional: The file; None if the training has saved nothing yet.
+        Checkpoint, optional: None if the run has saved nothing yet.
 
     Raises:
         InputError: If there are checkpoints of which none can be read.
     """
     named = noted_checkpoint(work_dir)
     id_file = os.path.join(work_dir, RUN_ID)
-    training = Path(id_file).read_text() if os.path.isfile(id_file) else None
+    run = Path(id_file).read_text() if os.path.isfile(id_file) else None
     folder = os.path.dirname(named or '') or work_dir
     others = set(glob(os.path.join(escape(folder), '*.pth'))) - {named}
     candidates = sorted(others, key=_age)
@@ -187,22 +221,21 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
             problems.append(str(error))
             continue
         try:
-            _require_resumable(content, path)
+            require_resumable(content, path)
         except InputError as error:
             # Others, such as the best, are not made to resume from.
             problems += [str(error)] * (path == named)
             continue
-        if training not in (None, _training_of(content)):
+        if run not in (None, content['message_hub']['runtime_info'].get(RUN_ID)):
             continue
         if named is None:
             problems.insert(0, f'"{os.path.join(work_dir, NOTE)}" is not there')
+        if problems:
+            problems.append(f'Resuming from "{path}" instead.')
         for problem in problems:
             print_log(problem, logger='current', level=logging.WARNING)
-        if problems:
-            message = f'Resuming from "{path}" instead.'
-            print_log(message, logger='current', level=logging.WARNING)
-        return path
-    # Files that are no checkpoints of this training do not matter.
+        return Checkpoint(path, content)
+    # Files that are no checkpoints of this run do not matter.
     if not problems:
         return None
     raise InputError(
@@ -212,7 +245,7 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
 
 
 def identify(runner: Runner) -> None:
-    """Give a training that begins a name, which its checkpoints and its folder hold.
+    """Give a run that begins an id, which its checkpoints and its folder hold.
 
     One that begins in the folder of another, and is killed before its first
     checkpoint, would otherwise go on from that one's. It is for the first process.
@@ -220,15 +253,10 @@ def identify(runner: Runner) -> None:
     info = runner.message_hub.runtime_info
     if not runner._resume:
         runner.message_hub.update_info(RUN_ID, token_hex(8))
-    # Of a training that was begun before there were names, there is none.
+    # Of a run that was begun before there were ids, there is none.
     if info.get(RUN_ID):
         with atomic_write(os.path.join(runner.work_dir, RUN_ID)) as path:
             Path(path).write_text(info[RUN_ID])
-
-
-def _training_of(content: Dict[str, Any]) -> Optional[str]:
-    info = content['message_hub'].get('runtime_info')
-    return info.get(RUN_ID) if isinstance(info, dict) else None
 
 
 def _age(path: str) -> Tuple[int, float]:
@@ -237,13 +265,24 @@ def _age(path: str) -> Tuple[int, float]:
     return -int(numbers[-1]), -os.path.getmtime(path)
 
 
-def _require_resumable(
-    content: Dict[str, Any], path: str, states: Sequence[str] = _STATES
+def require_resumable(
+    content: Dict[str, Any], path: str, optimizer: bool = True
 ) -> None:
-    """Refuse a checkpoint that is none of a training."""
-    for state in states:
-        if not isinstance(content.get(state), dict):
-            raise InputError(f'"{path}" has no {state}')
+    """Refuse a checkpoint that holds no run.
+
+    Args:
+        content (dict): What :func:`read_checkpoint` has read.
+        path (str): The file, for the message.
+        optimizer (bool): Whether there has to be an optimiser's state. Defaults to
+            True.
+
+    Raises:
+        InputError: With the first entry that is missing or of another kind.
+    """
+    states = ('meta', 'state_dict', 'message_hub', 'optimizer')
+    for name in states if optimizer else states[:-1]:
+        if not isinstance(content.get(name), dict):
+            raise InputError(f'"{path}" has no {name}')
     for name in ('epoch', 'iter'):
         number = content['meta'].get(name)
         if type(number) is not int or number < 0:
@@ -251,7 +290,28 @@ def _require_resumable(
     seed = content['meta'].get('seed')
     if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
         raise InputError(f'"{path}" has {seed!r} for meta.seed, not a number')
+    for name in ('log_scalars', 'runtime_info'):
+        if not isinstance(content['message_hub'].get(name), dict):
+            raise InputError(f'"{path}" has no message_hub.{name}')
+    for player, state in by_player(content.get('optimizer') or {}).items():
+        if not (
+            isinstance(state, dict)
+            and isinstance(state.get('state'), dict)
+            and isinstance(state.get('param_groups'), list)
+            and all(isinstance(group, dict) for group in state['param_groups'])
+        ):
+            raise InputError(f'"{path}" has no state of an optimiser for {player!r}')
+    if 'optimizer' in content and not content['optimizer']:
+        raise InputError(f'"{path}" has an empty optimizer')
     _require_weights(content['state_dict'], path)
+
+
+def by_player(one_or_more: Any) -> Dict[str, Any]:
+    """Optimisers, schedules, or the states of either; one by itself under ''."""
+    several = isinstance(one_or_more, (dict, OptimWrapperDict))
+    if several and 'param_groups' not in one_or_more:
+        return dict(one_or_more.items())
+    return {'': one_or_more}
 
 
 def _require_sound(path: str) -> None:
@@ -262,38 +322,3 @@ def _require_sound(path: str) -> None:
             damaged = archive.testzip()
         if damaged:
             raise InputError(f'checkpoint "{path}" is damaged in {damaged}')
-
-
-def resume_from_latest(runner: Runner) -> None:
-    """Have a runner that resumes do so from :func:`latest_checkpoint`.
-
-    MMEngine would take the one that ``last_checkpoint`` names, be it whole or
-    not. If the config names another, it stays with that. Either has to be of this
-    model: MMEngine would go on with what fits, and without a word to a log file.
-    """
-    if not runner._resume:
-        return
-    if runner._load_from is None:
-        runner._load_from = broadcast_from_main(latest_checkpoint(runner.work_dir))
-        # MMEngine would look for itself.
-        runner._resume = runner._load_from is not None
-    if not isinstance(runner.resume, partial):
-        runner.resume = partial(_resume, runner, runner.resume)
-
-
-def _resume(
-    runner: Runner, resume: Callable, filename: str, *args: Any, **kwargs: Any
-) -> None:
-    content = read_checkpoint(filename)
-    # Named in a config, it may be one that was saved without its optimiser.
-    _require_resumable(content, filename, _STATES[:-1])
-    require_same_weights(unwrap(runner.model), content['state_dict'], filename)
-    try:
-        resume(filename, *args, **kwargs)
-    except (InputError, torch.cuda.OutOfMemoryError):
-        raise
-    except Exception as error:  # What does not fit makes its users raise is theirs.
-        raise InputError(
-            f'"{filename}" cannot be resumed from, with this config at least '
-            f'({type(error).__name__}: {error})'
-        ) from error

@@ -18,6 +18,7 @@ from mmengine.dist import (
     init_dist,
     is_distributed,
 )
+from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.utils.dl_utils import set_multi_processing
@@ -37,6 +38,10 @@ _VARIABLES = dict(
         LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK',
         WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
     ),
+)
+SYNCHRONIZED_ON_CPU = (
+    'PyTorch synchronises batch normalisation on GPUs alone. Leave out sync_bn, and '
+    'norm_cfg=dict(type="SyncBN"), to train on CPUs.'
 )
 
 
@@ -68,7 +73,7 @@ class PlayerDistributedDataParallel(nn.Module):
         super().__init__()
         synchronized = any(isinstance(m, nn.SyncBatchNorm) for m in module.modules())
         if synchronized and not next(module.parameters()).is_cuda:
-            raise synchronized_on_cpu()
+            raise InputError(SYNCHRONIZED_ON_CPU)
         self.module = module
         self._averaging = False
         _broadcast([*module.parameters(), *module.buffers()])
@@ -98,14 +103,6 @@ class PlayerDistributedDataParallel(nn.Module):
     def test_step(self, data: dict) -> list:
         """Predict a test batch."""
         return self.module.test_step(data)
-
-
-def synchronized_on_cpu() -> InputError:
-    """The error of a training that would fail in its first iteration."""
-    return InputError(
-        'PyTorch synchronises batch normalisation on GPUs alone. Leave out '
-        'sync_bn, and norm_cfg=dict(type="SyncBN"), to train on CPUs.'
-    )
 
 
 @contextmanager
@@ -143,6 +140,11 @@ def joined_processes(launcher: str, env_cfg: dict) -> Iterator[None]:
     # Not after an error: others might never come to take leave.
     if joining:
         dist.destroy_process_group()
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model itself, out of a distributed wrapper."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def broadcast_from_main(value: Any) -> Any:

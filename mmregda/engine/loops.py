@@ -10,7 +10,6 @@ from mmengine.dist import get_rank
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import LoggerHook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop
 from mmpose.registry import LOOPS
 from torch import nn
@@ -22,10 +21,12 @@ from mmregda.engine.distributed import (
     PlayerDistributedDataParallel,
     broadcast_from_main,
     share_buffers,
+    unwrap,
 )
 from mmregda.engine.finite import require_finite
 from mmregda.engine.host_memory import keep_freed_memory, release_freed_memory
 from mmregda.engine.settings import require_settings, warn_of_short_intervals
+from mmregda.engine.start import begin
 from mmregda.errors import InputError, reading
 from mmregda.models.backbones.timm_backbone import require_normalization
 
@@ -104,6 +105,7 @@ class SeededTrainLoop(IterBasedTrainLoop):
     ) -> None:
         require_settings(runner.cfg)
         warn_of_short_intervals(runner.cfg)
+        begin(runner)
         require_normalization(unwrap(runner.model))
         if isinstance(dataloader, dict):
             dataloader = self.build_dataloader(runner, dataloader)
@@ -184,12 +186,6 @@ class DomainAdaptTrainLoop(SeededTrainLoop):
             # By its batch size, which all domains have, MMEngine scales the rates.
             runner._train_dataloader = next(iter(dataloaders.domains.values()))
         return dataloaders
-
-    def run(self) -> nn.Module:
-        """Train."""
-        require_pretrained(self.runner)
-        require_start(self.runner)
-        return super().run()
 
 
 def _log_by_iterations(runner: Runner) -> None:
@@ -439,45 +435,6 @@ def drawn_dataloaders(model: nn.Module, configs: Dict[str, Any]) -> Dict[str, di
     return {domain: configs[domain] for domain in domains}
 
 
-def require_pretrained(runner: Runner) -> None:
-    """Raise :class:`InputError` if ``pretrain`` was asked for and nothing did it."""
-    parts = runner.cfg.get('model') or {}
-    done = any(
-        (part.get('init_cfg') or {}).get('prefix') == f'{name}.'
-        for name, part in parts.items()
-        if isinstance(part, dict) and isinstance(part.get('init_cfg') or {}, dict)
-    )
-    if runner.cfg.get('pretrain') and not (done or runner._has_loaded):
-        raise InputError(
-            "pretrain is known to mmregda's tools/train.py alone. Train with that, or "
-            'start from weights that are there: leave pretrain out and set '
-            'load_from = "CHECKPOINT".'
-        )
-
-
-def require_start(runner: Runner) -> None:
-    """Raise :class:`InputError` if a method without labels starts from nothing.
-
-    What the config says of weights has been loaded by now.
-    """
-    model = unwrap(runner.model)
-    if runner._has_loaded or {'source', 'labeled_target'} & set(
-        model.adaptation.domains
-    ):
-        return
-    whole, *parts = (
-        isinstance(module.init_cfg, dict) and module.init_cfg['type'] == 'Pretrained'
-        for module in (model, model.backbone, model.head)
-    )
-    if not (whole or all(parts)):
-        raise InputError(
-            f'{type(model.adaptation).__name__} learns without labels, so that it can '
-            'only improve a model that knows the keypoints. Start it from a checkpoint '
-            'of the whole model (backbone, neck and head): load_from = "CHECKPOINT", '
-            'or pretrain = dict(checkpoint="CHECKPOINT").'
-        )
-
-
 def require_scheduled_players(model: nn.Module, schedules: Any) -> None:
     """Raise :class:`InputError` if schedules by player are not for the players."""
     if not isinstance(schedules, dict) or 'type' in schedules:
@@ -515,8 +472,3 @@ def register_rehearsal(runner: Runner) -> None:
     """Have a runner rehearse before it begins, once, whatever loops it has."""
     if not any(type(hook).__name__ == 'RehearsalHook' for hook in runner.hooks):
         runner.register_hook(dict(type='RehearsalHook'))
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The model itself, out of a distributed wrapper."""
-    return model.module if is_model_wrapper(model) else model

@@ -18,6 +18,7 @@ from mmpose.registry import (
     PARAM_SCHEDULERS,
 )
 
+from mmregda.engine.distributed import SYNCHRONIZED_ON_CPU
 from mmregda.errors import InputError
 
 # MMEngine adds these hooks where a config does not replace them.
@@ -85,6 +86,9 @@ def _problems(cfg: Mapping) -> Iterator[str]:
     if train_cfg is None or not cfg.get('model'):  # of a validation
         return
     yield from _about_compile(cfg)
+    distributed = cfg.get('launcher', 'none') != 'none'
+    if cfg.get('sync_bn') and distributed and not torch.cuda.is_available():
+        yield SYNCHRONIZED_ON_CPU
     adapting = _is(LOOPS, train_cfg, 'DomainAdaptTrainLoop')
     if adapting and not adaptation:
         yield (

@@ -2,51 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import os
 import re
 from contextlib import contextmanager
 from glob import escape, glob
-from typing import Any, Dict, Iterator, List
+from typing import Dict, Iterator, Optional
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, get_world_size, is_distributed, is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
-from mmengine.registry import RUNNERS, init_default_scope
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from mmpose.registry import MODELS
-from torch import Tensor, nn
 
-from mmregda.config_files import read_config
 from mmregda.engine.checkpoints import (
     NOTE,
-    latest_checkpoint,
-    load_weights,
+    hand_over,
     read_checkpoint,
     require_same_weights,
-    resume_from_latest,
     trained_names,
     weights_of,
 )
 from mmregda.engine.distributed import (
     broadcast_from_main,
     joined_processes,
-    synchronized_on_cpu,
+    unwrap,
 )
 from mmregda.engine.lock import only_run_in
-from mmregda.engine.loops import build_validation, register_rehearsal, unwrap
+from mmregda.engine.loops import build_validation, register_rehearsal
 from mmregda.engine.rehearsal import rehearse
 from mmregda.engine.settings import is_adaptation, require_settings
+from mmregda.engine.start import (
+    KEPT,
+    Start,
+    begin,
+    find_start,
+    pretrained_path,
+    psi_of,
+    require_fitting_stage,
+)
 from mmregda.errors import InputError
 from mmregda.files import atomic_write, room_to_write
-
-# The weights of a pretraining that is done.
-KEPT = 'source_only.pth'
-# How a dataloader does what it does, on which nothing that is learnt depends.
-MECHANICS = {'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'}
 
 
 def train(cfg: Config) -> Dict[str, float]:
@@ -54,8 +52,8 @@ def train(cfg: Config) -> Dict[str, float]:
 
     A config with ``pretrain = dict(config='source_only_rhd2h3d.py')`` starts
     from the feature extractor that this other config trains on the source (see
-    :func:`pretrain`). psi and f go on from them, and where f does, f' starts as a
-    copy of f.
+    :func:`pretrain`). psi and f go on from them; what a method adds, such as f', is
+    drawn anew.
 
     ``pretrain`` knows the keys
 
@@ -92,84 +90,14 @@ def train(cfg: Config) -> Dict[str, float]:
     # Alone from before it looks for a checkpoint: the one before it, stopped to be
     # started elsewhere, may still be saving its last.
     with joined_processes(launcher, env_cfg), only_run_in(cfg.work_dir):
-        find_start(cfg)
-        return metrics_of(run(cfg))
-
-
-def find_start(cfg: Config) -> None:
-    """Put the weights that training starts from into a config, made if need be."""
-    if cfg.get('sync_bn') and is_distributed() and not torch.cuda.is_available():
-        raise synchronized_on_cpu()
-    if cfg.get('resume') and not cfg.get('load_from'):
-        cfg.load_from = broadcast_from_main(latest_checkpoint(cfg.work_dir))
-    if cfg.get('resume') and cfg.load_from:
-        # It goes on from its own checkpoint and needs no other.
-        for part in _psi(cfg):
-            cfg.model[part].init_cfg = None
-    elif cfg.get('pretrain'):
-        init_default_scope(cfg.get('default_scope', 'mmpose'))
-        model = MODELS.build(cfg.model)
-        checkpoint = cfg.pretrain.get('checkpoint')
-        if not checkpoint:
-            stage = load_pretrain_config(cfg)
-            require_settings(stage)
-            weights = MODELS.build(stage.model).state_dict()
-            parts_that_go_on(cfg, model, weights, stage.filename)
-            if not broadcast_from_main(os.path.isfile(pretrained_path(stage))):
-                rehearse(cfg)
-            checkpoint = pretrain(stage)
-        weights = load_weights(checkpoint)
-        parts = parts_that_go_on(cfg, model, weights, checkpoint)
-        anew = [] if 'head' in parts else ['head']
-        print_log(
-            f'From "{checkpoint}": {", ".join(parts)}. '
-            f'Anew: {", ".join(anew) or "nothing"}.',
-            logger='current',
-        )
-        for part in parts:
-            cfg.model[part].init_cfg = dict(
-                type='Pretrained', checkpoint=checkpoint, prefix=f'{part}.'
-            )
-
-
-def parts_that_go_on(
-    cfg: Config, model: nn.Module, weights: Dict[str, Tensor], where: str
-) -> List[str]:
-    """The parts of a model that start from the weights of its pretraining.
-
-    Args:
-        cfg (Config): The config, whose ``pretrain.parts`` may name them.
-        model (nn.Module): Its model.
-        weights (dict[str, Tensor]): A state dict.
-        where (str): Where the weights are from, for the message.
-
-    Returns:
-        list[str]: By default psi, and f unless its layers are others.
-
-    Raises:
-        InputError: If a part that is named, that is part of psi, or that is not
-            learnt anew does not fit.
-    """
-    psi = _psi(cfg)
-    named = cfg.pretrain.get('parts')
-    if named is not None:
-        known = [*psi, 'head']
-        if isinstance(named, str) or not named or not set(named) <= set(known):
-            raise InputError(
-                f'pretrain.parts = {named!r}: name some of {tuple(known)}, as '
-                f"parts=('backbone', 'neck') for a head that starts anew"
-            )
-        require_same_weights(model, weights, where, named)
-        return list(named)
-    require_same_weights(model, weights, where, psi)
-    domains = model.adaptation.domains if 'adaptation' in cfg.model else ('source',)
-    try:
-        require_same_weights(model, weights, where, ['head'])
-    except InputError:
-        if 'source' not in domains:  # f is not learnt anew.
-            raise
-        return psi
-    return [*psi, 'head']
+        start = find_start(cfg)
+        if start.kind == 'pretraining':
+            # What is wrong with what comes after it is said before.
+            require_fitting_stage(cfg, start.stage)
+            rehearse(cfg)
+            pretrain(start.stage)
+            start = find_start(cfg)
+        return metrics_of(run(cfg, start))
 
 
 def pretrain(cfg: Config) -> str:
@@ -215,11 +143,6 @@ def warn_of_others(cfg: Config) -> None:
         print_log(message, logger='current', level=logging.WARNING)
 
 
-def pretrained_path(cfg: Config) -> str:
-    """Where :func:`pretrain` keeps the weights of a config."""
-    return os.path.join(cfg.work_dir, _fingerprint(cfg), KEPT)
-
-
 def _pretrain(cfg: Config, path: str) -> None:
     print_log(f'Pretraining on the source; keeping {path}', logger='current')
     runner = run(cfg)
@@ -253,32 +176,40 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
     Raises:
         InputError: If the file is missing, or of another model.
     """
-    weights = load_weights(checkpoint)
+    content = read_checkpoint(checkpoint)
+    weights = weights_of(content, checkpoint)
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
         cfg[key] = None
     cfg.custom_hooks = []
     cfg.default_hooks = {**(cfg.get('default_hooks') or {}), 'checkpoint': None}
-    for part in _psi(cfg):
-        cfg.model[part].init_cfg = None
+    for part in ('backbone', 'neck'):
+        if cfg.model.get(part):
+            cfg.model[part].init_cfg = None
     cfg.load_from = checkpoint
     cfg.resume = False
     with joined_processes(cfg.get('launcher', 'none'), cfg.get('env_cfg') or {}):
         runner = build_runner(cfg)
         build_validation(runner)
-        parts = [*_psi(cfg), 'head']
-        require_same_weights(unwrap(runner.model), weights, checkpoint, parts)
+        model = unwrap(runner.model)
+        require_same_weights(model, weights, checkpoint, [*psi_of(model), 'head'])
+        hand_over(checkpoint, content)
         with workers_alive():
             metrics = runner.val()
         stop_workers(runner)
     return metrics
 
 
-def run(cfg: Config) -> Runner:
-    """Build the runner of a config and train."""
-    take_up_seed(cfg)
+def run(cfg: Config, start: Optional[Start] = None) -> Runner:
+    """Build the runner of a config and train.
+
+    Args:
+        cfg (Config): The config.
+        start (Start, optional): Defaults to that of
+            :func:`~mmregda.engine.start.find_start`.
+    """
     with room_to_write(cfg.work_dir), workers_alive():
         runner = build_runner(cfg)
-        resume_from_latest(runner)
+        begin(runner, start)
         runner.train()
     stop_workers(runner)
     return runner
@@ -297,30 +228,6 @@ def workers_alive() -> Iterator[None]:
             'dataloaders fewer workers (num_workers) or free memory, and go on from '
             'the last checkpoint with --resume.'
         ) from error
-
-
-def take_up_seed(cfg: Config) -> None:
-    """Have a training that is resumed go on with the seed that it began with.
-
-    MMEngine takes it from the checkpoint too, but after the dataloaders are built.
-    """
-    if not cfg.get('resume'):
-        return
-    checkpoint = cfg.get('load_from') or broadcast_from_main(
-        latest_checkpoint(cfg.work_dir)
-    )
-    if not checkpoint:
-        return
-    begun_with = read_checkpoint(checkpoint).get('meta', {}).get('seed')
-    asked_for = (cfg.get('randomness') or {}).get('seed')
-    if begun_with is None or begun_with == asked_for:
-        return
-    if asked_for is not None:
-        message = (
-            f'{checkpoint} began with seed {begun_with}, which is kept, not {asked_for}'
-        )
-        print_log(message, logger='current', level=logging.WARNING)
-    cfg.randomness = dict(cfg.get('randomness') or {}, seed=begun_with)
 
 
 def stop_workers(runner: Runner) -> None:
@@ -360,70 +267,6 @@ def metrics_of(runner: Runner) -> Dict[str, float]:
         for name, buffer in runner.message_hub.log_scalars.items()
         if name.startswith(('val/source/', 'val/target/'))
     }
-
-
-def load_pretrain_config(cfg: Config) -> Config:
-    """The config of a config's pretraining stage, ready to run."""
-    path = cfg.pretrain.config
-    if not os.path.isabs(path):
-        path = os.path.join(os.path.dirname(os.path.abspath(cfg.filename)), path)
-    if not os.path.isfile(path):
-        raise InputError(f'pretrain.config "{path}" of {cfg.filename} does not exist')
-    options = cfg.pretrain.get('options') or {}
-    stage = read_config(path, options, 'pretrain.options')
-    name = os.path.splitext(os.path.basename(path))[0]
-    siblings = os.path.dirname(os.path.normpath(cfg.work_dir))
-    stage.work_dir = cfg.pretrain.get('work_dir') or os.path.join(siblings, name)
-    for key in ('launcher', 'randomness', 'env_cfg', 'resume', 'sync_bn'):
-        if key in cfg:
-            stage[key] = cfg[key]
-    for key in ('compile', 'channels_last'):  # or those of its own
-        stage[key] = cfg.get(key) or stage.get(key)
-    return stage
-
-
-def _fingerprint(cfg: Config) -> str:
-    """What the weights depend on, as a short text that can be compared."""
-    keys = (
-        'model',
-        'train_dataloader',
-        'train_cfg',
-        'optim_wrapper',
-        'param_scheduler',
-        'randomness',
-    )
-    relevant = {key: cfg.get(key) for key in keys}
-    relevant['train_dataloader'] = _of_all_processes(relevant['train_dataloader'])
-    if cfg.get('sync_bn') and get_world_size() > 1:
-        relevant['sync_bn'] = cfg.sync_bn
-    # What the best checkpoint is chosen by.
-    selection = (cfg.get('val_dataloader') or {}).get('source') or {}
-    relevant['selection'] = {k: v for k, v in selection.items() if k != 'batch_size'}
-    return hashlib.sha256(repr(_plain(relevant)).encode()).hexdigest()[:8]
-
-
-def _of_all_processes(loaders: Any) -> Any:
-    """The config of one dataloader, or of several, with whole batch sizes."""
-    if not isinstance(loaders, dict):
-        return loaders
-    if 'batch_size' in loaders:
-        return {**loaders, 'batch_size': loaders['batch_size'] * get_world_size()}
-    return {domain: _of_all_processes(loader) for domain, loader in loaders.items()}
-
-
-def _plain(value: Any) -> Any:
-    """A config's value with its keys in one order, and no mere mechanics."""
-    if isinstance(value, dict):
-        keys = sorted(set(value) - MECHANICS)
-        return {key: _plain(value[key]) for key in keys}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _psi(cfg: Config) -> List[str]:
-    """The parts of a config's model that are its feature extractor."""
-    return [part for part in ('backbone', 'neck') if cfg.model.get(part)]
 
 
 def _keep_weights(checkpoint: str, path: str) -> None:

@@ -10,13 +10,13 @@ from mmpose.registry import MODELS
 from mmregda import InputError
 from mmregda.benchmark.plan import (
     compose,
-    fingerprint,
     load_config,
+    mark_of,
     plan,
     scale_schedule,
 )
 from mmregda.engine import PlayerOptimWrapperConstructor
-from mmregda.engine.stages import load_pretrain_config
+from mmregda.engine.start import load_pretrain_config
 from mmregda.models import BaseAdaptation
 
 FRAGMENTS = sorted((ROOT / 'configs/_base_/adaptations').glob('*.py'))
@@ -379,8 +379,8 @@ def test_errors_say_what_is_missing(hands, tmp_path):
 def test_fingerprint_does_not_depend_on_the_order_of_keys():
     a = Config(dict(model=dict(type='A', x=(1, 2)), randomness=dict(seed=0)))
     b = Config(dict(randomness=dict(seed=0), model=ConfigDict(x=[1, 2], type='A')))
-    assert fingerprint(a) == fingerprint(b)
-    assert fingerprint(a) != fingerprint(a, 'start')
+    assert mark_of(a) == mark_of(b)
+    assert mark_of(a) != mark_of(a, 'start')
 
 
 def test_channels_last_changes_no_value_and_survives_resuming(hand_pair, tmp_path):

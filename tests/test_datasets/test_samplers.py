@@ -28,7 +28,9 @@ from mmregda import InputError
 from mmregda.datasets import NumberedSampler, SeededDataset, UnlabeledDataset
 from mmregda.datasets.samplers import Draw, build_numbered_dataloader
 from mmregda.engine import lock, loops, stages
+from mmregda.engine.checkpoints import load_weights
 from mmregda.engine.lock import only_run_in
+from mmregda.engine.start import load_pretrain_config
 from mmregda.visualization import load_scalars
 
 
@@ -248,7 +250,7 @@ def test_interrupted_pretraining_ends_bit_for_bit_as_a_whole_one(hand_pair, tmp_
         cfg = tiny_config(hand_pair, tmp_path / name / 'adapt', resume=resume)
         write_pretrain_config(cfg, tmp_path / f'{name}.py', max_iters=4)
         cfg.pretrain = dict(config=str(tmp_path / f'{name}.py'))
-        stage = stages.load_pretrain_config(cfg)
+        stage = load_pretrain_config(cfg)
         stage.custom_hooks = [dict(type='StopHook', at=at)]
         stage.default_hooks.checkpoint.update(interval=2, save_best=None)
         return torch.load(stages.pretrain(stage))['state_dict']
@@ -268,7 +270,7 @@ def test_pretraining_that_was_moved_finds_what_was_best(hand_pair, tmp_path, gon
         cfg = tiny_config(hand_pair, tmp_path / name / 'adapt', resume=True)
         write_pretrain_config(cfg, tmp_path / 'pretraining.py', max_iters=4)
         cfg.pretrain = dict(config=str(tmp_path / 'pretraining.py'))
-        stage = stages.load_pretrain_config(cfg)
+        stage = load_pretrain_config(cfg)
         stage.custom_hooks = [dict(type='StopHook', at=at)]
         # The most counts, which it has at first.
         stage.default_hooks.checkpoint.update(interval=2, rule='greater')
@@ -283,7 +285,7 @@ def test_pretraining_that_was_moved_finds_what_was_best(hand_pair, tmp_path, gon
         best.unlink()
     kept = pretrain('after', 99)
     expected = best.with_name('iter_4.pth') if gone else best
-    expected, kept = map(stages.load_weights, map(str, (expected, kept)))
+    expected, kept = map(load_weights, map(str, (expected, kept)))
     assert_equal(expected, kept)
 
 
@@ -403,7 +405,6 @@ def test_seed_is_gone_on_with(hand_pair, tmp_path, monkeypatch, seeds):
         cfg.default_hooks.checkpoint.save_best = None
         cfg.custom_hooks = []
         cfg.randomness = dict(seed=seed)
-        stages.find_start(cfg)
         return stages.run(cfg).seed
 
     first = run(2, seeds[0])

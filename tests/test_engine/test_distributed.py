@@ -14,7 +14,7 @@ import torch.distributed as dist
 from conftest import ROOT, random_batch, tiny_model_config
 from mmengine.config import Config
 from mmpose.registry import MODELS
-from processes import DEVICE, outcomes, results
+from processes import DEVICE, results
 from torch import nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -25,9 +25,11 @@ from mmregda.engine import (
     PlayerOptimWrapperConstructor,
     loops,
     stages,
+    start,
 )
 from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
 from mmregda.engine.distributed import average_gradients, joined_processes
+from mmregda.engine.start import load_pretrain_config, pretrained_path
 
 pytestmark = pytest.mark.slow
 
@@ -347,26 +349,24 @@ def test_processes_draw_from_one_order_whatever_their_own_seeds():
     assert first == second and len(set(first)) == 2
 
 
-def start_with_synchronised_norms():
-    with joined_processes('pytorch', dict(dist_cfg=dict(backend='gloo', timeout=60))):
-        stages.find_start(Config(dict(sync_bn='torch', model={})))
-
-
 @pytest.mark.skipif(DEVICE == 'cuda', reason='it works there')
-def test_synchronised_norms_are_refused_before_pretraining():
-    for outcome in outcomes(start_with_synchronised_norms, 2):
-        assert outcome.error.startswith('InputError: PyTorch synchronises')
+def test_synchronised_norms_are_refused_before_anything_is_built(tmp_path):
+    cfg = Config.fromfile(ROOT / 'configs/regda_rhd2h3d.py')
+    cfg.update(work_dir=str(tmp_path / 'run'), launcher='pytorch', sync_bn='torch')
+    with pytest.raises(InputError, match='PyTorch synchronises'):
+        stages.train(cfg)
+    assert not (tmp_path / 'run').exists()
 
 
 @pytest.mark.parametrize('world_size', [1, 2])
 def test_pretraining_synchronises_as_what_follows(tmp_path, monkeypatch, world_size):
-    monkeypatch.setattr(stages, 'get_world_size', lambda: world_size)
+    monkeypatch.setattr(start, 'get_world_size', lambda: world_size)
     cfg = Config.fromfile(ROOT / 'configs/regda_rhd2h3d.py')
     cfg.work_dir = str(tmp_path)
-    plain = stages.load_pretrain_config(cfg)
+    plain = load_pretrain_config(cfg)
     cfg.sync_bn = 'torch'
-    stage = stages.load_pretrain_config(cfg)
+    stage = load_pretrain_config(cfg)
     assert stage.sync_bn == 'torch'
     # With one process there is nothing to synchronise, and weights are the same.
-    alike = stages.pretrained_path(stage) == stages.pretrained_path(plain)
+    alike = pretrained_path(stage) == pretrained_path(plain)
     assert alike == (world_size == 1)

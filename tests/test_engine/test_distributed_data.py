@@ -13,6 +13,7 @@ from processes import results
 from mmregda.engine import DisparityStatisticsHook, stages
 from mmregda.engine.distributed import joined_processes
 from mmregda.engine.loops import unwrap
+from mmregda.engine.start import load_pretrain_config
 
 pytestmark = pytest.mark.slow
 
@@ -143,7 +144,7 @@ def pretrain(pair, folder):
         path = folder / f'pretrain_{dist.get_rank()}.py'
         write_pretrain_config(cfg, path, max_iters=2)
         cfg.pretrain = dict(config=str(path), work_dir=str(folder / 'pretrain'))
-        stage = stages.load_pretrain_config(cfg)
+        stage = load_pretrain_config(cfg)
         stage.custom_hooks = [dict(type='StateHook')]
         stages.pretrain(stage)
         return StateHook.states

@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmregda import InputError
 from mmregda.engine import stages
 from mmregda.engine.distributed import joined_processes, share_buffers
+from mmregda.engine.start import load_pretrain_config
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +93,7 @@ def pretrain(pair, folder, batch_size, kind='none', resume=False):
     path = folder / f'pretrain_{os.environ["RANK"]}.py'
     write_pretrain_config(cfg, path, max_iters=4)
     cfg.pretrain = dict(config=str(path), work_dir=str(folder / 'pretrain'))
-    stage = stages.load_pretrain_config(cfg)
+    stage = load_pretrain_config(cfg)
     stage.custom_hooks = [dict(type='AccidentHook', kind=kind, at=3)]
     stage.default_hooks.checkpoint.update(interval=2, save_best=None)
     with joined_processes('pytorch', {}):

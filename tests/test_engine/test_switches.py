@@ -25,11 +25,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmregda import InputError
-from mmregda.engine import CompileHook, PlayerOptimWrapperConstructor, stages
+from mmregda.engine import CompileHook, PlayerOptimWrapperConstructor
 from mmregda.engine import train as train_config
 from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
 from mmregda.engine.hooks import compile_hook
 from mmregda.engine.hooks.compile_hook import begin_iteration, compile_for_training
+from mmregda.engine.start import load_pretrain_config
 
 K = 5
 METHODS = [
@@ -599,7 +600,7 @@ def test_pretraining_may_be_faster_than_what_follows(config_file):
     cfg.work_dir = 'run'
     cfg.channels_last, cfg.compile = False, True
     cfg.pretrain.options = dict(channels_last=True)
-    stage = stages.load_pretrain_config(cfg)
+    stage = load_pretrain_config(cfg)
     assert (stage.channels_last, stage.compile) == (True, True)
 
 

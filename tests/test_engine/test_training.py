@@ -29,6 +29,7 @@ from mmpose.registry import HOOKS, MODELS
 
 from mmregda import InputError
 from mmregda.engine import loops, stages
+from mmregda.engine.start import parts_that_go_on
 from mmregda.visualization import load_scalars
 
 
@@ -231,8 +232,7 @@ def test_f_goes_on_unless_its_layers_are_others_or_the_config_says_so(
     others = {k: v for k, v in weights.items() if k != 'head.final_layer.weight'}
 
     def parts(given, **pretrain):
-        cfg.pretrain = pretrain
-        return stages.parts_that_go_on(cfg, model, given, 'weights.pth')
+        return parts_that_go_on(model, given, 'weights.pth', pretrain.get('parts'))
 
     assert parts(weights) == ['backbone', 'neck', 'head']
     assert parts(others) == ['backbone', 'neck']
@@ -244,11 +244,85 @@ def test_f_goes_on_unless_its_layers_are_others_or_the_config_says_so(
             parts(weights, parts=unknown)
 
 
-def test_pretraining_that_nothing_does_is_refused(hand_pair, tmp_path):
-    cfg = tiny_config(hand_pair, tmp_path, max_iters=1)
-    cfg.pretrain = dict(config='source_only.py')
-    with pytest.raises(InputError, match='pretrain is known to .*tools/train.py'):
+def test_mmposes_own_runner_starts_as_ours_or_says_what_it_cannot_do(
+    hand_pair, tmp_path, trained
+):
+    def begun(name, train, **pretrain):
+        cfg = tiny_config(hand_pair, tmp_path / name / 'run', max_iters=1)
+        cfg.custom_hooks = [dict(type='KeepStartHook')]
+        cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+        cfg.default_hooks.checkpoint.save_best = None
+        cfg.pretrain = pretrain
+        train(cfg)
+        return KeepStartHook.state['model']
+
+    def mmposes(cfg):
         Runner.from_cfg(cfg).train()
+
+    work_dir, _ = trained
+    checkpoint = str(work_dir / 'iter_4.pth')
+    saved = state_of(work_dir, 4)['state_dict']
+    for parts in (None, ('backbone', 'neck')):
+        ours, theirs = (
+            begun(
+                f'{train.__name__}_{parts}', train, checkpoint=checkpoint, parts=parts
+            )
+            for train in (stages.train, mmposes)
+        )
+        assert_same_weights(dict(state_dict=ours), dict(state_dict=theirs))
+        goes_on = {
+            part: all(
+                torch.equal(ours[name], saved[name])
+                for name in ours
+                if name.startswith(part) and name.endswith('weight')
+            )
+            for part in ('backbone.', 'neck.', 'head.', 'adaptation.adversary.')
+        }
+        # f' is drawn anew, whatever f does.
+        expected = [True, True, parts is None, False]
+        assert list(goes_on.values()) == expected
+
+    cfg = tiny_config(hand_pair, tmp_path / 'stage')
+    write_pretrain_config(cfg, tmp_path / 'pretraining.py')
+    with pytest.raises(InputError, match=r'pretrain.config .*tools/train.py alone'):
+        begun('none', mmposes, config=str(tmp_path / 'pretraining.py'))
+
+
+def test_each_checkpoint_is_read_once(hand_pair, trained, tmp_path, monkeypatch):
+    read = []
+    load = torch.load
+
+    def counted_load(file, *args, **kwargs):
+        read.append(os.path.basename(str(getattr(file, 'name', file))))
+        return load(file, *args, **kwargs)
+
+    monkeypatch.setattr(torch, 'load', counted_load)
+    work_dir, _ = trained
+
+    def train(**changes):
+        cfg = tiny_config(hand_pair, tmp_path, max_iters=3)
+        cfg.update(changes)
+        cfg.custom_hooks = []
+        cfg.default_hooks.checkpoint.save_best = None
+        cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
+        read.clear()
+        stages.train(cfg)
+        return read
+
+    path = str(work_dir / 'iter_4.pth')
+    assert train(pretrain=dict(checkpoint=path)) == ['iter_4.pth']
+    assert train(load_from=path) == ['iter_4.pth']
+    (tmp_path / 'iter_3.pth').unlink()
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_2.pth'))
+    assert train(resume=True) == ['iter_2.pth']
+
+
+def test_two_starts_are_refused(hand_pair, trained, tmp_path):
+    path = str(trained[0] / 'iter_4.pth')
+    cfg = tiny_config(hand_pair, tmp_path, load_from=path)
+    cfg.pretrain = dict(checkpoint=path)
+    with pytest.raises(InputError, match='load_from .* and pretrain both'):
+        stages.train(cfg)
 
 
 @HOOKS.register_module()

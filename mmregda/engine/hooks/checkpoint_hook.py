@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from glob import escape, glob
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
 
 import torch
 from mmengine.dist import is_main_process
@@ -20,9 +20,9 @@ from mmregda.engine.checkpoints import (
     NOTE,
     RUN_ID,
     identify,
-    resume_from_latest,
 )
-from mmregda.engine.loops import unwrap
+from mmregda.engine.distributed import unwrap
+from mmregda.engine.start import begin, domains_of
 from mmregda.errors import InputError
 from mmregda.files import atomic_write
 
@@ -83,9 +83,10 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_run(self, runner: Runner) -> None:
         """Find the checkpoint to resume from, if none is named."""
-        resume_from_latest(runner)
+        if runner._resume:
+            begin(runner)  # Unless a loop of this package has.
         self.choose_without_source(
-            _domains(runner), getattr(runner.val_loop, 'loops', ())
+            domains_of(unwrap(runner.model)), getattr(runner.val_loop, 'loops', ())
         )
 
     def choose_without_source(self, drawn: Iterable, validated: Iterable) -> None:
@@ -236,12 +237,6 @@ class AtomicCheckpointHook(CheckpointHook):
                     path = os.path.join(self.out_dir, os.path.basename(path))
                 with suppress(FileNotFoundError):
                     os.remove(path)
-
-
-def _domains(runner: Runner) -> Sequence[str]:
-    """Those that the method draws from; a model without a method has a source."""
-    adaptation = getattr(unwrap(runner.model), 'adaptation', None)
-    return getattr(adaptation, 'domains', ('source',))
 
 
 def _validation_follows(runner: Runner, by_epoch: bool) -> bool:

@@ -7,9 +7,12 @@ from typing import Any, Dict, List, Optional
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
+from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
+
+from mmregda.engine.checkpoints import by_player
+from mmregda.errors import InputError
 
 # By which kernels an optimiser steps, not to what.
 _KERNELS = ('fused', 'foreach')
@@ -30,6 +33,9 @@ class ResumeHook(Hook):
       is fused, as if it were its learning rate, and moments in the memory layout
       that weights had when they were saved. Fused kernels take for granted that
       both lie alike.
+
+    Raises:
+        InputError: If the optimisers that were saved are for other parameters.
     """
 
     # After what lays out the weights.
@@ -39,10 +45,12 @@ class ResumeHook(Hook):
         """Change what MMEngine is about to resume from."""
         if not runner._resume:
             return
-        saved = _by_player(checkpoint.get('optimizer') or {})
-        schedules = _by_player(checkpoint.get('param_schedulers') or [])
-        own_schedules = _by_player(runner.param_schedulers or [])
-        for player, optimizer in _by_player(runner.optim_wrapper).items():
+        saved = by_player(checkpoint.get('optimizer') or {})
+        if saved:
+            _require_same_parameters(runner, saved)
+        schedules = by_player(checkpoint.get('param_schedulers') or [])
+        own_schedules = by_player(runner.param_schedulers or [])
+        for player, optimizer in by_player(runner.optim_wrapper).items():
             state = saved.get(player)
             if state is not None:
                 _keep_kernels(optimizer, state)
@@ -63,19 +71,34 @@ class ResumeHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Lay out what is kept of each weight as the weight is."""
-        for wrapper in _by_player(runner.optim_wrapper).values():
+        for wrapper in by_player(runner.optim_wrapper).values():
             for parameter, state in wrapper.optimizer.state.items():
                 for name, value in state.items():
                     if _lies_otherwise(value, parameter):
                         state[name] = torch.empty_like(parameter).copy_(value)
 
 
-def _by_player(one_or_more: Any) -> Dict[str, Any]:
-    """Optimisers, schedules, or the states of either; one by itself under ''."""
-    several = isinstance(one_or_more, (dict, OptimWrapperDict))
-    if several and 'param_groups' not in one_or_more:
-        return dict(one_or_more.items())
-    return {'': one_or_more}
+def _require_same_parameters(runner: Runner, saved: Dict[str, Any]) -> None:
+    """Refuse optimisers of other players, or of other groups of parameters."""
+    theirs, ours = (
+        {
+            player: [len(group['params']) for group in groups]
+            for player, groups in sizes.items()
+        }
+        for sizes in (
+            {player: state['param_groups'] for player, state in saved.items()},
+            {
+                p: w.optimizer.param_groups
+                for p, w in by_player(runner.optim_wrapper).items()
+            },
+        )
+    )
+    if theirs != ours:
+        raise InputError(
+            f'"{runner._load_from}" cannot be resumed from with this optim_wrapper: '
+            f'its optimisers step groups of {theirs} parameters, those of the config '
+            f'{ours}. Leave --resume out to start anew.'
+        )
 
 
 def _keep_kernels(optimizer: OptimWrapper, state: Dict[str, Any]) -> None:

@@ -1,0 +1,305 @@
+"""What a run starts from: found once, from its config, before anything is built.
+
+:func:`find_start` looks, :func:`begin` has a runner start there. ``tools/train.py``
+does both in turn; under MMPose's own tool the train loop does. So both start alike, and
+what only ``tools/train.py`` can do is refused by name.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass, field, replace
+from typing import Any, Dict, List, Optional, Sequence
+
+from mmengine.config import Config
+from mmengine.dist import get_world_size
+from mmengine.logging import print_log
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from mmregda.config_files import fingerprint, read_config
+from mmregda.engine.checkpoints import (
+    hand_over,
+    newest_resumable,
+    read_checkpoint,
+    require_resumable,
+    require_same_weights,
+    weights_of,
+)
+from mmregda.engine.distributed import broadcast_from_main, unwrap
+from mmregda.engine.settings import require_settings
+from mmregda.errors import InputError
+
+# The weights of a pretraining that is done.
+KEPT = 'source_only.pth'
+# What a pretraining depends on.
+_RELEVANT = (
+    *('model', 'train_dataloader', 'train_cfg'),
+    *('optim_wrapper', 'param_scheduler', 'randomness'),
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from.
+
+    Attributes:
+        kind (str): ``fresh``, as the config initialises the model; ``pretraining``,
+            weights that are to be trained first; ``pretrained``, parts of a
+            checkpoint's weights; ``loaded``, whatever fits of them; or ``resumed``,
+            all that the checkpoint holds.
+        checkpoint (str, optional): The file; of a pretraining, the one to be.
+        stage (Config, optional): The config of the pretraining.
+        content (dict): What the checkpoint holds, until the runner takes it.
+    """
+
+    kind: str
+    checkpoint: Optional[str] = None
+    stage: Optional[Config] = field(default=None, repr=False)
+    content: Dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+
+def find_start(cfg: Config) -> Start:
+    """Find what a run starts from. Nothing is built, trained or changed.
+
+    The first of these counts: the checkpoint that it resumes, what ``pretrain`` asks
+    for (see :func:`~mmregda.engine.stages.train`), ``load_from``, nothing.
+
+    Args:
+        cfg (Config): The config, with ``work_dir`` set. Of several processes, the
+            first one's view of the file system counts.
+
+    Raises:
+        InputError: If a checkpoint is missing or damaged, or if there are two.
+    """
+    named, pretrain = cfg.get('load_from'), cfg.get('pretrain')
+    if cfg.get('resume'):
+        newest = None if named else newest_resumable(cfg.work_dir)
+        path = named or broadcast_from_main(newest and newest.path)
+        if path and newest and newest.path == path:
+            return Start('resumed', path, content=newest.content)
+        if path:
+            content = read_checkpoint(path)
+            # It may have been saved without its optimiser.
+            require_resumable(content, path, optimizer=False)
+            return Start('resumed', path, content=content)
+    if named and pretrain:
+        raise InputError(
+            f'load_from = "{named}" and pretrain both say what to start from: leave '
+            'one of them out'
+        )
+    if named:
+        return Start('loaded', named, content=read_checkpoint(named))
+    if not pretrain:
+        return Start('fresh')
+    path, stage = pretrain.get('checkpoint'), None
+    if not path:
+        stage = load_pretrain_config(cfg)
+        path = pretrained_path(stage)
+        if not broadcast_from_main(os.path.isfile(path)):
+            return Start('pretraining', path, stage)
+    return Start('pretrained', path, stage, read_checkpoint(path))
+
+
+def begin(runner: Runner, start: Optional[Start] = None) -> None:
+    """Have a runner start, once, and remember it as ``runner.start``.
+
+    Weights come in when MMEngine initialises the model, and what is resumed when
+    MMEngine resumes; neither reads the file a second time.
+
+    Args:
+        runner (Runner): With its model built, and not yet its loops.
+        start (Start, optional): Defaults to that of :func:`find_start`.
+
+    Raises:
+        InputError: If the weights are of another model, if a method without labels
+            starts from nothing, or if there is a pretraining to be done first.
+    """
+    if hasattr(runner, 'start'):
+        return
+    if start is None:
+        cfg = copy.copy(runner.cfg)
+        cfg.work_dir, cfg.resume = runner.work_dir, runner._resume
+        cfg.load_from = runner._load_from
+        start = find_start(cfg)
+    if start.kind == 'pretraining':
+        raise InputError(
+            "pretrain.config asks for weights that are not there yet, and mmregda's "
+            'tools/train.py alone trains them. Start with that, or from weights that '
+            'are there: pretrain = dict(checkpoint="CHECKPOINT").'
+        )
+    model = unwrap(runner.model)
+    runner._resume = start.kind == 'resumed'
+    if start.kind == 'resumed':
+        _begin_resumed(runner, model, start)
+    elif start.kind == 'pretrained':
+        _begin_pretrained(runner.cfg.pretrain.get('parts'), model, start)
+    elif start.kind == 'loaded':
+        # MMEngine takes what fits; StartWeightsHook looks at it first.
+        hand_over(start.checkpoint, start.content)
+    else:
+        _require_knowledge(model)
+    runner.start = replace(start, content={})
+
+
+def _begin_resumed(runner: Runner, model: nn.Module, start: Start) -> None:
+    # MMEngine would go on with what fits, and without a word to a log file.
+    require_same_weights(model, start.content['state_dict'], start.checkpoint)
+    runner._load_from = start.checkpoint
+    hand_over(start.checkpoint, start.content)
+    for part in psi_of(model):
+        getattr(model, part).init_cfg = None  # It needs no other checkpoint.
+    # MMEngine takes up the seed, too, but after the dataloaders are built.
+    seed, given = start.content['meta'].get('seed'), runner._randomness_cfg.get('seed')
+    if seed is None or seed == given:
+        return
+    if given is not None:
+        runner.logger.warning(
+            f'{start.checkpoint} began with seed {seed}, which is kept, not {given}'
+        )
+    runner._randomness_cfg.update(seed=seed)
+    runner.set_randomness(**runner._randomness_cfg)
+
+
+def _begin_pretrained(
+    named: Optional[Sequence[str]], model: nn.Module, start: Start
+) -> None:
+    path = start.checkpoint
+    parts = parts_that_go_on(model, weights_of(start.content, path), path, named)
+    anew = 'nothing' if 'head' in parts else 'head'
+    print_log(f'From "{path}": {", ".join(parts)}. Anew: {anew}.', logger='current')
+    for part in parts:
+        getattr(model, part).init_cfg = dict(
+            type='Pretrained', checkpoint=path, prefix=f'{part}.'
+        )
+    hand_over(path, start.content, times=len(parts))
+
+
+def _require_knowledge(model: nn.Module) -> None:
+    """Refuse that a method without labels starts from nothing."""
+    if {'source', 'labeled_target'} & set(domains_of(model)):
+        return
+    whole, *parts = (
+        isinstance(module.init_cfg, dict) and module.init_cfg['type'] == 'Pretrained'
+        for module in (model, model.backbone, model.head)
+    )
+    if not (whole or all(parts)):
+        raise InputError(
+            f'{type(model.adaptation).__name__} learns without labels, so that it can '
+            'only improve a model that knows the keypoints. Start it from a checkpoint '
+            'of the whole model (backbone, neck and head): load_from = "CHECKPOINT", '
+            'or pretrain = dict(checkpoint="CHECKPOINT").'
+        )
+
+
+def domains_of(model: nn.Module) -> Sequence[str]:
+    """Those that the method draws from; a model without a method has a source."""
+    return getattr(getattr(model, 'adaptation', None), 'domains', ('source',))
+
+
+def psi_of(model: nn.Module) -> List[str]:
+    """The names of the parts that are a model's feature extractor."""
+    parts = ('backbone', 'neck')
+    return [part for part in parts if getattr(model, part, None) is not None]
+
+
+def parts_that_go_on(
+    model: nn.Module,
+    weights: Dict[str, Tensor],
+    where: str,
+    named: Optional[Sequence[str]] = None,
+) -> List[str]:
+    """The parts of a model that start from the weights of its pretraining.
+
+    Args:
+        model (nn.Module): The model.
+        weights (dict[str, Tensor]): A state dict.
+        where (str): Where the weights are from, for the message.
+        named (Sequence[str], optional): What ``pretrain.parts`` says.
+
+    Returns:
+        list[str]: By default psi, and f unless its layers are others.
+
+    Raises:
+        InputError: If a part that is named, that is part of psi, or that is not
+            learnt anew does not fit.
+    """
+    psi = psi_of(model)
+    if named is not None:
+        known = [*psi, 'head']
+        if isinstance(named, str) or not named or not set(named) <= set(known):
+            raise InputError(
+                f'pretrain.parts = {named!r}: name some of {tuple(known)}, as '
+                f"parts=('backbone', 'neck') for a head that starts anew"
+            )
+        require_same_weights(model, weights, where, named)
+        return list(named)
+    require_same_weights(model, weights, where, psi)
+    try:
+        require_same_weights(model, weights, where, ['head'])
+    except InputError:
+        if 'source' not in domains_of(model):  # f is not learnt anew.
+            raise
+        return psi
+    return [*psi, 'head']
+
+
+def require_fitting_stage(cfg: Config, stage: Config) -> None:
+    """Refuse a pretraining of which a run could not go on.
+
+    Args:
+        cfg (Config): The run's config.
+        stage (Config): The pretraining's.
+
+    Raises:
+        InputError: At the first weight or setting that does not fit.
+    """
+    require_settings(stage)
+    init_default_scope(cfg.get('default_scope', 'mmpose'))
+    weights = MODELS.build(stage.model).state_dict()
+    model, named = MODELS.build(cfg.model), cfg.pretrain.get('parts')
+    parts_that_go_on(model, weights, stage.filename, named)
+
+
+def load_pretrain_config(cfg: Config) -> Config:
+    """The config of a config's pretraining stage, ready to run."""
+    path = cfg.pretrain.config
+    if not os.path.isabs(path):
+        path = os.path.join(os.path.dirname(os.path.abspath(cfg.filename)), path)
+    if not os.path.isfile(path):
+        raise InputError(f'pretrain.config "{path}" of {cfg.filename} does not exist')
+    options = cfg.pretrain.get('options') or {}
+    stage = read_config(path, options, 'pretrain.options')
+    name = os.path.splitext(os.path.basename(path))[0]
+    siblings = os.path.dirname(os.path.normpath(cfg.work_dir))
+    stage.work_dir = cfg.pretrain.get('work_dir') or os.path.join(siblings, name)
+    for key in ('launcher', 'randomness', 'env_cfg', 'resume', 'sync_bn'):
+        if key in cfg:
+            stage[key] = cfg[key]
+    for key in ('compile', 'channels_last'):  # or those of its own
+        stage[key] = cfg.get(key) or stage.get(key)
+    return stage
+
+
+def pretrained_path(cfg: Config) -> str:
+    """Where the weights of a pretraining are kept: by all that they depend on."""
+    relevant = {key: cfg.get(key) for key in _RELEVANT}
+    relevant['train_dataloader'] = _of_all_processes(relevant['train_dataloader'])
+    if cfg.get('sync_bn') and get_world_size() > 1:
+        relevant['sync_bn'] = cfg.sync_bn
+    # What the best checkpoint is chosen by.
+    selection = (cfg.get('val_dataloader') or {}).get('source') or {}
+    relevant['selection'] = {k: v for k, v in selection.items() if k != 'batch_size'}
+    return os.path.join(cfg.work_dir, fingerprint(relevant), KEPT)
+
+
+def _of_all_processes(loaders: Any) -> Any:
+    """The config of one dataloader, or of several, with whole batch sizes."""
+    if not isinstance(loaders, dict):
+        return loaders
+    if 'batch_size' in loaders:
+        return {**loaders, 'batch_size': loaders['batch_size'] * get_world_size()}
+    return {domain: _of_all_processes(loader) for domain, loader in loaders.items()}
