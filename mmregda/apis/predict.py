@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 from contextlib import suppress
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Dict, Iterator, List, Optional, Union
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmregda.datasets import UnlabeledImages
 from mmregda.datasets.keypoint_names import keypoint_names, require_same_keypoints
+from mmregda.datasets.keypoints import definition_of
 from mmregda.datasets.pipelines import NEEDS_KEYPOINTS, name_of, without
 from mmregda.engine.checkpoints import (
     read_checkpoint,
@@ -86,8 +87,8 @@ def images_to_predict(
     chosen.update({key: value for key, value in given.items() if value is not None})
     chosen.update(
         type='UnlabeledImages',
-        pipeline=_without_labels(_test_loader(cfg)['dataset'].get('pipeline'), cfg),
-        metainfo=_metainfo(cfg),
+        pipeline=validation_pipeline(cfg),
+        metainfo=keypoint_definition(cfg),
         test_mode=True,
         skip_corrupt=True,
     )
@@ -337,8 +338,13 @@ def _test_loader(cfg: Config) -> dict:
     return next(_loaders(cfg), dict(dataset={}))
 
 
-def _without_labels(pipeline: Optional[Sequence[dict]], cfg: Config) -> List[dict]:
-    """A validation pipeline without what is about labels."""
+def validation_pipeline(cfg: Config) -> List[dict]:
+    """A config's validation pipeline, without what is about labels.
+
+    Raises:
+        InputError: If it has none.
+    """
+    pipeline = _test_loader(cfg)['dataset'].get('pipeline')
     if 'TopdownAffine' not in map(name_of, pipeline or ()):
         raise InputError(
             f'"{cfg.filename}" has no validation pipeline with TopdownAffine, as '
@@ -364,8 +370,15 @@ def _require_working_pipeline(dataset: UnlabeledImages, cfg: Config) -> None:
         dataset[0]
 
 
-def _metainfo(cfg: Config) -> Union[str, dict]:
-    """What the config says of the keypoints, its target first."""
+def keypoint_definition(cfg: Config) -> dict:
+    """What a config says of the keypoints, its target first.
+
+    Returns:
+        dict: MMPose's metainfo, not yet parsed.
+
+    Raises:
+        InputError: If it does not say.
+    """
     own: List[dict] = [_own_folder(cfg)]
     for dataset in (*own, *(loader['dataset'] for loader in _loaders(cfg))):
         while not dataset.get('metainfo') and 'dataset' in dataset:
@@ -374,7 +387,7 @@ def _metainfo(cfg: Config) -> Union[str, dict]:
         kind = DATASETS.get(kind) if isinstance(kind, str) else kind
         metainfo = dataset.get('metainfo') or getattr(kind, 'METAINFO', None)
         if metainfo:
-            return copy.deepcopy(metainfo)
+            return definition_of(copy.deepcopy(metainfo))
     raise InputError(
         f'"{cfg.filename}" does not say what its keypoints are. Give its '
         'UnlabeledImages a metainfo, such as metainfo="hand21".'

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import copy
 import os
+from typing import Union
 
 import mmpose
+from mmengine.config import Config
 
 from mmregda.errors import InputError, close_matches
 
@@ -165,3 +167,31 @@ def metainfo_named(name: str) -> dict:
         known = close_matches(name, [*own, *files], listed=100)
         raise InputError(f'metainfo is "{name}", by which nothing is known.{known}')
     return dict(from_file=os.path.join(folder, files[name]))
+
+
+def definition_of(metainfo: Union[str, dict]) -> dict:
+    """A keypoint definition in full.
+
+    Args:
+        metainfo (str | dict): A name, as in :func:`metainfo_named`, or any metainfo of
+            MMPose, such as ``dict(from_file='configs/_base_/datasets/coco.py')``.
+
+    Returns:
+        dict: MMPose's metainfo, not yet parsed.
+
+    Raises:
+        InputError: If there is no definition of this name or file.
+    """
+    if isinstance(metainfo, str):
+        metainfo = metainfo_named(metainfo)
+    path = metainfo.get('from_file')
+    if path and not os.path.isfile(path):
+        # As MMPose does, which finds what its wheel brings by the file's name.
+        path = metainfo_named(os.path.splitext(os.path.basename(path))[0])['from_file']
+    if path:
+        metainfo = Config.fromfile(path).dataset_info.to_dict()
+    # MMPose takes keypoints in their order, which in a config that MMEngine has
+    # written is that of their digits: 1, 10, 11.
+    info = metainfo.get('keypoint_info') or {}
+    info = dict(sorted(info.items(), key=lambda item: item[1].get('id', item[0])))
+    return {**metainfo, 'keypoint_info': info}

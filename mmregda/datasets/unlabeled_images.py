@@ -25,7 +25,7 @@ from mmregda.datasets.image_loading import (
     image_size,
     read_image,
 )
-from mmregda.datasets.keypoints import metainfo_named
+from mmregda.datasets.keypoints import definition_of
 from mmregda.datasets.pipelines import unlabeled_pipeline
 from mmregda.datasets.views import Transforms
 from mmregda.errors import InputError
@@ -120,9 +120,7 @@ class UnlabeledImages(BaseDataset):
 
     @classmethod
     def _load_metainfo(cls, metainfo: Optional[Union[str, dict]] = None) -> dict:
-        if isinstance(metainfo, str):
-            metainfo = metainfo_named(metainfo)
-        return parse_pose_metainfo(metainfo) if metainfo else {}
+        return parse_pose_metainfo(definition_of(metainfo)) if metainfo else {}
 
     def load_data_list(self) -> List[dict]:
         """Index the folder."""

@@ -224,6 +224,7 @@ WITH_CONFIG = {
     'train.py': (),
     'test.py': ('weights.pth',),
     'predict.py': ('weights.pth',),
+    'export.py': ('weights.pth',),
     'browse_dataset.py': (),
     'check_dataset.py': (),
 }

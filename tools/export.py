@@ -1,0 +1,61 @@
+#!/usr/bin/env python
+"""Export a trained model: for MMPose without mmregda, and as ONNX.
+
+python tools/export.py CONFIG CHECKPOINT --out exported
+
+Writes NAME.py and NAME-HASH.pth, a config for prediction and the weights of backbone,
+neck and head, which MMPose's inferencers take as any of MMPose's own; and NAME.onnx
+where onnx and onnxruntime are installed (pip install "mmregda[export]").
+docs/export.md says what goes in and comes out.
+"""
+
+import argparse
+import os
+from importlib.util import find_spec
+
+from mmregda import compat
+from mmregda.apis.export import plain_mmpose, write_mmpose, write_onnx
+from mmregda.command_line import ArgumentParser, add_cfg_options
+from mmregda.config_files import read_config
+from mmregda.errors import ending_in_one_line
+
+
+def parse_args() -> argparse.Namespace:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', help='folder (work_dirs/<config name>/exported)')
+    add_cfg_options(parser)
+    return parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = read_config(args.config, args.cfg_options)
+    name = os.path.splitext(os.path.basename(args.config))[0]
+    out = args.out or f'work_dirs/{name}/exported'
+    plain, weights = plain_mmpose(cfg, args.checkpoint)
+    needed = (plain.get('custom_imports') or {}).get('imports')
+    if needed:
+        print(f'Parts of it are not of MMPose: it needs {", ".join(needed)} as well.')
+    for path in write_mmpose(plain, weights, out, name):
+        print(f'{path}: {os.path.getsize(path) / 2**20:.1f} MB')
+    missing = [package for package in ('onnx', 'onnxruntime') if not find_spec(package)]
+    if missing:
+        print(f'No ONNX file: pip install {" ".join(missing)}')
+        return
+    path = os.path.join(out, f'{name}.onnx')
+    difference = write_onnx(plain, weights, path)
+    size = os.path.getsize(path) / 2**20
+    print(f"{path}: {size:.1f} MB, PyTorch's logits to {difference:.1e} of their range")
+
+
+def main() -> None:
+    args = parse_args()
+    # Data files are not trusted, and checkpoints are data.
+    compat.refuse_unsafe_checkpoints()
+    with ending_in_one_line():
+        run(args)
+
+
+if __name__ == '__main__':
+    main()
