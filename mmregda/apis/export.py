@@ -15,6 +15,7 @@ from typing import Any, Dict, Iterator, Tuple
 import torch
 from mmengine.config import Config, ConfigDict
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
+from mmpose.datasets.transforms import LoadImage
 from mmpose.models.heads import HeatmapHead
 from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
 from torch import Tensor, nn
@@ -27,9 +28,10 @@ from mmregda.codecs import (
     relative_probability,
 )
 from mmregda.datasets.keypoint_names import keypoint_names
-from mmregda.datasets.pipelines import name_of
+from mmregda.datasets.transforms import LoadWholeImage
 from mmregda.errors import InputError
-from mmregda.files import whole_file
+from mmregda.files import atomic_write
+from mmregda.models import DomainAdaptiveTopdown, PromptPoseDataPreprocessor
 from mmregda.models.necks import DeconvNeck
 
 LEVEL = 100.0
@@ -41,11 +43,10 @@ softmax that we train leaves that level free. A larger number would cost digits.
 _INITIAL = ('init_cfg', 'pretrained')
 _SIMCC_LAYERS = ('head.cls_', 'head.mlp_head_')
 _OURS = __name__.partition('.')[0]
-_PLAIN = dict(
-    DomainAdaptiveTopdown='TopdownPoseEstimator',
-    PromptPoseDataPreprocessor='PoseDataPreprocessor',
-    GaussianHeatmap='MSRAHeatmap',
-    LoadWholeImage='LoadImage',
+# They predict as the class of MMPose's does that they are derived from.
+_DERIVED = (
+    *(DomainAdaptiveTopdown, PromptPoseDataPreprocessor),
+    *(GaussianHeatmap, LoadWholeImage),
 )
 
 
@@ -90,7 +91,7 @@ def plain_mmpose(cfg: Config, checkpoint: str) -> Tuple[Config, Dict[str, Tensor
         _decode_by_values(network.head, model['head'], weights)
     _fold_neck(network, model, weights)
     model = {key: value for key, value in model.items() if value != {}}
-    if 'LoadImage' not in [_PLAIN.get(name_of(t), name_of(t)) for t in pipeline]:
+    if not any(issubclass(_class_of(node), LoadImage) for node in pipeline):
         pipeline = [dict(type='LoadImage'), *pipeline]
     definition = keypoint_definition(cfg)
     # By its kind MMPose's inferencers choose a detector.
@@ -117,7 +118,8 @@ def plain_mmpose(cfg: Config, checkpoint: str) -> Tuple[Config, Dict[str, Tensor
     ).to_dict()
     pipeline = plain['test_dataloader']['dataset']['pipeline']
     for node in _components([plain['model'], pipeline]):
-        node['type'] = _PLAIN.get(name_of(node), node['type'])
+        if _class_of(node) in _DERIVED:
+            node['type'] = _class_of(node).__mro__[1].__name__
     needed = set(map(_package, _components([plain['model'], pipeline]))) - {''}
     modules = (cfg.get('custom_imports') or {}).get('imports') or []
     modules = [modules] if isinstance(modules, str) else modules
@@ -161,7 +163,7 @@ def write_mmpose(
         for key, value in plain.to_dict().items()
     )
     for path, data in zip(paths, (text.encode(), content.getvalue())):
-        with whole_file(path) as partial:
+        with atomic_write(path) as partial:
             Path(partial).write_bytes(data)
     return paths[0], paths[1]
 
@@ -230,7 +232,7 @@ def write_onnx(plain: Config, weights: Dict[str, Tensor], path: str) -> float:
     # The newer exporter needs another package.
     if 'dynamo' in inspect.signature(torch.onnx.export).parameters:
         options = dict(dynamo=False)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             torch.onnx.export(
