@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, Dict, List, Optional
 
+import mmpose.engine  # noqa: F401, registers the constructor of ViTs
 from mmengine.model import is_model_wrapper
 from mmengine.optim import (
     DefaultOptimWrapperConstructor,
@@ -17,6 +18,13 @@ from torch import nn
 from mmregda.engine.amp_optim_wrapper import AmpOptimWrapper
 from mmregda.errors import InputError
 
+_DEFAULT = 'DefaultOptimWrapperConstructor'
+# What it reads of paramwise_cfg; it ignores all else.
+_KNOWN = {
+    *('custom_keys', 'norm_decay_mult', 'bias_lr_mult', 'bias_decay_mult'),
+    *('dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate'),
+    'flat_decay_mult',
+}
 SHARED = ('type', 'dtype', 'loss_scale', 'clip_grad', 'accumulative_counts')
 
 
@@ -44,6 +52,16 @@ class PlayerOptimWrapperConstructor:
     An ``optim_wrapper`` with one ``optimizer`` in place of entries, as any
     config of MMPose has it, gives each player an optimiser of that kind.
 
+    What builds a player's optimiser may be another constructor: ``constructor`` in an
+    entry or, for all, ``player_constructor`` beside them. So a ViT keeps its layer
+    decay:
+
+    .. code-block:: python
+
+        optim_wrapper = dict(
+            constructor='PlayerOptimWrapperConstructor',
+            player_constructor='LayerDecayOptimWrapperConstructor')
+
     Args:
         optim_wrapper_cfg (dict): The entries, or one config for all.
         paramwise_cfg (dict, optional): Given to every player that has no
@@ -52,8 +70,8 @@ class PlayerOptimWrapperConstructor:
 
     Raises:
         InputError: If the entries are not the model's players, if a trained
-            parameter belongs to none or to two of them, or if their gradient
-            scalings differ.
+            parameter belongs to none or to two of them, if their gradient
+            scalings differ, or if a constructor would ignore ``paramwise_cfg``.
     """
 
     def __init__(
@@ -73,6 +91,7 @@ class PlayerOptimWrapperConstructor:
             )
         players = model.players()
         configs = self.optim_wrapper_cfg
+        constructor = configs.pop('player_constructor', _DEFAULT)
         if 'optimizer' in configs:
             doubled = sorted(set(players) & set(configs))
             if doubled:
@@ -104,11 +123,14 @@ class PlayerOptimWrapperConstructor:
             paramwise_cfg = cfg.pop('paramwise_cfg', self.paramwise_cfg)
             cfg.setdefault('type', 'OptimWrapper')
             _require_known(cfg.get('optimizer'), f'optim_wrapper.{player}')
-            constructor = DefaultOptimWrapperConstructor(cfg, paramwise_cfg)
+            kind = cfg.pop('constructor', constructor)
+            build = _constructor(kind, cfg, paramwise_cfg, f'optim_wrapper.{player}')
             # The modules keep the names they have in the model; a dot is not
             # allowed in the name of a child.
             named = {names[id(m)].replace('.', '_'): m for m in modules}
-            wrapper = constructor(nn.ModuleDict(named))
+            wrapper = build(nn.ModuleDict(named))
+            if player == 'feature_extractor':
+                _require_layer_decay(wrapper, paramwise_cfg, kind)
             if wrapper.clip_grad_kwargs:
                 wrapper.grad_name = f'{player}.{wrapper.grad_name}'
             wrappers[player] = wrapper
@@ -123,6 +145,41 @@ def _require_known(optimizer: Any, entry: str) -> None:
         raise InputError(
             f'{entry}.optimizer: no optimiser is registered as {name!r}. PyTorch has '
             'SGD, Adam and AdamW, for example.'
+        )
+
+
+def _constructor(
+    kind: str, cfg: dict, paramwise_cfg: Optional[dict], entry: str
+) -> DefaultOptimWrapperConstructor:
+    """What builds a player's optimiser; nothing that it is told may be ignored."""
+    unknown = sorted(set(paramwise_cfg or {}) - _KNOWN) if kind == _DEFAULT else []
+    if unknown:
+        raise InputError(
+            f'{entry}: paramwise_cfg has {" and ".join(unknown)}, which {kind} does '
+            'not read. Name the constructor that does, as '
+            'optim_wrapper.player_constructor="LayerDecayOptimWrapperConstructor".'
+        )
+    if OPTIM_WRAPPER_CONSTRUCTORS.get(kind) is None:
+        raise InputError(
+            f'{entry}: no constructor is registered as {kind!r}. If it is your own, '
+            'add its module to custom_imports.'
+        )
+    return OPTIM_WRAPPER_CONSTRUCTORS.build(
+        dict(type=kind, optim_wrapper_cfg=cfg, paramwise_cfg=paramwise_cfg)
+    )
+
+
+def _require_layer_decay(
+    wrapper: OptimWrapper, paramwise_cfg: Optional[dict], kind: str
+) -> None:
+    """Refuse a decay by layer whose constructor has found no layers."""
+    rate = (paramwise_cfg or {}).get('layer_decay_rate', 1)
+    if rate != 1 and len({group['lr'] for group in wrapper.param_groups}) == 1:
+        raise InputError(
+            f'optim_wrapper.feature_extractor: layer_decay_rate={rate} changes no '
+            f'learning rate: {kind} finds no layers by the names that model.backbone '
+            'gives them. Leave it out, and set the rates by custom_keys, such as '
+            '{"blocks.0.": dict(lr_mult=0.1)}.'
         )
 
 

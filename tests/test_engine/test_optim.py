@@ -5,6 +5,7 @@ import torch
 from conftest import random_batch, tiny_model_config
 from mmengine.optim import OptimWrapper
 from mmpose.registry import MODELS
+from torch import nn
 
 from mmregda import InputError
 from mmregda.engine import InverseDecayLR, PlayerOptimWrapperConstructor
@@ -97,6 +98,70 @@ def test_one_optimizer_in_the_config_is_one_for_each_player(model):
     wrappers = PlayerOptimWrapperConstructor(dict(optimizer=SGD))(model)
     assert set(wrappers.keys()) == {'feature_extractor', 'head', 'adversary'}
     assert len({id(wrapper.optimizer) for wrapper in wrappers.values()}) == 3
+
+
+class NamedAsViTs(nn.Module):
+    """Layers by the names that they have in MMPose's ViTs."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch_embed = nn.Linear(2, 2)
+        self.layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+        self.ln1 = nn.LayerNorm(2)
+
+
+@pytest.fixture
+def vit():
+    model = MODELS.build(tiny_model_config())
+    model.backbone = NamedAsViTs()
+    return model
+
+
+LAYER_DECAY = dict(
+    optimizer=dict(type='AdamW', lr=0.1, weight_decay=0.05),
+    paramwise_cfg=dict(num_layers=3, layer_decay_rate=0.8),
+)
+VIT = 'LayerDecayOptimWrapperConstructor'
+
+
+@pytest.mark.parametrize('for_all', [True, False])
+def test_the_decay_by_layer_of_a_vit_is_kept(vit, for_all):
+    if for_all:
+        entries = dict(LAYER_DECAY, player_constructor=VIT)
+    else:
+        entries = three_players(
+            feature_extractor=dict(LAYER_DECAY, constructor=VIT),
+            adversary=dict(optimizer=dict(type='SGD', lr=0.3)),
+        )
+    paramwise_cfg = entries.pop('paramwise_cfg', None)  # as MMEngine hands it on
+    wrappers = PlayerOptimWrapperConstructor(entries, paramwise_cfg)(vit)
+    rates = {
+        id(parameter): (group['lr'], group['weight_decay'])
+        for wrapper in wrappers.values()
+        for group in wrapper.optimizer.param_groups
+        for parameter in group['params']
+    }
+    depths = {'patch_embed': 4, 'layers.0': 3, 'layers.1': 2, 'layers.2': 1, 'ln1': 0}
+    for name, parameter in vit.backbone.named_parameters():
+        (depth,) = (d for prefix, d in depths.items() if name.startswith(prefix))
+        decay = 0.05 if parameter.dim() > 1 else 0
+        assert rates[id(parameter)] == pytest.approx((0.1 * 0.8**depth, decay)), name
+    others = {rates[id(p)][0] for p in vit.adaptation.adversary.parameters()}
+    assert others == {0.1 if for_all else 0.3}
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        ({}, 'paramwise_cfg has layer_decay_rate and num_layers.*player_constructor'),
+        (dict(player_constructor='Mine'), "registered as 'Mine'.*custom_imports"),
+        (dict(player_constructor=VIT), 'layer_decay_rate=0.8 changes no.*custom_keys'),
+    ],
+)
+def test_a_decay_by_layer_that_would_not_be_is_refused(model, changes, message):
+    entries = dict(optimizer=LAYER_DECAY['optimizer'], **changes)
+    with pytest.raises(InputError, match=message):
+        PlayerOptimWrapperConstructor(entries, LAYER_DECAY['paramwise_cfg'])(model)
 
 
 def test_learning_rate_decays_by_the_formula():
