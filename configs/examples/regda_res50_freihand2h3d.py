@@ -18,9 +18,12 @@ model = dict(
 target = dict(
     type='UnlabeledDataset',
     dataset=dict(type='H3DDataset', data_root='data/H3D_crop', labeled=False),
-    pipeline=[dict(type='LoadWholeImage'), dict(type='WholeImageBox')]
-    # MMPose's crop, rotation and scale; all that makes or flips labels is left out.
-    + [_base_.train_pipeline[i] for i in (1, 3, 4, 6)],
+    # The images are the boxes. MMPose's augmentation; what makes labels is left out.
+    pipeline=[
+        dict(type='LoadWholeImage'),
+        dict(type='WholeImageBox'),
+        *_base_.train_pipeline[1:],
+    ],
 )
 source_loader = _base_.train_dataloader
 target_loader = {**_base_.train_dataloader, 'dataset': target}

@@ -25,8 +25,8 @@ photographs = dict(
     boxes=None if boxes == 'none' else boxes,
     metainfo='hand21',
 )
-# MMPose's crop, rotation and scale; all that makes or flips labels is left out.
-augment = [_base_.train_pipeline[i] for i in (1, 3, 4, 6)]
+# MMPose's augmentation; what makes labels is left out.
+augment = _base_.train_pipeline
 predict = [dict(type='LoadWholeImage'), *_base_.val_pipeline[1:]]
 target = dict(source, dataset=dict(photographs, pipeline=augment))
 # Nothing can be measured on the target; eight of its images are drawn.

@@ -26,11 +26,11 @@ for loader in (source, source_val):
 source.dataset.data_root = source_val.dataset.data_root = '{{$RHD:data/rhd}}'
 
 freihand = dict(type='FreiHandDataset', data_root='{{$FREIHAND:data/freihand}}')
-# Load, crop, rotate, scale; all that makes or flips labels is left out.
+# The source's augmentation; what makes labels is left out.
 unlabeled = dict(
     type='UnlabeledDataset',
     dataset=dict(freihand, ann_file='annotations/freihand_train.json'),
-    pipeline=[_base_.train_pipeline[i] for i in (0, 1, 3, 4, 6)],
+    pipeline=_base_.train_pipeline,
 )
 target_test = dict(
     freihand,

@@ -113,7 +113,7 @@ def _problems(cfg: Mapping) -> Iterator[str]:
     yield from _about_loop(train_cfg)
     yield from _about_loaders(cfg.get('train_dataloader') or {}, adaptation)
     yield from _about_hooks(cfg)
-    yield from _about_schedules(cfg.get('param_scheduler'))
+    yield from _about_schedules(cfg.get('param_scheduler'), train_cfg.get('max_iters'))
     yield from _about_scaling(cfg, adaptation)
     yield from _about_validation(cfg, 'val')
     if adaptation:
@@ -234,7 +234,7 @@ def _parameters(owner: type) -> List[inspect.Parameter]:
     return [p for p in parameters if p.default is not p.empty]
 
 
-def _about_schedules(schedules: Any) -> Iterator[str]:
+def _about_schedules(schedules: Any, max_iters: Any) -> Iterator[str]:
     for where, schedule in schedules_of(schedules):
         if not isinstance(schedule, Mapping):
             continue
@@ -249,6 +249,12 @@ def _about_schedules(schedules: Any) -> Iterator[str]:
                 'by_epoch=False, and would not change anything: set by_epoch=False, '
                 'leave out convert_to_iter_based, and count begin, end, milestones '
                 'and the like in iterations'
+            )
+        elif isinstance(max_iters, int) and schedule.get('begin', 0) >= max_iters:
+            yield (
+                f'{where} ({schedule.get("type")}) begins at {schedule["begin"]}, but '
+                f'this run ends at train_cfg.max_iters={max_iters}: leave it out, or '
+                'lower its begin'
             )
 
 

@@ -429,3 +429,11 @@ def test_lengths_are_integers_from_1(name, given):
     cfg['train_cfg'][name] = given
     with pytest.raises(InputError, match=rf'train_cfg\.{name} is .*integer from 1'):
         require_settings(cfg)
+
+
+def test_a_schedule_that_begins_after_the_run_is_refused(hand_pair, tmp_path):
+    cfg = short_run(hand_pair, tmp_path)
+    later = dict(type='InverseDecayLR', by_epoch=False, begin=500)
+    cfg.param_scheduler = [later]
+    with pytest.raises(InputError, match=r'param_scheduler\[0\].*begins at 500, but'):
+        stages.train(cfg)
