@@ -250,7 +250,7 @@ def _about_schedules(schedules: Any, max_iters: Any) -> Iterator[str]:
                 'leave out convert_to_iter_based, and count begin, end, milestones '
                 'and the like in iterations'
             )
-        elif isinstance(max_iters, int) and schedule.get('begin', 0) >= max_iters:
+        elif isinstance(max_iters, int) and 0 < max_iters <= schedule.get('begin', 0):
             yield (
                 f'{where} ({schedule.get("type")}) begins at {schedule["begin"]}, but '
                 f'this run ends at train_cfg.max_iters={max_iters}: leave it out, or '
