@@ -5,8 +5,14 @@ config, repairs what keeps MMPose from importing (see
 :mod:`mmregda.compat`) and registers every component in MMPose's registries.
 """
 
-from mmregda import compat
-from mmregda.version import __version__
+import os
+
+# Threads that wait must not spin: on few cores they would take them from the data
+# workers. OpenMP reads this when torch is first imported.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+from mmregda import compat  # noqa: E402
+from mmregda.version import __version__  # noqa: E402
 
 compat.apply()
 

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 from mmregda.components import require_components
 from mmregda.errors import InputError, close_matches
+from mmregda.files import shipped
 
 _OF_MMENGINE = os.path.dirname(mmengine.config.__file__)
 _KINDS = ('.py', '.json', '.yaml', '.yml')
@@ -56,7 +57,8 @@ def read_config(
     """Read a config file, and look at the names in it.
 
     Args:
-        path (str): The file.
+        path (str): The file, or one that comes with the package, such as
+            ``configs/regda_rhd2h3d.py``.
         options (Mapping[str, Any], optional): Overrides by dotted key, such as
             ``{'train_cfg.max_iters': 100}``.
         given_as (str): What the user calls the overrides.
@@ -70,6 +72,9 @@ def read_config(
             one is unknown.
     """
     path = os.fspath(path)
+    own = os.path.join(os.path.dirname(shipped('configs')), path)
+    if not os.path.exists(path) and os.path.isfile(own):
+        path = own
     if not os.path.isfile(path):
         what = 'is a folder' if os.path.isdir(path) else 'does not exist'
         raise InputError(f'config "{path}" {what}.{_neighbours(path)}')

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and those that come with the package."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ _FORBIDDEN = (
     *(errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
 )
+
+
+def shipped(folder: str) -> str:
+    """Where ``'configs'`` or ``'tools'`` are: in the installed package, or the checkout."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    installed = os.path.join(package, '.mim')
+    parent = installed if os.path.isdir(installed) else os.path.dirname(package)
+    return os.path.join(parent, folder)
 
 
 @contextmanager
