@@ -18,7 +18,7 @@ _FORBIDDEN = (
 
 
 def shipped(folder: str) -> str:
-    """Where ``'configs'`` or ``'tools'`` are: in the installed package, or the checkout."""
+    """Where the package, or else the checkout, has its ``configs`` or ``tools``."""
     package = os.path.dirname(os.path.abspath(__file__))
     installed = os.path.join(package, '.mim')
     parent = installed if os.path.isdir(installed) else os.path.dirname(package)
