@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import sysconfig
+import traceback
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Iterable, Iterator
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_NOT_AT_FAULT = (
+    *{sysconfig.get_path(name) for name in ('stdlib', 'purelib', 'platlib')},
+    *(os.path.join(_HERE, 'engine', 'rehearsal'), os.path.join(_HERE, 'errors.py')),
+    '<',
+)
 
 
 class InputError(RuntimeError):
@@ -28,6 +38,20 @@ def message_of(error: InputError) -> str:
     return ''.join(c if c.isprintable() or c == '\n' else repr(c)[1:-1] for c in text)
 
 
+def place_of(error: BaseException) -> str:
+    """Where an error was raised, such as ``transforms.py:12``.
+
+    That is the last line of code that is neither a library's nor does nothing but
+    pass errors on, or the last line of all.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith(_NOT_AT_FAULT)]
+    if not frames:
+        return ''
+    last = (own or frames)[-1]
+    return f'{last.filename.rpartition("site-packages" + os.sep)[2]}:{last.lineno}'
+
+
 @contextmanager
 def reading(what: str) -> Iterator[None]:
     """Turn what other packages' datasets raise into an :class:`InputError`.
@@ -47,7 +71,7 @@ def reading(what: str) -> Iterator[None]:
         *(AssertionError, OSError, ValueError, LookupError),
         *(TypeError, AttributeError),
     ) as error:
-        message = f'{type(error).__name__}: {error}'
+        message = f'{type(error).__name__}: {error}, at {place_of(error)}'
         if 'need at least one array to concatenate' in message:
             message = 'it has no samples'  # Which MMEngine finds out so.
         raise InputError(f'{what} cannot be read: {message}') from error

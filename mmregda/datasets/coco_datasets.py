@@ -22,7 +22,8 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 from mmengine.logging import MessageHub, print_log
 from mmpose.datasets.datasets import BaseCocoStyleDataset, CocoWholeBodyDataset
-from mmpose.registry import DATASETS, TRANSFORMS
+from mmpose.evaluation.metrics import CocoMetric, CocoWholeBodyMetric
+from mmpose.registry import DATASETS, METRICS, TRANSFORMS
 
 from mmregda.datasets.annotation_files import load_json
 from mmregda.datasets.coco_files import (
@@ -227,6 +228,54 @@ def _reader(dataset: BaseCocoStyleDataset) -> Reader:
     names = metainfo.get('keypoint_id2name') or {}
     ordered = [names.get(k, '') for k in range(number or 0)]
     return Reader(name, dict(keypoints=number), ordered, True, (), interval)
+
+
+def metrics_looked_at(cfg: Any, entry: str) -> Any:
+    """An evaluator's config, whose metrics read what a dataset would.
+
+    COCO's metrics with an ``ann_file`` read it as it is. Here it is looked at, and
+    what is put right for a dataset is put right for them.
+
+    Args:
+        cfg (dict | list): The config of an evaluator, of a metric or of several.
+        entry (str): Its name in the config, for messages.
+
+    Returns:
+        dict | list: A changed copy.
+    """
+    if isinstance(cfg, (list, tuple)):
+        return [metrics_looked_at(metric, entry) for metric in cfg]
+    if not isinstance(cfg, dict):
+        return cfg
+    if 'metrics' in cfg:
+        return {**cfg, 'metrics': metrics_looked_at(cfg['metrics'], entry)}
+    kind = cfg.get('type')
+    kind = METRICS.get(kind) if isinstance(kind, str) else kind
+    reads_coco = inspect.isclass(kind) and issubclass(kind, CocoMetric)
+    if not reads_coco or '://' in str(cfg.get('ann_file') or '://'):
+        return cfg
+    return dict(type=_read_metric, metric=cfg, kind=kind, entry=entry)
+
+
+def _read_metric(metric: dict, kind: type, entry: str) -> CocoMetric:
+    path, needs = metric['ann_file'], ('num_keypoints',)
+    parts = {CocoMetric: dict(keypoints=None), CocoWholeBodyMetric: _WHOLE_BODY}
+    try:
+        file = _load(path, 'annotation file', 'annotations')
+        look_at_entries(file, ['images', 'annotations'])
+        if kind in parts:
+            look_at_labels(file, Reader(kind.__name__, parts[kind], [], True, needs))
+    except InputError as error:
+        raise InputError(f'{kind.__name__} of {entry}: {error}') from error
+    if not any(file.mended.values()):
+        return METRICS.build(metric)
+    copy = _written(file)
+    try:
+        built = METRICS.build({**metric, 'ann_file': copy})
+    finally:
+        os.remove(copy)
+    built.ann_file, built.coco.anno_file = path, [path]
+    return built
 
 
 # --- images -------------------------------------------------------------------

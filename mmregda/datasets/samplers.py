@@ -65,6 +65,14 @@ class NumberedSampler(Sampler):
             )
         except (AssertionError, AttributeError, TypeError, ValueError) as error:
             raise InputError(f'sampler = {dict(sampler)}: {error}') from error
+        # MMPose's MultiSourceSampler would look for the end of no samples for ever.
+        if min(getattr(self.sampler, 'num_per_source', [1])) < 1:
+            raise InputError(
+                f'sampler = {dict(sampler)} gives {self.sampler.num_per_source} '
+                'samples of each dataset, where each is to give at least one. Raise '
+                'its batch_size, which is that of its dataloader, or change '
+                'source_ratio.'
+            )
         self._skipped = 0
 
     def __len__(self) -> int:

@@ -146,13 +146,21 @@ class RandomRotatedSubCrop(BaseTransform):
         area (tuple[float, float]): The cut-out's area as a fraction of the
             crop's is drawn uniformly from this range; its place is uniform
             among those inside the crop.
+        use_udp (bool): As that of the ``TopdownAffine`` that follows, which turns
+            the other way with it. Defaults to False.
     """
 
-    def __init__(self, rotation: float, area: Tuple[float, float] = (0.6, 1.0)) -> None:
+    def __init__(
+        self,
+        rotation: float,
+        area: Tuple[float, float] = (0.6, 1.0),
+        use_udp: bool = False,
+    ) -> None:
         if not 0 < area[0] <= area[1] <= 1:
             raise ValueError(f'area must be a range within (0, 1], got {area}')
         self.rotation = rotation
         self.area = area
+        self.use_udp = use_udp
 
     @cache_randomness
     def _draw(self) -> Tuple[float, float, float, float]:
@@ -166,8 +174,9 @@ class RandomRotatedSubCrop(BaseTransform):
         angle, side, x, y = self._draw()
         scale = np.full((1, 2), results['bbox_scale'].max(), dtype=np.float32)
         # TopdownAffine's warp turns the box by the angle, clockwise in the
-        # image, so the cut-out's place turns with it.
-        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        # image (with UDP counter-clockwise), so the cut-out's place turns with it.
+        turn = math.radians(-angle if self.use_udp else angle)
+        cos, sin = math.cos(turn), math.sin(turn)
         offset = np.array([[x * cos - y * sin, x * sin + y * cos]], dtype=np.float32)
         results['bbox_center'] = results['bbox_center'] + offset * scale
         results['bbox_scale'] = scale * side

@@ -15,7 +15,7 @@ from mmpose.registry import LOOPS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmregda.datasets import looked_at
+from mmregda.datasets import looked_at, metrics_looked_at
 from mmregda.datasets.samplers import build_numbered_dataloader, seed_generators
 from mmregda.engine.distributed import (
     PlayerDistributedDataParallel,
@@ -277,8 +277,10 @@ class DomainValLoop(BaseLoop):
             with reading(f'the {domain} dataset'):
                 loader = looked_at(dataloader[domain])
                 loader = runner.build_dataloader(loader, seed=runner.seed)
-            with reading(f'{self.phase}_evaluator.{domain}'):
-                metrics = runner.build_evaluator(evaluator[domain])
+            entry = f'{self.phase}_evaluator.{domain}'
+            with reading(entry):
+                metrics = metrics_looked_at(evaluator[domain], entry)
+                metrics = runner.build_evaluator(metrics)
             self.loops[domain] = self.one_domain(runner, loader, metrics, fp16)
         self.domain: Optional[str] = None
         self._begun = False
@@ -417,15 +419,22 @@ def drawn_dataloaders(model: nn.Module, configs: Dict[str, Any]) -> Dict[str, di
     Raises:
         InputError: If one is missing, or is for no domain.
     """
-    domains, found = model.adaptation.domains, set(configs)
+    domains = model.adaptation.domains
     name = type(model.adaptation).__name__
-    present = {domain for domain in found if configs[domain] is not None}
-    if not found <= set(SEED_OFFSETS) or not present >= set(domains):
+    missing = [domain for domain in domains if configs.get(domain) is None]
+    if missing:
+        known = 'None' if missing[0] in configs else f'not among {sorted(configs)}'
         raise InputError(
-            f'train_dataloader has the keys {sorted(present)}, but {name} needs a '
-            f'dataloader config for each of {sorted(domains)}'
+            f'{name} needs a dataloader config for each of {sorted(domains)}: '
+            f'train_dataloader.{missing[0]} is {known}'
         )
-    unused = sorted(present - set(domains))
+    unknown = sorted(set(configs) - set(SEED_OFFSETS))
+    if unknown:
+        raise InputError(
+            f'train_dataloader.{unknown[0]} is for no domain: there are '
+            f'{", ".join(SEED_OFFSETS)}. Leave it out.'
+        )
+    unused = sorted(k for k in set(configs) - set(domains) if configs[k] is not None)
     if unused:
         print_log(
             f'{name} draws from {" and ".join(domains)} alone: train_dataloader.'
@@ -465,6 +474,7 @@ def build_validation(runner: Runner) -> None:
                 diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False),
             )
         with reading('val_evaluator'):
+            evaluator = metrics_looked_at(evaluator, 'val_evaluator')
             runner._val_evaluator = runner.build_evaluator(evaluator)
 
 

@@ -12,14 +12,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from mmengine.config import ConfigDict
+from mmengine.evaluator import Evaluator
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
-from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import DATASETS
 from PIL import Image
 
 from mmregda import InputError
-from mmregda.datasets import UnlabeledDataset, build_dataset, check_config, looked_at
+from mmregda.datasets import (
+    UnlabeledDataset,
+    build_dataset,
+    check_config,
+    looked_at,
+    metrics_looked_at,
+)
 from mmregda.datasets.coco_files import NUM_IMAGES, evenly, integer_id, other_size
 from mmregda.datasets.samplers import build_numbered_dataloader
 from mmregda.engine.loops import DomainValLoop
@@ -966,16 +972,22 @@ def test_a_dataset_with_a_layout_of_its_own_is_left_alone(source, said):
     assert said == []
 
 
+@pytest.mark.parametrize('own_file', [False, True])
 @pytest.mark.parametrize('mend', [False, True])
-def test_cocos_metric_has_the_truth_of_a_file_that_was_put_right(source, mend):
+def test_cocos_metric_has_the_truth_of_a_file_that_was_put_right(
+    source, mend, own_file
+):
     if mend:
         as_floats(source.content)
+        of_all('annotations', iscrowd='0', num_keypoints=None)(source.content)
         source.content = b'\xef\xbb\xbf' + json.dumps(source.content).encode()
     MessageHub.get_current_instance().pop_info('faces_ann_file')
     dataset = source.build(test_mode=True)
-    metric = CocoMetric()
+    cfg = dict(type='CocoMetric', **dict(ann_file=source.path) if own_file else {})
+    (metric,) = Evaluator(metrics_looked_at([cfg], 'val_evaluator')).metrics
     metric.dataset_meta = dataset.metainfo
-    assert (metric.coco is None) == mend
+    assert (metric.coco is None) == (mend and not own_file)
+    assert metric.ann_file == cfg.get('ann_file')
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     for info in infos:
         prediction = dict(
@@ -999,6 +1011,19 @@ def test_cocos_metric_has_the_truth_of_a_file_that_was_put_right(source, mend):
             ],
         )
     assert metric.evaluate(len(infos))['coco/AP'] == pytest.approx(1)
+
+
+@pytest.mark.parametrize('kind', ['CocoMetric', 'CocoWholeBodyMetric'])
+def test_a_file_of_a_metrics_own_is_looked_at(source, kind):
+    image(3, id='4')(source.content)
+    source.config()
+    cfg = dict(metrics=dict(type=kind, ann_file=source.path))
+    with pytest.raises(
+        InputError,
+        match=rf'{kind} of val_evaluator.*train.json": images\[3\] has "id": "4"',
+    ):
+        Evaluator(**metrics_looked_at(cfg, 'val_evaluator'))
+    assert metrics_looked_at(dict(type='AUC'), '') == dict(type='AUC')
 
 
 # The check of a whole config

@@ -497,6 +497,13 @@ def test_what_a_sampler_objects_to_is_said_of_the_sampler():
         NumberedSampler(combined(2, 2), kind, seed=0)
 
 
+@pytest.mark.parametrize('ratio', [[19, 1], [0, 1]])
+def test_a_ratio_that_leaves_a_dataset_out_is_refused(ratio):
+    kind = dict(type='MultiSourceSampler', batch_size=4, source_ratio=ratio)
+    with pytest.raises(InputError, match=r'samples of each dataset.*source_ratio'):
+        NumberedSampler(combined(2, 2), kind, seed=0)
+
+
 @pytest.mark.parametrize('num_workers', [0, 1])
 def test_collate_function_of_a_config_is_used(num_workers):
     def collate(samples, factor):

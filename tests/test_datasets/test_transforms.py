@@ -212,21 +212,26 @@ DRAWS = [
 ]
 
 
+@pytest.mark.parametrize('use_udp', [False, True])
 @pytest.mark.parametrize('draw', DRAWS)
-def test_points_land_where_three_separate_steps_put_them(drawn, draw):
+def test_points_land_where_three_separate_steps_put_them(drawn, draw, use_udp):
     angle, side, x, y = draw
     drawn([angle, side**2, x, y])
     points = np.random.default_rng(0).uniform(60, 220, (21, 2)).astype(np.float32)
     results = square_sample(img=noise(), keypoints=points[None])
-    results = crop_and_warp(results)
+    results = crop_and_warp(results, use_udp)
+    # UDP turns the other way, and from the first pixel's centre to the last one's.
+    draw = (-angle, side, x, y) if use_udp else draw
     expected = step_by_step(points, (150, 130), 120, *draw)
+    expected *= (INPUT_SIDE - 1) / INPUT_SIDE if use_udp else 1
     np.testing.assert_allclose(results['transformed_keypoints'][0], expected, atol=2e-3)
 
 
-def crop_and_warp(results):
-    results = RandomRotatedSubCrop(rotation=180).transform(results)
+def crop_and_warp(results, use_udp=False):
+    results = RandomRotatedSubCrop(rotation=180, use_udp=use_udp).transform(results)
     side = (INPUT_SIDE, INPUT_SIDE)
-    return TRANSFORMS.build(dict(type='TopdownAffine', input_size=side))(results)
+    warp = dict(type='TopdownAffine', input_size=side, use_udp=use_udp)
+    return TRANSFORMS.build(warp)(results)
 
 
 @pytest.mark.parametrize('draw', DRAWS)

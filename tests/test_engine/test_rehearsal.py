@@ -3,6 +3,7 @@
 import copy
 import gc
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +17,12 @@ from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 
 from mmregda import InputError
+from mmregda.datasets.keypoints import metainfo_named
 from mmregda.engine import rehearse, stages
 from mmregda.engine.hooks import rehearsal_hook
+from mmregda.engine.loops import drawn_dataloaders
+from mmregda.engine.rehearsal.keypoints import require_flips
+from mmregda.engine.rehearsal.parts import Reader
 
 K = 4
 ADAPTATIONS = sorted(
@@ -288,6 +293,7 @@ def own_dataset(domain, part='train', **settings):
 
 
 SOURCE, TARGET = 'train_dataloader.source', 'train_dataloader.target'
+UDP = dict(use_udp=True)
 AFFINE = dict(type='TopdownAffine', input_size=(64, 64))
 SWAPPED = metainfo(('k1', 'k0', 'left_k', 'right_k'))
 CONVERT = dict(
@@ -322,6 +328,12 @@ MISTAKES = {
         put(f'{SOURCE}.dataset.pipeline.3', AFFINE),
         ('TopdownAffine', SOURCE, 'input_size=(64, 64)', '(64, 96)'),
     ),
+    'cut out as the crop does not turn': (
+        insert(
+            'target', 2, dict(type='RandomRotatedSubCrop', rotation=9, use_udp=True)
+        ),
+        ('RandomRotatedSubCrop', TARGET, 'use_udp=True', 'use_udp=False'),
+    ),
     'target cropped to another size': (
         put(f'{TARGET}.dataset.pipeline.2', AFFINE),
         ('TopdownAffine', TARGET, 'input_size=(64, 64)', '(64, 96)'),
@@ -335,6 +347,10 @@ MISTAKES = {
         ('TopdownAffine', 'input_size=(64, 96)', '(96, 64)', 'width, height'),
     ),
     # SimCC: bins along each axis.
+    'labels that are normalised twice': (
+        simcc(head=dict(loss=dict(type='KLDiscretLoss', label_softmax=True))),
+        ('model.head.loss', 'label_softmax=True', 'normalize=True', 'twice'),
+    ),
     'bins of the head and of its codec differ': (
         simcc(head=dict(simcc_split_ratio=1.5)),
         ('96 bins along x and 144 along y', '128 and 192', 'simcc_split_ratio'),
@@ -406,7 +422,7 @@ MISTAKES = {
     # Labels where there are none.
     "a transform of one's own that now and then needs keypoints": (
         insert('target', 0, dict(type='SometimesLooksAtKeypoints')),
-        (f"'keypoints' is missing) in {TARGET}", 'needs keypoints', 'Leave it out'),
+        ("'keypoints' is missing", f' in {TARGET}', 'needs keypoints', 'Leave it out'),
     ),
     'the same as one of two branches': (
         insert(
@@ -418,7 +434,7 @@ MISTAKES = {
                 prob=[0.0, 1.0],
             ),
         ),
-        (f"'keypoints' is missing) in {TARGET}", 'needs keypoints', 'Leave it out'),
+        ("'keypoints' is missing", f' in {TARGET}', 'needs keypoints', 'Leave it out'),
     ),
     'an unlabelled source': (
         lambda cfg: put(f'{SOURCE}.dataset', cfg.train_dataloader.target.dataset)(cfg),
@@ -490,7 +506,7 @@ MISTAKES = {
     ),
     'no annotation file of a metric': (
         put('val_evaluator.source', dict(type='CocoMetric', ann_file='nowhere.json')),
-        ('val_evaluator.source cannot be built', 'nowhere.json', 'Look at'),
+        ('CocoMetric of val_evaluator.source', 'nowhere.json', 'does not exist'),
     ),
     'no file of metainfo': (
         put(f'{SOURCE}.dataset.metainfo', dict(from_file='nowhere.py')),
@@ -774,7 +790,7 @@ def test_ordinary_model_is_rehearsed_too(things, tmp_path):
         (
             'val_evaluator',
             [dict(type='CocoMetric', ann_file='nowhere.json')],
-            'val_evaluator .*nowhere.json',
+            'val_evaluator.*nowhere.json',
         ),
     ],
 )
@@ -827,6 +843,10 @@ def test_bug_keeps_its_traceback(things, tmp_path):
     with pytest.raises(InputError) as raised:
         rehearse(cfg)
     assert isinstance(raised.value.__cause__, ZeroDivisionError)
+    line = raised.value.__cause__.__traceback__
+    while line.tb_next is not None:
+        line = line.tb_next
+    assert f'{__file__}:{line.tb_lineno}' in str(raised.value)
 
 
 @pytest.mark.parametrize('batch_size', [1, 4])
@@ -837,3 +857,31 @@ def test_every_method_passes(method, batch_size, things, tmp_path):
     for loader in cfg.train_dataloader.values():
         loader.batch_size = batch_size
     rehearse(cfg)
+
+
+def test_a_swap_that_mmpose_left_out_is_said(capsys):
+    """As in its deepfashion2: vest_kpt9 is swapped with vest_kpt13, and that with
+    nothing."""
+    metainfo = parse_pose_metainfo(metainfo_named('deepfashion2'))
+    dataset = SimpleNamespace(metainfo=metainfo, pipeline=[])
+    reader = Reader('val_dataloader', SimpleNamespace(dataset=dataset))
+    require_flips([reader], flip_test=True)
+    found = ''.join(capsys.readouterr())
+    assert found.count('WARNING') == 1 and 'Set its swap="vest_kpt9"' in found
+
+
+@pytest.mark.parametrize(
+    ('keys', 'message'),
+    [
+        (('source', 'extra'), r'train_dataloader.target is not among .*extra'),
+        (('source', 'target', 'extra'), r'train_dataloader.extra is for no domain'),
+    ],
+)
+def test_a_key_that_is_no_domain_is_named(keys, message):
+    adaptation = SimpleNamespace(domains=('source', 'target'))
+    configs = dict.fromkeys(keys, dict(batch_size=1))
+    with pytest.raises(InputError, match=message):
+        drawn_dataloaders(SimpleNamespace(adaptation=adaptation), configs)
+    configs = dict(source={}, target=None, extra={})
+    with pytest.raises(InputError, match=r'train_dataloader.target is None'):
+        drawn_dataloaders(SimpleNamespace(adaptation=adaptation), configs)

@@ -10,7 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmpose.codecs.base import BaseKeypointCodec
 from torch import nn
 
-from mmregda.errors import InputError
+from mmregda.errors import InputError, place_of
 
 _LONGEST = 400
 # Of whose modules the name says less than that of what holds them.
@@ -37,7 +37,7 @@ def during(what: str, remedy: str = '') -> Iterator[None]:
 
 
 def described(error: BaseException) -> str:
-    """An error's type and message, and what raised it."""
+    """An error's type and message, and what raised it where."""
     text = ' '.join(str(error).split()).rstrip('.')
     if len(text) > _LONGEST:
         text = f'{text[:_LONGEST]}...'
@@ -45,7 +45,8 @@ def described(error: BaseException) -> str:
         text = f'{text} is missing' if len(text.split()) == 1 else text
     name = type(error).__name__
     by = culprit_of(error)
-    return f'{by} raised {name}: {text}' if by else f'{name}: {text}'
+    told = f'{by} raised {name}: {text}' if by else f'{name}: {text}'
+    return f'{told}, at {place_of(error)}'
 
 
 def culprit_of(error: BaseException) -> str:

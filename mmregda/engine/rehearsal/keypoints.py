@@ -182,7 +182,15 @@ def _require_sound_pairs(reader: Reader) -> None:
     where = f'metainfo of {reader.entry}: keypoint_info'
     for k, name in enumerate(names):
         other = pairs[k]
-        if pairs[other] != k:
+        if pairs[other] == other != k:  # So in MMPose's own deepfashion2.
+            print_log(
+                f'{where} says that "{name}" is swapped with "{names[other]}" in a '
+                f'mirrored image, and of "{names[other]}" nothing, which keeps its '
+                f'place and is wrong there. Set its swap="{name}".',
+                logger='current',
+                level=logging.WARNING,
+            )
+        elif pairs[other] != k:
             raise InputError(
                 f'{where} says that "{name}" is swapped with "{names[other]}" in a '
                 f'mirrored image, but "{names[other]}" with "{names[pairs[other]]}". '

@@ -76,7 +76,18 @@ def require_codec(reader: Reader, model: nn.Module) -> None:
         return
     place = f'{reader.entry}.dataset.pipeline'
     size = getattr(decoder, 'input_size', None)
-    for transform in transforms_of(reader):
+    transforms = transforms_of(reader)
+    cuts, warps = (
+        {t.use_udp for t in transforms if name_of(t) == name}
+        for name in ('RandomRotatedSubCrop', 'TopdownAffine')
+    )
+    if cuts and warps and cuts != warps:
+        raise InputError(
+            f'RandomRotatedSubCrop in {place} has use_udp={cuts.pop()} and '
+            f'TopdownAffine use_udp={warps.pop()}, which turns the other way. Set both '
+            'to the same.'
+        )
+    for transform in transforms:
         cropped = getattr(transform, 'input_size', None)
         affine = name_of(transform) == 'TopdownAffine' and size and cropped
         if affine and tuple(cropped) != tuple(size):
