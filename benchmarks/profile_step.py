@@ -330,7 +330,7 @@ def runner_of(args: argparse.Namespace, folder: Path) -> Runner:
         for domain in cfg.train_dataloader.values():
             domain.update(num_workers=args.workers, persistent_workers=args.workers > 0)
     if args.precision == 'bf16':
-        cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
+        cfg.optim_wrapper.update(type='PlayerAmpOptimWrapper', dtype='bfloat16')
     if args.fused:
         for entry in cfg.optim_wrapper.values():
             # Beside the players' there are settings for all of them.

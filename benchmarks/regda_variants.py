@@ -15,15 +15,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Dict, Optional
 
 import torch
+from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from mmregda.codecs import relative_probability
 from mmregda.models.adaptations import RegDA
+from mmregda.models.adaptations.base import frozen, minimize
 from mmregda.models.adaptations.mean_teacher_regda import AveragedTeacher, student
+from mmregda.models.batch_norm import counted
 from mmregda.models.position_space import Maps, Output
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,11 +62,35 @@ class RegDAVariant(RegDA):
         if self.momentum is not None:
             self.teacher = AveragedTeacher(student(model), self.momentum)
 
+    def step(
+        self,
+        model: nn.Module,
+        batches: Dict[str, dict],
+        optim_wrapper: OptimWrapperDict,
+    ) -> Dict[str, Tensor]:
+        target, f_adv, maps = batches['target'], self.adversary, self.space.maps
+        source_losses = self.learn_source(model, batches['source'], optim_wrapper)
+        with model.autocast(optim_wrapper):
+            with counted(2, *model.features):
+                feats = model.extract_feat(target['inputs'])
+            detached_feats = tuple(feat.detach() for feat in feats)
+            with torch.no_grad(), counted(2, model.head):
+                p = model.head(detached_feats)
+            pseudo_labels = self.space.pseudo_labels(self.labeling(model, target, p))
+            trade_off = self.trade_off * self.space.loss_unit(p)
+            loss = self.adversary_loss(maps(f_adv(detached_feats)), pseudo_labels)
+        minimize(trade_off * loss, optim_wrapper, ('adversary',))
+        with model.autocast(optim_wrapper), frozen(f_adv):
+            loss_psi = self.feature_extractor_loss(
+                maps(f_adv(self.warm_start(feats))), pseudo_labels
+            )
+        minimize(trade_off * loss_psi, optim_wrapper, ('feature_extractor',))
+        self.warm_start.step()
+        return source_losses
+
     @torch.no_grad()
-    def predict_target(
-        self, model: nn.Module, target: dict, feats: Tuple[Tensor, ...]
-    ) -> Output:
-        p = super().predict_target(model, target, feats)
+    def labeling(self, model: nn.Module, target: dict, p: Output) -> Output:
+        """What the target is labelled by, where f predicts p."""
         if self.teacher is not None:
             self.teacher.update(student(model))
             p = self.teacher(target['inputs'])

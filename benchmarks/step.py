@@ -217,7 +217,7 @@ class Contender:
                 optimizer.fused = True
         if not setup.naive:
             if setup.precision == 'bf16':
-                cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
+                cfg.optim_wrapper.update(type='PlayerAmpOptimWrapper', dtype='bfloat16')
             self.optimizers = build_optim_wrapper(self.model, cfg.optim_wrapper)
             self.torch_optimizers = [w.optimizer for w in self.optimizers.values()]
             return

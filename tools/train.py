@@ -118,7 +118,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 def use_mixed_precision(cfg: Config, dtype: str) -> None:
     options = {
-        'optim_wrapper.type': 'AmpOptimWrapper',
+        'optim_wrapper.type': 'PlayerAmpOptimWrapper',
         'optim_wrapper.dtype': dtype,
     }
     for entry in cfg.optim_wrapper.values():

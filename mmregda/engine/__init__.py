@@ -1,6 +1,5 @@
 """Training: loops over two domains, hooks, optimisers, stages."""
 
-from mmregda.engine.amp_optim_wrapper import AmpOptimWrapper
 from mmregda.engine.distributed import PlayerDistributedDataParallel
 from mmregda.engine.hooks import (
     AtomicCheckpointHook,
@@ -19,6 +18,10 @@ from mmregda.engine.loops import (
     SeededTrainLoop,
 )
 from mmregda.engine.optim_wrapper_constructor import PlayerOptimWrapperConstructor
+from mmregda.engine.player_optim_wrappers import (
+    PlayerAmpOptimWrapper,
+    PlayerOptimWrapper,
+)
 from mmregda.engine.rehearsal import rehearse
 from mmregda.engine.runner import QuietRunner
 from mmregda.engine.schedulers import InverseDecayLR
@@ -26,7 +29,6 @@ from mmregda.engine.stages import evaluate, pretrain, train
 
 __all__ = [
     'AtomicCheckpointHook',
-    'AmpOptimWrapper',
     'ChannelsLastHook',
     'CompileHook',
     'DisparityStatisticsHook',
@@ -35,7 +37,9 @@ __all__ = [
     'DomainValLoop',
     'DomainVisualizationHook',
     'InverseDecayLR',
+    'PlayerAmpOptimWrapper',
     'PlayerDistributedDataParallel',
+    'PlayerOptimWrapper',
     'PlayerOptimWrapperConstructor',
     'ProgressBarHook',
     'QuietRunner',

@@ -12,12 +12,12 @@ from secrets import token_hex
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from mmregda.datasets.keypoint_names import keypoint_names
+from mmregda.engine.player_optim_wrappers import by_player
 from mmregda.errors import InputError
 from mmregda.files import atomic_write
 
@@ -304,14 +304,6 @@ def require_resumable(
     if 'optimizer' in content and not content['optimizer']:
         raise InputError(f'"{path}" has an empty optimizer')
     _require_weights(content['state_dict'], path)
-
-
-def by_player(one_or_more: Any) -> Dict[str, Any]:
-    """Optimisers, schedules, or the states of either; one by itself under ''."""
-    several = isinstance(one_or_more, (dict, OptimWrapperDict))
-    if several and 'param_groups' not in one_or_more:
-        return dict(one_or_more.items())
-    return {'': one_or_more}
 
 
 def _require_sound(path: str) -> None:

@@ -9,7 +9,7 @@ import traceback
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List
 
 import torch
 import torch.distributed as dist
@@ -19,7 +19,7 @@ from mmengine.dist import (
     is_distributed,
 )
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import MODEL_WRAPPERS
 from mmengine.utils.dl_utils import set_multi_processing
 from torch import Tensor, nn
@@ -75,7 +75,6 @@ class PlayerDistributedDataParallel(nn.Module):
         if synchronized and not next(module.parameters()).is_cuda:
             raise InputError(SYNCHRONIZED_ON_CPU)
         self.module = module
-        self._averaging = False
         _broadcast([*module.parameters(), *module.buffers()])
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -85,13 +84,7 @@ class PlayerDistributedDataParallel(nn.Module):
     def train_step(
         self, data: Dict[str, dict], optim_wrapper: OptimWrapperDict
     ) -> Dict[str, Tensor]:
-        """One iteration, with gradients averaged over the processes."""
-        if not self._averaging:
-            for wrapper in optim_wrapper.values():
-                # Before clipping, and before a gradient scaler looks for
-                # overflow, so that all processes see the same.
-                wrapper.step = _averaging_first(wrapper)
-            self._averaging = True
+        """One iteration; the optimisers average their gradients."""
         log_vars = self.module.train_step(data, optim_wrapper)
         share_buffers(self.module)
         return log_vars
@@ -230,17 +223,6 @@ def _is_lost_connection(error: RuntimeError) -> bool:
     raiser = traceback.extract_tb(error.__traceback__)[-1].filename
     by_name = raiser.startswith(os.path.dirname(dist.__file__))
     return by_name or bool(re.search(r'\b(gloo|NCCL)\b', str(error)))
-
-
-def _averaging_first(wrapper: OptimWrapper) -> Callable:
-    step = wrapper.step
-
-    def averaged_step(**kwargs: Any) -> None:
-        groups = wrapper.optimizer.param_groups
-        average_gradients([p for group in groups for p in group['params']])
-        step(**kwargs)
-
-    return averaged_step
 
 
 def average_gradients(parameters: List[nn.Parameter]) -> None:

@@ -1,21 +1,22 @@
-"""Losses that are numbers."""
+"""Stop the run on a NaN or infinite loss."""
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List
 
 import torch
 from mmengine.dist import all_reduce
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmregda.datasets.views import views_of
+from mmregda.engine.player_optim_wrappers import by_player
 from mmregda.errors import InputError
 
 
 def require_finite(
-    iteration: int, model: nn.Module, log_vars: Dict[str, Tensor], data_batch: Any
+    iteration: int, optim_wrapper: Any, log_vars: Dict[str, Tensor], data_batch: Any
 ) -> None:
-    """Stop a training at the first loss that is no number.
+    """Stop a run at the first loss that is not finite.
 
     What was minimised is checked, and what is logged with ``loss`` in its
     name: an accuracy may be undefined, and an infinite *gradient* of mixed
@@ -25,62 +26,50 @@ def require_finite(
 
     Args:
         iteration (int): Counted from 1, for the message.
-        model (nn.Module): The model. Of a
-            :class:`~mmregda.models.DomainAdaptiveTopdown` players and domain
-            are known.
-        log_vars (dict[str, Tensor]): What the model has returned.
+        optim_wrapper (OptimWrapper | OptimWrapperDict): What has stepped.
+        log_vars (dict[str, Tensor]): What the model has returned, in the order in
+            which it was minimised.
         data_batch (dict): An MMPose batch, or one for each domain.
 
     Raises:
-        InputError: With the loss, the players and the images.
+        InputError: With the loss and the images.
     """
-    journal = getattr(model, 'journal', None)
-    minimizations = journal.minimizations if journal else []
-    losses = [loss for name, loss in log_vars.items() if 'loss' in name]
-    losses += [entry.loss for entry in minimizations]
-    if not losses:
+    values = {name: value for name, value in log_vars.items() if 'loss' in name}
+    if 'loss' in values:  # MMPose's sum of all says least.
+        values['loss'] = values.pop('loss')
+    for player, wrapper in by_player(optim_wrapper).items():
+        minimized = getattr(wrapper, 'minimized', [])
+        for loss in minimized:
+            # Under the first of the players that it was minimised by.
+            name = f'what {player} minimises'
+            values[name] = values.get(name, 0) + loss
+        if minimized:
+            minimized.clear()
+    if not values:
         return
-    device = next(model.parameters()).device
-    losses = [torch.as_tensor(x, device=device).detach().float() for x in losses]
-    finite = torch.stack(losses).isfinite().all()
-    everywhere = finite.int()
+    scalars = [torch.as_tensor(value).detach().float() for value in values.values()]
+    device = max((s.device for s in scalars), key=lambda device: device.type == 'cuda')
+    finite = torch.stack([scalar.to(device) for scalar in scalars]).isfinite()
+    everywhere = finite.all().int()
     all_reduce(everywhere, 'min')
     if everywhere:
         return
     where = f'iteration {iteration}: '
-    if not finite:
-        raise InputError(where + _diagnosis(minimizations, log_vars, data_batch))
-    raise InputError(where + 'a loss of another process is not finite; it says which')
-
-
-def _diagnosis(
-    minimizations: Sequence, log_vars: Dict[str, Tensor], data_batch: Any
-) -> str:
-    values = {n: float(torch.as_tensor(v).detach()) for n, v in log_vars.items()}
-    # The sum of all, as MMPose's models log it, comes first and says least.
-    names = sorted(values, key='loss'.__eq__)
-    spoiled = [f'{n} is {values[n]}' for n in names if not _is_finite(values[n])]
-    players, domains = '', None
-    for entry in minimizations:
-        if not _is_finite(float(entry.loss)):
-            players = f', minimised by {" and ".join(entry.players)}'
-            domains = entry.domains
-            spoiled = spoiled or [f'what is minimised is {float(entry.loss)}']
-            break
+    if finite.all():
+        raise InputError(
+            f'{where}a loss of another process is not finite; it says which'
+        )
     # What comes after the first is its consequence.
-    return (
-        f'{spoiled[0]}{players}. The images are\n'
-        + '\n'.join(f'  {path}' for path in images_of(data_batch, domains))
-        + '\nNothing of this iteration is saved; the last checkpoint is as it was. '
-        'Look at these images and their labels, or lower the learning rate.'
+    first = finite.tolist().index(False)
+    listed = '\n'.join(f'  {path}' for path in images_of(data_batch))
+    raise InputError(
+        f'{where}{list(values)[first]} is {float(scalars[first])}. The images are\n'
+        f'{listed}\nNothing of this iteration is saved; the last checkpoint is as it '
+        'was. Look at these images and their labels, or lower the learning rate.'
     )
 
 
-def _is_finite(value: float) -> bool:
-    return abs(value) < float('inf')  # False for nan, too
-
-
-def images_of(data_batch: Any, domains: Any = None) -> List[str]:
+def images_of(data_batch: Any) -> List[str]:
     """The paths of a batch's images, with the domain if there are several."""
     if 'data_samples' in data_batch:
         data_batch = {'': data_batch}
@@ -89,6 +78,5 @@ def images_of(data_batch: Any, domains: Any = None) -> List[str]:
     return [
         f'{domain} {sample.get("img_path", "(no path)")}'.strip()
         for domain, batch in first_views.items()
-        if not domains or domain in domains
         for sample in batch['data_samples']
     ]

@@ -148,7 +148,7 @@ class SeededTrainLoop(IterBasedTrainLoop):
         if not isinstance(runner.model, PlayerDistributedDataParallel):
             # Others share them before a pass if at all, and differ after it.
             share_buffers(runner.model)
-        require_finite(self._iter + 1, unwrap(runner.model), outputs, data_batch)
+        require_finite(self._iter + 1, runner.optim_wrapper, outputs, data_batch)
         runner.call_hook('after_train_iter', **hook_args, outputs=outputs)
         for history in runner.message_hub.log_scalars.values():
             history.max_length = min(history.max_length, SCALARS_KEPT)

@@ -8,14 +8,22 @@ from typing import Any, Dict, List, Optional
 import mmpose.engine  # noqa: F401, registers the constructor of ViTs
 from mmengine.model import is_model_wrapper
 from mmengine.optim import (
+    AmpOptimWrapper,
     DefaultOptimWrapperConstructor,
     OptimWrapper,
     OptimWrapperDict,
 )
-from mmpose.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
+from mmpose.registry import (
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIM_WRAPPERS,
+    OPTIMIZERS,
+)
 from torch import nn
 
-from mmregda.engine.amp_optim_wrapper import AmpOptimWrapper
+from mmregda.engine.player_optim_wrappers import (
+    PlayerAmpOptimWrapper,
+    PlayerOptimWrapper,
+)
 from mmregda.errors import InputError
 
 _DEFAULT = 'DefaultOptimWrapperConstructor'
@@ -24,6 +32,11 @@ _KNOWN = {
     *('custom_keys', 'norm_decay_mult', 'bias_lr_mult', 'bias_decay_mult'),
     *('dwconv_decay_mult', 'dcn_offset_lr_mult', 'bypass_duplicate'),
     'flat_decay_mult',
+}
+# MMEngine's wrappers are named in configs of MMPose's; here players have ours.
+_FOR_PLAYERS = {
+    OptimWrapper: PlayerOptimWrapper,
+    AmpOptimWrapper: PlayerAmpOptimWrapper,
 }
 SHARED = ('type', 'dtype', 'loss_scale', 'clip_grad', 'accumulative_counts')
 
@@ -46,7 +59,7 @@ class PlayerOptimWrapperConstructor:
 
     ``type``, ``dtype``, ``loss_scale`` and ``clip_grad`` beside the entries are
     those of each entry that has none of its own. With
-    ``type='AmpOptimWrapper'`` the players share one loss scale. Clipping is
+    ``type='PlayerAmpOptimWrapper'`` the players share one loss scale. Clipping is
     by player: of its own gradients, whose norm is logged by its name.
 
     An ``optim_wrapper`` with one ``optimizer`` in place of entries, as any
@@ -121,7 +134,7 @@ class PlayerOptimWrapperConstructor:
             # MMEngine takes keys out of it, and parts may be other players' too.
             cfg = copy.deepcopy(dict(configs[player]))
             paramwise_cfg = cfg.pop('paramwise_cfg', self.paramwise_cfg)
-            cfg.setdefault('type', 'OptimWrapper')
+            cfg['type'] = _wrapper_of(cfg, f'optim_wrapper.{player}')
             _require_known(cfg.get('optimizer'), f'optim_wrapper.{player}')
             kind = cfg.pop('constructor', constructor)
             build = _constructor(kind, cfg, paramwise_cfg, f'optim_wrapper.{player}')
@@ -129,13 +142,33 @@ class PlayerOptimWrapperConstructor:
             # allowed in the name of a child.
             named = {names[id(m)].replace('.', '_'): m for m in modules}
             wrapper = build(nn.ModuleDict(named))
+            if not isinstance(wrapper, PlayerOptimWrapper):
+                raise InputError(
+                    f'optim_wrapper.{player}: {kind} builds {type(wrapper).__name__}, '
+                    'not the type that it is given'
+                )
             if player == 'feature_extractor':
                 _require_layer_decay(wrapper, paramwise_cfg, kind)
             if wrapper.clip_grad_kwargs:
                 wrapper.grad_name = f'{player}.{wrapper.grad_name}'
+            wrapper.averages = True
             wrappers[player] = wrapper
         _share_scale(wrappers)
         return OptimWrapperDict(**wrappers)
+
+
+def _wrapper_of(cfg: dict, entry: str) -> type:
+    """The class of a player's wrapper."""
+    given = cfg.get('type', 'PlayerOptimWrapper')
+    kind = OPTIM_WRAPPERS.get(given) if isinstance(given, str) else given
+    kind = _FOR_PLAYERS.get(kind, kind)
+    if not (isinstance(kind, type) and issubclass(kind, PlayerOptimWrapper)):
+        raise InputError(
+            f'{entry}.type is {given!r}, but players share backward passes, and '
+            'gradients with other processes: leave it out, or use '
+            '"PlayerAmpOptimWrapper" for mixed precision'
+        )
+    return kind
 
 
 def _require_known(optimizer: Any, entry: str) -> None:
@@ -206,12 +239,12 @@ def _share_scale(wrappers: Dict[str, OptimWrapper]) -> None:
                 'players minimise depends on what the others have learnt in the same '
                 'iteration. model.micro_batches passes a batch in parts.'
             )
-    amp = [w for w in wrappers.values() if isinstance(w, AmpOptimWrapper)]
+    amp = [w for w in wrappers.values() if isinstance(w, PlayerAmpOptimWrapper)]
     kinds = {(w.cast_dtype, str(w.loss_scaler.state_dict())) for w in amp}
     if amp and (len(amp) < len(wrappers) or len(kinds) != 1):
         raise InputError(
-            'mixed precision: every player needs type="AmpOptimWrapper", the same '
-            'dtype and the same loss_scale'
+            'mixed precision: every player needs type="PlayerAmpOptimWrapper", the '
+            'same dtype and the same loss_scale'
         )
     for wrapper in amp:
         wrapper.loss_scaler = amp[0].loss_scaler

@@ -9,12 +9,14 @@ from typing import Any, Dict, Iterator, List, Mapping, Tuple
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import Registry, init_default_scope
 from mmpose.registry import (
     HOOKS,
     LOOPS,
     MODEL_WRAPPERS,
     MODELS,
+    OPTIM_WRAPPERS,
     PARAM_SCHEDULERS,
 )
 
@@ -116,6 +118,12 @@ def _problems(cfg: Mapping) -> Iterator[str]:
     yield from _about_schedules(cfg.get('param_scheduler'), train_cfg.get('max_iters'))
     yield from _about_scaling(cfg, adaptation)
     yield from _about_validation(cfg, 'val')
+    kind = _class(OPTIM_WRAPPERS, cfg.get('optim_wrapper'))
+    if kind is AmpOptimWrapper and not adaptation and not torch.cuda.is_available():
+        yield (
+            "optim_wrapper.type is MMEngine's AmpOptimWrapper, which needs a GPU: "
+            'write "PlayerAmpOptimWrapper"'
+        )
     if adaptation:
         yield from _about_optimizers(cfg.get('optim_wrapper') or {})
         yield from _about_wrapper(cfg)

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmregda.errors import InputError
-from mmregda.models.adaptations import journal
 from mmregda.models.batch_norm import (
     keep_num_values,
     pass_in_parts,
@@ -147,8 +146,6 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
         Returns:
             tuple[Tensor]: Feature maps, each (B, C, h, w).
         """
-        if journal.current():
-            journal.current().passed(inputs)
         psi = super().extract_feat
         if not self.training or self.micro_batches == 1:
             return psi(inputs)
@@ -188,7 +185,7 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
                 f'({", ".join(self.players())}). Set optim_wrapper.constructor = '
                 '"PlayerOptimWrapperConstructor" and one entry for each player.'
             )
-        batches, inputs = {}, {}
+        batches = {}
         for domain in self.adaptation.domains:
             views = data[domain]
             if 'inputs' in views:
@@ -199,10 +196,7 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
                 for view, batch in views.items()
             }
             batches[domain] = views.get('', views)
-            inputs[domain] = [batch['inputs'] for batch in views.values()]
-        self.journal = journal.Journal(inputs)
-        with journal.kept(self.journal):
-            return self.adaptation.step(self, batches, optim_wrapper)
+        return self.adaptation.step(self, batches, optim_wrapper)
 
     def _require_views(self, domain: str, found: List[str]) -> None:
         name = type(self.adaptation).__name__

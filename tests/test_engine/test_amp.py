@@ -11,8 +11,8 @@ from mmpose.registry import MODELS
 from torch import nn
 
 from mmregda import InputError
-from mmregda.engine import AmpOptimWrapper, PlayerOptimWrapperConstructor
-from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
+from mmregda.engine import PlayerAmpOptimWrapper, PlayerOptimWrapperConstructor
+from mmregda.engine.player_optim_wrappers import SCALES_ON_CPU
 from mmregda.models.adaptations import minimize
 
 needs_scaler = pytest.mark.skipif(
@@ -56,7 +56,7 @@ class Game(nn.Module):
 
 def wrappers_of(game, **settings):
     settings = dict(
-        type='AmpOptimWrapper', dtype='float16', loss_scale=SCALE, **settings
+        type='PlayerAmpOptimWrapper', dtype='float16', loss_scale=SCALE, **settings
     )
     entries = {player: dict(optimizer=SGD) for player in PLAYERS}
     return PlayerOptimWrapperConstructor({**entries, **settings})(game)
@@ -183,7 +183,7 @@ def test_another_precision_is_resumed_with_a_scale_of_its_own():
 @pytest.mark.parametrize('amp', [True, False], ids=['amp', 'float32'])
 def test_true_gradients_of_a_player_alone_are_clipped(amp):
     game, referee = Game(), Referee(max_norm=dict(f=0.25, psi=0.5))
-    settings = dict(type='AmpOptimWrapper', dtype='float16', loss_scale=SCALE)
+    settings = dict(type='PlayerAmpOptimWrapper', dtype='float16', loss_scale=SCALE)
     entries = {player: dict(optimizer=SGD) for player in PLAYERS}
     entries['f']['clip_grad'] = dict(max_norm=0.25)
     entries['psi']['clip_grad'] = dict(max_norm=0.5)
@@ -232,33 +232,45 @@ def test_player_without_gradients_does_not_stop_the_others(clip_grad):
     'entry',
     [
         dict(type='OptimWrapper'),
-        dict(type='AmpOptimWrapper', dtype='bfloat16', loss_scale=2.0),
-        dict(type='AmpOptimWrapper', dtype='float16'),
+        dict(type='PlayerAmpOptimWrapper', dtype='bfloat16', loss_scale=2.0),
+        dict(type='PlayerAmpOptimWrapper', dtype='float16'),
     ],
 )
 def test_players_that_scale_apart_are_refused(entry):
-    bf16 = dict(type='AmpOptimWrapper', dtype='bfloat16', optimizer=SGD)
+    bf16 = dict(type='PlayerAmpOptimWrapper', dtype='bfloat16', optimizer=SGD)
     config = {player: bf16 for player in PLAYERS}
     config['f'] = dict(optimizer=SGD, **entry)
     with pytest.raises(InputError, match='mixed precision'):
         PlayerOptimWrapperConstructor(config)(Game())
 
 
+@pytest.mark.parametrize('name', ['AmpOptimWrapper', 'mmengine.AmpOptimWrapper'])
+def test_mmengines_wrapper_of_a_player_is_ours(name):
+    cfg = dict(type=name, dtype='bfloat16', optimizer=SGD)
+    wrappers = PlayerOptimWrapperConstructor(dict.fromkeys(PLAYERS, cfg))(Game())
+    assert {type(wrapper) for wrapper in wrappers.values()} == {PlayerAmpOptimWrapper}
+    with pytest.raises(
+        InputError, match='psi.type is .ApexOptimWrapper.*PlayerAmpOptimWrapper'
+    ):
+        cfg = dict(type='ApexOptimWrapper', optimizer=SGD)
+        PlayerOptimWrapperConstructor(dict.fromkeys(PLAYERS, cfg))(Game())
+
+
 @pytest.mark.parametrize('dtype', ['float64', 'bf16', torch.float32])
 def test_type_that_is_none_of_the_two_is_refused(dtype):
     parameters = [nn.Parameter(torch.zeros(1))]
     with pytest.raises(InputError, match='bfloat16'):
-        AmpOptimWrapper(dtype=dtype, optimizer=torch.optim.SGD(parameters, 0.1))
+        PlayerAmpOptimWrapper(dtype=dtype, optimizer=torch.optim.SGD(parameters, 0.1))
 
 
 def test_loss_scale_that_is_none_is_refused():
     parameters = [nn.Parameter(torch.zeros(1))]
     with pytest.raises(InputError, match="'512'"):
-        AmpOptimWrapper('512', optimizer=torch.optim.SGD(parameters, 0.1))
+        PlayerAmpOptimWrapper('512', optimizer=torch.optim.SGD(parameters, 0.1))
 
 
 def test_device_without_the_type_is_named(monkeypatch):
-    from mmregda.engine import amp_optim_wrapper as module
+    from mmregda.engine import player_optim_wrappers as module
 
     monkeypatch.setattr(module, 'SCALES_ON_CPU', False)
     with pytest.raises(InputError, match='GPUs alone. Use bfloat16'):
@@ -276,7 +288,9 @@ def test_bfloat16_is_not_scaled_unless_told():
         if scale is not None and not SCALES_ON_CPU:
             continue
         parameters = [nn.Parameter(torch.zeros(1))]
-        wrapper = AmpOptimWrapper(scale, optimizer=torch.optim.SGD(parameters, 0.1))
+        wrapper = PlayerAmpOptimWrapper(
+            scale, optimizer=torch.optim.SGD(parameters, 0.1)
+        )
         assert wrapper.cast_dtype == torch.bfloat16
         found = wrapper.loss_scaler.state_dict()
         assert bool(found) == (scale is not None)
@@ -287,7 +301,7 @@ def test_bfloat16_is_not_scaled_unless_told():
 def test_fixed_scale_stays_though_steps_are_skipped():
     game = Game()
     entries = {player: dict(optimizer=SGD) for player in PLAYERS}
-    fixed = dict(type='AmpOptimWrapper', dtype='float16', loss_scale=4)
+    fixed = dict(type='PlayerAmpOptimWrapper', dtype='float16', loss_scale=4)
     wrappers = PlayerOptimWrapperConstructor({**entries, **fixed})(game)
     before = game.f.weight.clone()
     play(game, wrappers, [(0, 'f')])
@@ -304,9 +318,11 @@ def test_ordinary_model_of_mmpose_trains_in_bfloat16_without_a_gpu():
     cfg.pop('adaptation')
     model = MODELS.build(cfg).train()
     wrapper = build_optim_wrapper(
-        model, dict(type='AmpOptimWrapper', dtype='bfloat16', optimizer=SGD)
+        model, dict(type='PlayerAmpOptimWrapper', dtype='bfloat16', optimizer=SGD)
     )
-    assert isinstance(wrapper, AmpOptimWrapper) and isinstance(wrapper, OptimWrapper)
+    assert isinstance(wrapper, PlayerAmpOptimWrapper) and isinstance(
+        wrapper, OptimWrapper
+    )
     types = []
     model.neck.register_forward_hook(lambda _, __, maps: types.append(maps[0].dtype))
     before = model.backbone.conv1.weight.clone()
@@ -329,7 +345,7 @@ def test_momenta_begin_with_the_first_step_that_is_taken(monkeypatch, fused, cli
     try:
         wrappers = PlayerOptimWrapperConstructor(
             dict(
-                type='AmpOptimWrapper',
+                type='PlayerAmpOptimWrapper',
                 dtype='float16',
                 loss_scale=dict(init_scale=8.0),
                 optimizer=sgd,
@@ -356,7 +372,7 @@ def test_overflow_in_float16_leaves_a_network_alone_until_the_scale_fits():
     before = {name: p.clone() for name, p in model.named_parameters()}
     wrappers = PlayerOptimWrapperConstructor(
         dict(
-            type='AmpOptimWrapper',
+            type='PlayerAmpOptimWrapper',
             dtype='float16',
             loss_scale=dict(init_scale=2.0**60),
             optimizer=SGD,

@@ -27,8 +27,8 @@ from mmregda.engine import (
     stages,
     start,
 )
-from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
 from mmregda.engine.distributed import average_gradients, joined_processes
+from mmregda.engine.player_optim_wrappers import SCALES_ON_CPU
 from mmregda.engine.start import load_pretrain_config, pretrained_path
 
 pytestmark = pytest.mark.slow
@@ -142,17 +142,15 @@ def train(model, parts, norm, wrap=lambda model: model):
     )(model)
     steps, states = [], []
 
-    def recording(player, wrapper, step):
-        def recorded_step(**kwargs):
-            parameters = wrapper.optimizer.param_groups[0]['params']
-            grads = [p.grad.flatten() for p in parameters if p.grad is not None]
-            steps.append((player, torch.cat(grads).cpu()))
-            step(**kwargs)
-
-        return recorded_step
+    def record(optimizer, player):
+        parameters = optimizer.param_groups[0]['params']
+        grads = [p.grad.flatten() for p in parameters if p.grad is not None]
+        steps.append((player, torch.cat(grads).cpu()))
 
     for player, wrapper in optim_wrapper.items():
-        wrapper.step = recording(player, wrapper, wrapper.step)
+        wrapper.optimizer.register_step_pre_hook(
+            lambda optimizer, args, kwargs, player=player: record(optimizer, player)
+        )
     for part in parts:
         losses = wrapped.train_step(part, optim_wrapper)
         state = {k: v.cpu() for k, v in copy.deepcopy(model.state_dict()).items()}
@@ -302,7 +300,7 @@ def train_with_overflow():
         )
         optimizer = dict(type='SGD', lr=0.02)
         scale = dict(init_scale=64.0)
-        amp = dict(type='AmpOptimWrapper', dtype='float16', loss_scale=scale)
+        amp = dict(type='PlayerAmpOptimWrapper', dtype='float16', loss_scale=scale)
         wrappers = PlayerOptimWrapperConstructor(dict(amp, optimizer=optimizer))(model)
         wrapped = PlayerDistributedDataParallel(model)
         states, scales = [copy.deepcopy(model.state_dict())], []

@@ -217,7 +217,7 @@ def test_run_in_bfloat16_follows_that_in_float32(
 ):
     work_dir, _ = trained(method)
     cfg = config(method, hand_pair, start, tmp_path, max_iters=2)
-    cfg.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
+    cfg.optim_wrapper.update(type='PlayerAmpOptimWrapper', dtype='bfloat16')
     stages.train(cfg)
     found, expected = (weights_of(d / 'iter_2.pth') for d in (tmp_path, work_dir))
     begun = weights_of(start)

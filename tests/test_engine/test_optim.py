@@ -9,7 +9,7 @@ from torch import nn
 
 from mmregda import InputError
 from mmregda.engine import InverseDecayLR, PlayerOptimWrapperConstructor
-from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
+from mmregda.engine.player_optim_wrappers import SCALES_ON_CPU
 
 SGD = dict(type='SGD', lr=0.1)
 
@@ -79,7 +79,10 @@ def test_loss_scaling_does_not_change_what_players_learn():
         torch.manual_seed(0)
         model = MODELS.build(tiny_model_config(num_keypoints=5)).train()
         amp = dict(
-            type='AmpOptimWrapper', optimizer=SGD, dtype='bfloat16', loss_scale=scale
+            type='PlayerAmpOptimWrapper',
+            optimizer=SGD,
+            dtype='bfloat16',
+            loss_scale=scale,
         )
         wrappers = PlayerOptimWrapperConstructor(
             dict(feature_extractor=amp, head=amp, adversary=amp)

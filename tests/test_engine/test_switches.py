@@ -27,9 +27,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmregda import InputError
 from mmregda.engine import CompileHook, PlayerOptimWrapperConstructor
 from mmregda.engine import train as train_config
-from mmregda.engine.amp_optim_wrapper import SCALES_ON_CPU
 from mmregda.engine.hooks import compile_hook
 from mmregda.engine.hooks.compile_hook import begin_iteration, compile_for_training
+from mmregda.engine.player_optim_wrappers import SCALES_ON_CPU
 from mmregda.engine.start import load_pretrain_config
 
 K = 5
@@ -137,7 +137,7 @@ def types_of_features(model):
 def test_bfloat16_trains_as_float32(method):
     model = build_model(method)
     types = types_of_features(model)
-    losses, moves = train(model, type='AmpOptimWrapper', dtype='bfloat16')
+    losses, moves = train(model, type='PlayerAmpOptimWrapper', dtype='bfloat16')
     assert types == {torch.bfloat16}
     assert_alike(model, losses, moves, method, tolerance=0.05, noise=0.3)
 
@@ -148,7 +148,7 @@ def test_bfloat16_trains_as_float32(method):
 def test_float16_trains_as_float32(method):
     model = build_model(method)
     # A scale that fits from the start: no step is skipped.
-    amp = dict(type='AmpOptimWrapper', dtype='float16', loss_scale=256.0)
+    amp = dict(type='PlayerAmpOptimWrapper', dtype='float16', loss_scale=256.0)
     types = types_of_features(model)
     losses, moves = train(model, **amp)
     assert types == {torch.float16}
@@ -370,7 +370,7 @@ def test_pytorchs_compiler_and_cuda_graphs_train_as_plain(method, monkeypatch):
 # --- a GPU ------------------------------------------------------------------
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='there is no GPU')
-FLOAT16 = dict(type='AmpOptimWrapper', dtype='float16')
+FLOAT16 = dict(type='PlayerAmpOptimWrapper', dtype='float16')
 
 
 @needs_gpu
@@ -592,7 +592,7 @@ def test_precision_of_a_model_of_one_domain(arguments, dtype, monkeypatch):
     settings = tool.load_config(tool.parse_args()).optim_wrapper
     assert settings.get('dtype') == dtype and settings.optimizer.type == 'SGD'
     if dtype:
-        assert settings.type == 'AmpOptimWrapper'
+        assert settings.type == 'PlayerAmpOptimWrapper'
 
 
 def test_pretraining_may_be_faster_than_what_follows(config_file):
@@ -630,7 +630,7 @@ def test_switches_of_the_command_reach_both_stages(config_file, monkeypatch):
     assert seen == [stage, stage]
     (dumped,) = config_file.parent.glob('run/*/vis_data/config.py')
     settings = Config.fromfile(dumped).optim_wrapper
-    assert (settings.type, settings.dtype) == ('AmpOptimWrapper', 'bfloat16')
+    assert (settings.type, settings.dtype) == ('PlayerAmpOptimWrapper', 'bfloat16')
 
 
 class _Interrupt(Hook):
@@ -651,7 +651,7 @@ def test_resumed_training_with_every_switch_is_the_uninterrupted_one(
         cfg.default_hooks.checkpoint.save_best = None
         cfg.custom_hooks = list(hooks)
         cfg.optim_wrapper.update(
-            type='AmpOptimWrapper',
+            type='PlayerAmpOptimWrapper',
             dtype='float16',
             loss_scale=dict(init_scale=64.0, growth_interval=5),
             clip_grad=dict(max_norm=10.0),

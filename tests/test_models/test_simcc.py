@@ -461,7 +461,9 @@ def test_compiled_it_trains_as_without(method):
 def test_logits_keep_their_digits_in_mixed_precision(method):
     model = build_model(method)
     wrapper = dict(
-        type='AmpOptimWrapper', dtype='bfloat16', optimizer=dict(type='SGD', lr=0.02)
+        type='PlayerAmpOptimWrapper',
+        dtype='bfloat16',
+        optimizer=dict(type='SGD', lr=0.02),
     )
     optimizers = PlayerOptimWrapperConstructor(dict.fromkeys(model.players(), wrapper))(
         model

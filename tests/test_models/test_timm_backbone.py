@@ -405,7 +405,7 @@ def test_transformer_adapts_in_mixed_precision():
         neck=dict(type='DeconvNeck', in_channels=64, out_channels=(16, 16)),
     )
     before = model.backbone.net.patch_embed.proj.weight.clone()
-    losses = step(model, type='AmpOptimWrapper', dtype='bfloat16')
+    losses = step(model, type='PlayerAmpOptimWrapper', dtype='bfloat16')
     assert all(torch.isfinite(value) for value in losses.values())
     assert not torch.equal(before, model.backbone.net.patch_embed.proj.weight)
 

@@ -11,7 +11,7 @@ from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 
-from mmregda.engine.checkpoints import by_player
+from mmregda.engine.player_optim_wrappers import by_player
 from mmregda.errors import InputError
 
 # By which kernels an optimiser steps, not to what.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional
 
 import torch
 from mmengine.optim import OptimWrapperDict
@@ -17,7 +17,7 @@ from mmregda.models.adaptations.base import (
 )
 from mmregda.models.adaptations.warm_start import WarmStartGradientScale
 from mmregda.models.batch_norm import counted
-from mmregda.models.position_space import Maps, Output, label_weights
+from mmregda.models.position_space import Maps, label_weights
 
 
 class AdversarialRegression(BaseAdaptation):
@@ -121,7 +121,9 @@ class AdversarialRegression(BaseAdaptation):
             with counted(2, *model.features):
                 feats = psi(target['inputs'])
             detached_feats = tuple(feat.detach() for feat in feats)
-            p = self.predict_target(model, target, detached_feats)
+            # Once for B and C, in which nothing of f changes.
+            with torch.no_grad(), counted(2, model.head):
+                p = model.head(detached_feats)
             pseudo_labels = self.space.pseudo_labels(p)
             trade_off = self.trade_off * self.space.loss_unit(p)
             loss_adversary = self.adversary_loss(
@@ -164,20 +166,3 @@ class AdversarialRegression(BaseAdaptation):
             loss = loss_sup + self.margin * trade_off * loss_source
         minimize(loss, optim_wrapper, ('feature_extractor', 'head', 'adversary'))
         return dict(loss_sup=loss_sup.detach(), loss_source=loss_source.detach())
-
-    @torch.no_grad()
-    def predict_target(
-        self, model: nn.Module, target: dict, feats: Tuple[Tensor, ...]
-    ) -> Output:
-        """The prediction p, which gives the pseudo labels of the target.
-
-        Args:
-            model (nn.Module): The model that is adapted.
-            target (dict): A batch of the target domain.
-            feats (tuple[Tensor]): What psi makes of it, detached.
-
-        Returns:
-            Tensor | tuple[Tensor]: As f predicts, without a gradient.
-        """
-        with counted(2, model.head):  # B and C, in which nothing of it changes.
-            return model.head(feats)

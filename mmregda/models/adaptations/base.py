@@ -10,7 +10,6 @@ from mmengine.model import BaseModule
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from mmregda.models.adaptations import journal
 from mmregda.models.position_space import PositionSpace
 
 
@@ -98,8 +97,6 @@ def minimize(
     Other players' parameters must not require gradients (see
     :func:`frozen`) or not be part of the graph.
     """
-    if journal.current():
-        journal.current().minimized(loss, players)
     wrappers: List[OptimWrapper] = [optim_wrapper[player] for player in players]
     wrappers[0].backward(loss)
     for wrapper in wrappers:

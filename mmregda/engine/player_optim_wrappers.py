@@ -1,16 +1,18 @@
-"""Mixed precision with several optimisers, on GPUs and on the CPU."""
+"""Optimisers of players that step in turn, also in mixed precision."""
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Union
+from typing import Any, Deque, Dict, Iterator, List, Optional, Union
 
 import torch
-from mmengine.optim import AmpOptimWrapper as _AmpOptimWrapper
-from mmengine.optim import OptimWrapper
+from mmengine.dist import is_distributed
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from mmpose.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 
+from mmregda.engine.distributed import average_gradients
 from mmregda.errors import InputError
 
 # Before PyTorch 2.3 gradients were scaled on GPUs alone.
@@ -60,10 +62,53 @@ class SharedGradScaler(_GradScaler):
 
 
 @OPTIM_WRAPPERS.register_module()
-class AmpOptimWrapper(_AmpOptimWrapper):
-    """MMEngine's wrapper of this name, for several players and any device.
+class PlayerOptimWrapper(OptimWrapper):
+    """MMEngine's wrapper, for one of several players that step in turn.
 
-    In the scope of MMPose it takes the place of MMEngine's. What differs:
+    Of several processes, each player's gradients are averaged before they are clipped
+    and it steps. Arguments are those of :class:`mmengine.optim.OptimWrapper`.
+
+    Attributes:
+        averages (bool): Whether to average. A model that is wrapped in PyTorch's
+            ``DistributedDataParallel`` does so itself. Defaults to False.
+        minimized (Deque[Tensor]): The last losses that went backward from here.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.averages = False
+        self.minimized: Deque[Tensor] = deque(maxlen=100)
+
+    @property
+    def parameters(self) -> List[nn.Parameter]:
+        """list[nn.Parameter]: What is stepped."""
+        return [p for group in self.optimizer.param_groups for p in group['params']]
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        """Compute gradients of a loss."""
+        self.minimized.append(loss.detach())
+        super().backward(loss, **kwargs)
+
+    def average(self) -> None:
+        """Average the gradients over the processes.
+
+        Before they are clipped, and before a gradient scaler looks for overflow, so
+        that all processes see the same.
+        """
+        if self.averages and is_distributed():
+            average_gradients(self.parameters)
+
+    def step(self, **kwargs: Any) -> None:
+        """Average, clip and step."""
+        self.average()
+        super().step(**kwargs)
+
+
+@OPTIM_WRAPPERS.register_module()
+class PlayerAmpOptimWrapper(PlayerOptimWrapper, AmpOptimWrapper):
+    """Mixed precision for several players, or for one model, on any device.
+
+    What differs from MMEngine's ``AmpOptimWrapper``:
 
     - Players of one model share the loss scale (see
       :class:`~mmregda.engine.PlayerOptimWrapperConstructor`). An overflow in
@@ -91,9 +136,11 @@ class AmpOptimWrapper(_AmpOptimWrapper):
         dtype: Union[str, torch.dtype, None] = None,
         **kwargs,
     ) -> None:
-        # Past MMEngine's own, which asks for a GPU.
+        # Past the constructor of MMEngine's own, which asks for a GPU.
         OptimWrapper.__init__(self, **kwargs)
-        self.device_type = self._parameters[0].device.type
+        self.averages = False
+        self.minimized = deque(maxlen=100)
+        self.device_type = self.parameters[0].device.type
         if dtype is None:
             dtype = 'bfloat16' if self.device_type == 'cpu' else 'float16'
         self.cast_dtype = getattr(torch, str(dtype), dtype)
@@ -114,13 +161,10 @@ class AmpOptimWrapper(_AmpOptimWrapper):
             options.update(device=self.device_type)
         self.loss_scaler = SharedGradScaler(**options)
 
-    @property
-    def _parameters(self) -> List[nn.Parameter]:
-        return [p for group in self.optimizer.param_groups for p in group['params']]
-
     def step(self, **kwargs) -> None:
-        """Clip the true gradients and step, unless they overflowed."""
-        if all(p.grad is None for p in self._parameters):
+        """Average, clip the true gradients and step, unless they overflowed."""
+        self.average()
+        if all(p.grad is None for p in self.parameters):
             return  # the scaler would miss them
         if self.loss_scaler.is_enabled():
             _begin_momenta(self.optimizer)
@@ -148,6 +192,14 @@ class AmpOptimWrapper(_AmpOptimWrapper):
             self.device_type, dtype=self.cast_dtype
         ):
             yield
+
+
+def by_player(one_or_more: Any) -> Dict[str, Any]:
+    """Optimisers, schedules, or the states of either; one by itself under ''."""
+    several = isinstance(one_or_more, (dict, OptimWrapperDict))
+    if several and 'param_groups' not in one_or_more:
+        return dict(one_or_more.items())
+    return {'': one_or_more}
 
 
 def _begin_momenta(optimizer: torch.optim.Optimizer) -> None:
