@@ -189,6 +189,14 @@ class _Labels:
                 'has a box that is no larger than a pixel',
                 'Give boxes in pixels, not in fractions of the image.',
             )
+        border = self._sizes[taken] + 1
+        over = (boxes[:, :2] + boxes[:, 2:] > border).any(axis=1)
+        corners = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= border)
+        if 2 * over.sum() > len(taken) and corners.all():
+            self._file.notes.append(
+                f'{over.sum()} of {len(taken)} boxes reach out of their image, none '
+                'would as corners (x1, y1, x2, y2), and COCO gives x, y, width and height'
+            )
         usual = np.bincount(self.lengths[taken]).argmax()
         for index in taken[self.lengths[taken] != usual]:
             faults.add(

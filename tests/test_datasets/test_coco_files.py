@@ -611,6 +611,16 @@ def test_keypoints_outside_of_their_image_are_counted(source, said):
     ]
 
 
+@pytest.mark.parametrize('corners', [False, True])
+def test_boxes_that_look_like_corners_are_said(source, said, corners):
+    for label in source.content['annotations']:
+        x, y, w, h = box = [20, 12, 25, 19]
+        label['bbox'] = [x, y, x + w, y + h] if corners else box
+    source.build()
+    found = [m for level, m in said if level == logging.WARNING]
+    assert ['8 of 8 boxes reach out' in m for m in found] == [True] * corners
+
+
 def test_a_speck_and_a_keypoint_in_the_corner_are_labels(source):
     annotation(1, bbox=[9, 9, 0.5, 0.5])(source.content)
     annotation(2, keypoints=[0.5, 0.5, 2] + [0] * 9)(source.content)
