@@ -194,8 +194,8 @@ class _Labels:
         corners = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= border)
         if 2 * over.sum() > len(taken) and corners.all():
             self._file.notes.append(
-                f'{over.sum()} of {len(taken)} boxes reach out of their image, none '
-                'would as corners (x1, y1, x2, y2), and COCO gives x, y, width and height'
+                f'{over.sum()} of {len(taken)} boxes reach out of their image, none of '
+                'them as corners (x1, y1, x2, y2): COCO gives x, y, width, height'
             )
         usual = np.bincount(self.lengths[taken]).argmax()
         for index in taken[self.lengths[taken] != usual]:
