@@ -9,6 +9,8 @@ import os
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 import json
+import runpy
+import sys
 from pathlib import Path
 from typing import Union
 
@@ -285,3 +287,23 @@ def random_simcc_batch(
             key = f'keypoint_{axis}_labels'
             sample.gt_instance_labels[key] = torch.from_numpy(encoded[key])
     return batch
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """A tool as a user calls it, in this process: what it says."""
+    # The tools set it; set here, it goes away again.
+    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
+    monkeypatch.setenv('COLUMNS', '200')
+
+    def call(tool, *arguments):
+        path = str(ROOT / 'tools' / tool)
+        monkeypatch.setattr(sys, 'argv', [path, *map(str, arguments)])
+        try:
+            runpy.run_path(path, run_name='__main__')
+        except SystemExit as stopped:
+            if stopped.code:
+                return str(stopped.code)
+        return capsys.readouterr().out
+
+    return call

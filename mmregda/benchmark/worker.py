@@ -7,13 +7,13 @@ import gc
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, Tuple
+from typing import Dict
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 
 from mmregda import compat
+from mmregda.apis.compare import evidence
 from mmregda.apis.predict import load_network
 from mmregda.benchmark import progress_hook  # noqa: F401 (registers it)
 from mmregda.benchmark.jobs import _PROGRESS, _RESULT, write_json
@@ -21,8 +21,6 @@ from mmregda.datasets import build_dataset
 from mmregda.engine.checkpoints import NOTE, latest_checkpoint
 from mmregda.engine.stages import evaluate, pretrain, train
 from mmregda.errors import ending_in_one_line
-from mmregda.evaluation.validators.consistency import label_free_evidence
-from mmregda.models.position_space import position_space_of
 
 
 def work(folder: Path) -> None:
@@ -83,20 +81,9 @@ def work(folder: Path) -> None:
 
 def evidence_of(cfg: Config, checkpoint: str) -> Dict[str, float]:
     """What can be said of a checkpoint on the target without labels."""
-    model = load_network(cfg.model, checkpoint)
-    space = position_space_of(model.head)  # The start's model has none itself.
-
-    def predict(samples: List[dict]) -> Tuple[torch.Tensor, torch.Tensor]:
-        data = model.data_preprocessor(pseudo_collate(samples))
-        output = model.head(model.extract_feat(data['inputs']))
-        maps = space.maps(output)
-        largest = torch.stack([z.float().softmax(dim=-1).amax(dim=-1) for z in maps])
-        return space.in_input(output), largest.prod(dim=0)
-
     dataset = build_dataset(cfg.benchmark.evidence)
-    return label_free_evidence(
-        predict, dataset, num_samples=cfg.benchmark.get('num_samples', 256)
-    )
+    num_samples = cfg.benchmark.get('num_samples', 256)
+    return evidence(load_network(cfg.model, checkpoint), dataset, num_samples)
 
 
 def main() -> None:

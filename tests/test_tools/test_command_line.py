@@ -224,6 +224,7 @@ WITH_CONFIG = {
     'train.py': (),
     'test.py': ('weights.pth',),
     'predict.py': ('weights.pth',),
+    'compare.py': ('a.pth', 'b.pth'),
     'export.py': ('weights.pth',),
     'browse_dataset.py': (),
     'check_dataset.py': (),

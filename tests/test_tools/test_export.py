@@ -3,18 +3,17 @@
 import hashlib
 import json
 import os
-import runpy
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import CODEC, ROOT, SIZE, tiny_model_config, tiny_simcc_config
+from conftest import CODEC, ROOT, tiny_model_config, tiny_simcc_config
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 from PIL import Image
+from trained import write_model
 
 BOXES = [[0, 0, 160, 120], [20.5, 10.25, 60, 50], [90, 40, 64, 64]]
 # A process that has MMPose, made to import on this stack, and nothing of this package.
@@ -69,76 +68,6 @@ def model_of(kind):
     cfg['data_preprocessor']['type'] = 'PromptPoseDataPreprocessor'
     cfg['test_cfg'] = dict(flip_test=True)
     return cfg
-
-
-def write_model(folder, model):
-    """A config file of a folder's target, and weights that tell images apart."""
-    init_default_scope('mmpose')
-    torch.manual_seed(0)
-    network = MODELS.build(model)
-    network.train()
-    for layer in network.modules():  # What normalisation sees once, it knows.
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.momentum = None
-    network.head(network.extract_feat(torch.randn(16, 3, SIZE, SIZE)))
-    state = network.state_dict()
-    for name, value in state.items():
-        # Logits of all levels: none of the maps is anywhere positive.
-        if name == 'head.final_layer.weight' and 'head.cls_x.weight' not in state:
-            torch.nn.init.normal_(value)
-        elif name == 'head.final_layer.bias' and 'head.cls_x.weight' not in state:
-            value -= torch.linspace(20, 60, len(value))
-        elif name.startswith('head.cls_'):
-            value.normal_()
-            value += 30 * torch.randn(value.shape[1])
-    (folder / 'photographs').mkdir()
-    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
-    image = Image.fromarray(pixels).resize((160, 120))
-    image.save(folder / 'photographs' / 'scene.png')
-    pipeline = [
-        dict(type='LoadWholeImage'),
-        dict(type='MirrorRightHand'),
-        dict(type='WholeImageBox'),
-        dict(type='GetBBoxCenterScale', padding=1.0),
-        dict(type='TopdownAffine', input_size=(SIZE, SIZE)),
-        dict(type='PackPoseInputs'),
-    ]
-    target = dict(
-        type='UnlabeledImages',
-        root=str(folder / 'photographs'),
-        metainfo='hand21',
-        pipeline=pipeline,
-    )
-    loader = dict(batch_size=2, num_workers=0, dataset=target)
-    cfg = Config(
-        dict(
-            default_scope='mmpose',
-            custom_imports=dict(imports=['mmregda']),
-            model=model,
-            train_dataloader=dict(target=loader),
-            val_dataloader=dict(target=loader),
-        )
-    )
-    cfg.dump(str(folder / 'trained.py'))
-    torch.save(dict(state_dict=state, meta={}), folder / 'trained.pth')
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """A tool as a user calls it, in this process: what it says."""
-    monkeypatch.setenv('TORCH_FORCE_WEIGHTS_ONLY_LOAD', '1')
-
-    def call(tool, *arguments):
-        path = str(ROOT / 'tools' / tool)
-        monkeypatch.setattr(sys, 'argv', [path, *map(str, arguments)])
-        try:
-            runpy.run_path(path, run_name='__main__')
-        except SystemExit as stopped:
-            if stopped.code:
-                return str(stopped.code)
-        return capsys.readouterr().out
-
-    return call
 
 
 def exported(command, folder, model):

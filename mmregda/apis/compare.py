@@ -1,0 +1,240 @@
+"""Whether one model is better than another, with and without labels."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from torch import nn
+
+from mmregda.datasets import UnlabeledImages
+from mmregda.datasets.data_files import read_data_file
+from mmregda.datasets.keypoint_names import require_same_keypoints
+from mmregda.datasets.pipelines import unlabeled_pipeline
+from mmregda.errors import InputError
+from mmregda.evaluation import label_free_evidence
+from mmregda.models.position_space import position_space_of
+
+Found = Dict[str, Any]
+# A label's box is the one that was predicted in if they have so much in common.
+_SAME_BOX = 0.5
+
+
+def displacements(one: Found, other: Found) -> np.ndarray:
+    """How far two models put the same keypoints from each other.
+
+    Args:
+        one (dict): Of :func:`~mmregda.apis.predict_images`.
+        other (dict): The same, of the same dataset.
+
+    Returns:
+        np.ndarray: (N, K), in units of the longer side of each of the N boxes.
+    """
+    points, sides = zip(*(_points_and_sides(found) for found in (one, other)))
+    distance = np.linalg.norm(points[0][..., :2] - points[1][..., :2], axis=-1)
+    return distance / sides[0][:, None]
+
+
+def evidence(
+    network: nn.Module, dataset: Sequence[dict], num_samples: int = 256
+) -> Dict[str, float]:
+    """What can be said of a model on a domain without labels.
+
+    Args:
+        network (nn.Module): From :func:`~mmregda.apis.predict.load_network`.
+        dataset (Sequence[dict]): With augmentation, as
+            :func:`~mmregda.evaluation.label_free_evidence` takes it.
+        num_samples (int): Images. Defaults to 256.
+
+    Returns:
+        dict[str, float]: ``confidence`` and ``consistency``.
+    """
+    space = position_space_of(network.head)  # MMPose's own model has none itself.
+
+    def predict(samples: List[dict]) -> Tuple[torch.Tensor, torch.Tensor]:
+        data = network.data_preprocessor(pseudo_collate(samples))
+        output = network.head(network.extract_feat(data['inputs']))
+        maps = space.maps(output)
+        largest = torch.stack([z.float().softmax(dim=-1).amax(dim=-1) for z in maps])
+        return space.in_input(output), largest.prod(dim=0)
+
+    return label_free_evidence(predict, dataset, num_samples=num_samples)
+
+
+def augmented(cfg: Config, dataset: UnlabeledImages) -> Optional[UnlabeledImages]:
+    """The same images as the config's training sees its target, for :func:`evidence`.
+
+    Args:
+        cfg (Config): The config.
+        dataset (UnlabeledImages): From :func:`~mmregda.apis.images_to_predict`.
+
+    Returns:
+        UnlabeledImages, optional: None if the config trains on no target.
+    """
+    target = ((cfg.get('train_dataloader') or {}).get('target') or {}).get(
+        'dataset'
+    ) or {}
+    views = list((target.get('views') or {}).values())
+    pipeline = [*(target.get('pipeline') or []), *(views[0] if views else [])]
+    if not pipeline:
+        return None
+    drawn = copy.copy(dataset)
+    drawn.pipeline = unlabeled_pipeline(pipeline, None, 'UnlabeledImages')
+    drawn.test_mode = False  # Another image takes the place of a damaged one.
+    return drawn
+
+
+class Labels(NamedTuple):
+    """Labelled keypoints beside predictions.
+
+    Attributes:
+        distance (np.ndarray): (2, N, K), of either model's keypoint from the label, in
+            units of the box's longer side; NaN where there is no label.
+        images (np.ndarray): (N,), which image each box is of.
+    """
+
+    distance: np.ndarray
+    images: np.ndarray
+
+
+def against_labels(path: str, one: Found, other: Found) -> Labels:
+    """Compare predictions in labelled boxes with their labels.
+
+    Args:
+        path (str): Of a COCO file, whose ``annotations`` have ``keypoints``. A
+            visibility of 0 is no label.
+        one (dict): Of :func:`~mmregda.apis.predict_images`, with ``boxes=path``.
+        other (dict): The same of the other model.
+
+    Raises:
+        InputError: If the file is none, has other keypoints, or no label for any of
+            the boxes.
+    """
+    try:
+        content = json.loads(read_data_file(path, 'labels'))
+        files = {image['id']: image['file_name'] for image in content['images']}
+        names = (content['categories'] or [{}])[0].get('keypoints') or []
+        labels: Dict[str, List[Tuple[np.ndarray, np.ndarray]]] = {}
+        for label in content['annotations']:
+            points = np.asarray(label.get('keypoints') or [], float).reshape(-1, 3)
+            box = np.asarray(label['bbox'], float).reshape(4)
+            labels.setdefault(files[label['image_id']], []).append((box, points))
+    except (KeyError, TypeError, ValueError, AttributeError, LookupError) as error:
+        raise InputError(
+            f'labels "{path}" are not a COCO file of keypoints '
+            f'({type(error).__name__}: {error})'
+        ) from error
+    (category,) = one['categories']
+    require_same_keypoints(
+        category['keypoints'], names, 'the model', f'"{path}"', 'Label the same ones.'
+    )
+    predicted = {image['id']: image['file_name'] for image in one['images']}
+    points, sides = zip(*(_points_and_sides(found) for found in (one, other)))
+    truth = np.full((*points[0].shape[:2], 2), np.nan)
+    for row, annotation in enumerate(one['annotations']):
+        name = predicted[annotation['image_id']]
+        candidates = labels.get(name) or labels.get(name.rpartition('/')[2]) or []
+        shares = [_overlap(annotation['bbox'], box) for box, _ in candidates]
+        if shares and max(shares) >= _SAME_BOX:
+            _, label = candidates[int(np.argmax(shares))]
+            if len(label) == truth.shape[1]:
+                truth[row] = np.where(label[:, 2:] > 0, label[:, :2], np.nan)
+    if np.isnan(truth).all():
+        raise InputError(f'labels "{path}" hold no keypoint in any of the boxes')
+    distance = [
+        np.linalg.norm(found[..., :2] - truth, axis=-1) / side[:, None]
+        for found, side in zip(points, sides)
+    ]
+    images = np.array([annotation['image_id'] for annotation in one['annotations']])
+    return Labels(np.stack(distance), images)
+
+
+class Verdict(NamedTuple):
+    """Two accuracies and their difference, each with its interval of 95 %.
+
+    Attributes:
+        one (tuple[float, float, float]): PCK, and where its interval begins and ends.
+        other (tuple[float, float, float]): The same.
+        difference (tuple[float, float, float]): The other's less the one's.
+        num_images (int): That were labelled.
+    """
+
+    one: Tuple[float, float, float]
+    other: Tuple[float, float, float]
+    difference: Tuple[float, float, float]
+    num_images: int
+
+    @property
+    def is_real(self) -> bool:
+        """bool: Whether the interval of the difference leaves out 0."""
+        return self.difference[1] > 0 or self.difference[2] < 0
+
+
+def paired_bootstrap(
+    labels: Labels, thr: float = 0.05, num_draws: int = 2000, seed: int = 0
+) -> Verdict:
+    """PCK of two models on the same images, and whether it differs.
+
+    PCK is the mean over keypoints of the fraction that is at most ``thr`` away, as in
+    :class:`~mmregda.evaluation.GroupedPCKAccuracy`. Images are drawn with replacement,
+    the same ones for both models, and intervals are from the 2.5th to the 97.5th
+    percentile (Efron, 1979). Of very few images they come out too narrow.
+
+    Args:
+        labels (Labels): From :func:`against_labels`.
+        thr (float): In units of the box's longer side. Defaults to 0.05.
+        num_draws (int): Defaults to 2000.
+        seed (int): Of the draws.
+
+    Returns:
+        Verdict: As fractions.
+    """
+    known = ~np.isnan(labels.distance[0])
+    kept = known.any(axis=1)
+    _, rows = np.unique(labels.images[kept], return_inverse=True)
+    num_images = int(rows.max()) + 1
+    counts = np.zeros((3, num_images, known.shape[1]))
+    correct = (labels.distance <= thr + 1e-9)[:, kept]
+    for total, values in zip(counts, (*correct, known[kept])):
+        np.add.at(total, rows, values)
+    generator = np.random.default_rng(seed)
+    weights = np.concatenate(
+        [
+            np.ones((1, num_images)),
+            generator.multinomial(num_images, [1 / num_images] * num_images, num_draws),
+        ]
+    )
+    one, other, labelled = weights @ counts
+    with np.errstate(invalid='ignore'):
+        pck = np.nanmean(np.stack([one, other]) / labelled, axis=-1)
+    return Verdict(
+        *(_interval(draws) for draws in (*pck, pck[1] - pck[0])), num_images=num_images
+    )
+
+
+def _interval(draws: np.ndarray) -> Tuple[float, float, float]:
+    """The value of all images, and the percentiles of the draws after it."""
+    low, high = np.percentile(draws[1:], [2.5, 97.5])
+    return float(draws[0]), float(low), float(high)
+
+
+def _points_and_sides(found: Found) -> Tuple[np.ndarray, np.ndarray]:
+    """Keypoints (N, K, 3) with scores, and the longer side of each box, (N,)."""
+    annotations = found['annotations']
+    points = np.array([annotation['keypoints'] for annotation in annotations])
+    boxes = np.array([annotation['bbox'] for annotation in annotations])
+    return points.reshape(len(annotations), -1, 3), boxes[:, 2:].max(axis=1)
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    """Intersection over union of two boxes (x, y, w, h)."""
+    one, other = np.asarray(one, float), np.asarray(other, float)
+    low = np.maximum(one[:2], other[:2])
+    high = np.minimum(one[:2] + one[2:], other[:2] + other[2:])
+    common = np.prod(np.clip(high - low, 0, None))
+    return float(common / max(one[2:].prod() + other[2:].prod() - common, 1e-9))

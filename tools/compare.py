@@ -1,0 +1,151 @@
+#!/usr/bin/env python
+"""Compare two models on photographs without labels: is the second one better?
+
+python tools/compare.py CONFIG A.pth B.pth
+python tools/compare.py CONFIG A.pth B.pth --images photographs --labels few.json
+
+Prints what can be said without labels of both on the target (confidence, consistency
+under augmentation), their PCK on the source, and how many keypoints moved. Writes a
+page that opens from disk, without a network: the images on which the models differ
+most first, both skeletons, filters, arrow keys. --labels names a COCO file with the
+keypoints of a few images: PCK of both with 95 % intervals, and whether they differ.
+"""
+
+import argparse
+import os
+from typing import List, Tuple
+
+import numpy as np
+from mmengine.config import Config
+from rich.console import Console
+from rich.table import Table
+
+from mmregda import InputError, compat
+from mmregda.apis import images_to_predict, predict_images
+from mmregda.apis.compare import (
+    against_labels,
+    augmented,
+    displacements,
+    evidence,
+    paired_bootstrap,
+)
+from mmregda.apis.predict import load_network
+from mmregda.command_line import ArgumentParser, add_cfg_options
+from mmregda.config_files import read_config
+from mmregda.errors import ending_in_one_line
+from mmregda.visualization import Run, predict_run
+from mmregda.visualization.comparison_page import write_comparison
+
+Row = Tuple[str, str, str, str]
+
+
+def parse_args() -> argparse.Namespace:
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoints', nargs=2, metavar='CHECKPOINT', help='A and B')
+    parser.add_argument('--config-a', help='the config of A, if it is another model')
+    parser.add_argument('--images', help="folder (the config's target)")
+    parser.add_argument('--boxes', help='as in tools/predict.py')
+    parser.add_argument('--labels', help='COCO file: the keypoints of some images')
+    parser.add_argument('--thr', type=float, default=0.05, help='of the box (0.05)')
+    parser.add_argument('--out', help='(work_dirs/<config name>/comparison.html)')
+    parser.add_argument('--device', help='such as cpu or cuda:1 (the GPU if any)')
+    add_cfg_options(parser)
+    return parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = read_config(args.config, args.cfg_options)
+    first = read_config(args.config_a, args.cfg_options) if args.config_a else cfg
+    runs = list(zip((first, cfg), args.checkpoints))
+
+    def predict(boxes, progress):
+        dataset = images_to_predict(cfg, args.images, boxes)
+        found = [
+            predict_images(
+                Config({**cfg, 'model': each.model}, filename=cfg.filename),
+                *(checkpoint, dataset, None, args.device),
+                progress=f'{progress} {name}',
+            )
+            for name, (each, checkpoint) in zip('AB', runs)
+        ]
+        return dataset, found
+
+    dataset, found = predict(args.boxes, 'images,')
+    moved = displacements(*found)
+    rows = evidence_rows(cfg, runs, dataset, args.device) + source_rows(runs, args.thr)
+    if args.labels:
+        _, labelled = predict(args.labels, 'labelled images,')
+        rows += labelled_rows(args.labels, labelled, args.thr)
+    table = Table('', 'A', 'B', '')
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table)
+    console.print(
+        f'{100 * (moved > args.thr).mean():.1f} % of {moved.size} keypoints moved by '
+        f'more than {100 * args.thr:g} % of the box'
+    )
+    name = os.path.splitext(os.path.basename(args.config))[0]
+    path = args.out or f'work_dirs/{name}/comparison.html'
+    title = f'{name}: two models on {os.path.basename(os.path.abspath(dataset.root))}'
+    size = write_comparison(
+        *(path, title, tuple(args.checkpoints), tuple(found), moved, dataset.root),
+        scores=rows,
+        thr=args.thr,
+        progress='pictures',
+    )
+    print(f'{path}: {size / 2**20:.1f} MB')
+
+
+def evidence_rows(cfg, runs, dataset, device) -> List[Row]:
+    views = augmented(cfg, dataset)
+    if views is None:
+        return [('without labels', '', '', 'the config trains on no target')]
+    both = [evidence(load_network(c.model, path, device), views) for c, path in runs]
+    notes = dict(
+        confidence='of the most likely position',
+        consistency='of keypoints placed alike in two views',
+    )
+    return [
+        (name, *(f'{100 * each[name]:.1f} %' for each in both), note)
+        for name, note in notes.items()
+    ]
+
+
+def source_rows(runs, thr: float) -> List[Row]:
+    try:
+        both = [predict_run(Run(*each), 'source', 'source') for each in runs]
+    except InputError as error:
+        return [('PCK on the source', '', '', f'not measured: {error}')]
+    # As GroupedPCKAccuracy's: of each keypoint, then the mean.
+    right = [(each.distance <= thr).sum(0) / each.visible.sum(0) for each in both]
+    pck = [np.nanmean(values) for values in right]
+    note = f'{len(both[0].visible)} samples'
+    return [('PCK on the source', *(f'{100 * value:.1f} %' for value in pck), note)]
+
+
+def labelled_rows(path: str, found, thr: float) -> List[Row]:
+    verdict = paired_bootstrap(against_labels(path, *found), thr)
+    cells = [
+        f'{100 * value:.1f} % ({100 * low:.1f} to {100 * high:.1f})'
+        for value, low, high in (verdict.one, verdict.other)
+    ]
+    value, low, high = (100 * number for number in verdict.difference)
+    word = 'a real difference' if verdict.is_real else 'may be chance'
+    return [
+        ('PCK by the labels', *cells, f'{verdict.num_images} images'),
+        ('B less A', '', f'{value:+.1f} ({low:+.1f} to {high:+.1f})', word),
+    ]
+
+
+def main() -> None:
+    args = parse_args()
+    # Data files are not trusted, and checkpoints are data.
+    compat.refuse_unsafe_checkpoints()
+    with ending_in_one_line():
+        run(args)
+
+
+if __name__ == '__main__':
+    main()
