@@ -59,10 +59,14 @@ class NaiveStep:
         if 'target' in data:
             x_t = preprocess(data['target'], training=True)['inputs']
         samples = source['data_samples']
-        heatmaps = torch.stack([s.gt_fields.heatmaps for s in samples])
+        labels = self.labels(samples)
         weights = torch.cat([s.gt_instance_labels.keypoint_weights for s in samples])
-        self.step(source['inputs'], heatmaps, weights, x_t, target_heatmaps)
+        self.step(source['inputs'], labels, weights, x_t, target_heatmaps)
         self.iteration += 1
+
+    @staticmethod
+    def labels(samples: Sequence) -> Tensor:
+        return torch.stack([s.gt_fields.heatmaps for s in samples])
 
     def step(
         self,
@@ -126,17 +130,21 @@ class NaiveStep:
             argmax_positions(x.detach().float().cpu().numpy())
             for x in (logits, heatmaps)
         )
-        unit = np.array(heatmaps.shape[-2:]) / 10
-        per_keypoint = []
-        for keypoint in range(true.shape[1]):
-            near = [
-                np.linalg.norm((p - t) / unit) < 0.5
-                for p, t in zip(predicted[:, keypoint], true[:, keypoint])
-                if t[0] > 1 and t[1] > 1
-            ]
-            if near:
-                per_keypoint.append(np.mean(near))
-        return float(np.mean(per_keypoint)) if per_keypoint else 0.0
+        return pck(predicted, true, np.array(heatmaps.shape[-2:]) / 10)
+
+
+def pck(predicted: np.ndarray, true: np.ndarray, unit: np.ndarray) -> float:
+    """The part of keypoints (B, K, 2) within half a unit, keypoint by keypoint."""
+    per_keypoint = []
+    for keypoint in range(true.shape[1]):
+        near = [
+            np.linalg.norm((p - t) / unit) < 0.5
+            for p, t in zip(predicted[:, keypoint], true[:, keypoint])
+            if t[0] > 1 and t[1] > 1
+        ]
+        if near:
+            per_keypoint.append(np.mean(near))
+    return float(np.mean(per_keypoint)) if per_keypoint else 0.0
 
 
 def argmax_positions(heatmaps: np.ndarray) -> np.ndarray:
@@ -211,6 +219,68 @@ class NaiveRegDA(NaiveStep):
         self.minimize(self.trade_off * loss, 'feature_extractor')
         for predicted, true in ((p_s, y_s), (p_s_adv, y_s), (p_t, y_t), (p_t_adv, y_t)):
             self.accuracy(predicted, true)
+
+
+class NaiveSimCCRegDA(NaiveRegDA):
+    """The same of a SimCC head, on whose two axes all is done one after the other."""
+
+    beta = 10.0
+
+    @staticmethod
+    def labels(samples):
+        found = [s.gt_instance_labels for s in samples]
+        return tuple(
+            torch.cat([f[f'keypoint_{a}_labels'] for f in found]) for a in 'xy'
+        )
+
+    def pseudo_labels(self, output):
+        """H and H_F of each axis; of H_F without the bins around the own argmax."""
+        truth, false = [], []
+        for logits, sigma in zip(output, self.sigma):
+            length = logits.shape[-1]
+            distance = np.arange(length) - np.arange(length)[:, None]
+            table = np.exp(-(distance**2) / (2 * sigma**2)).astype(np.float32)
+            place = logits.detach().float().cpu().numpy().argmax(-1)
+            maps = table[place]
+            others = 1 - np.eye(maps.shape[1], dtype=np.float32)
+            rest = maps.transpose(0, 2, 1).dot(others).clip(0, 1).transpose(0, 2, 1)
+            rest = np.where(abs(distance[place]) <= 3 * sigma, 0, rest)
+            truth.append(torch.from_numpy(maps).to(logits.device))
+            false.append(torch.from_numpy(rest.astype(np.float32)).to(logits.device))
+        return truth, false
+
+    def divergence(self, output, maps, epsilon=0.0):
+        """Of both axes, in the unit of KLDiscretLoss."""
+        total = sum(
+            kl_divergence(self.beta * z, y, epsilon) for z, y in zip(output, maps)
+        )
+        return total * sum(len(z) / z.shape[-1] for z in output) / 2
+
+    def adversary_loss(self, output, truth, false):
+        return self.divergence(output, false, epsilon=1e-7).mean()
+
+    def feature_extractor_loss(self, output, truth, false):
+        return self.divergence(output, truth).mean()
+
+    def learn_source(self, x_s, y_s, weights):
+        with self.precision():
+            p_s, p_s_adv = self.predict(x_s)
+            truth, _ = self.pseudo_labels(p_s)
+            disparity = (self.divergence(p_s_adv, truth) * weights).mean()
+            loss = self.model.head.loss_module(p_s, y_s, weights)
+            loss = loss + self.margin * self.trade_off * disparity
+        self.minimize(loss, 'feature_extractor', 'head', 'adversary')
+        return p_s, p_s_adv
+
+    @staticmethod
+    def accuracy(output, labels):
+        predicted, true = (
+            np.stack(
+                [axis.detach().float().cpu().numpy().argmax(-1) for axis in maps], -1
+            )
+            for maps in (output, labels)
+        )
+        return pck(predicted, true, np.array([z.shape[-1] for z in output]) / 10)
 
 
 class NaiveDisparityDiscrepancy(NaiveRegDA):

@@ -18,7 +18,8 @@ all get their batches stacked and from pinned memory, and "fp32" is PyTorch's de
 there: convolutions in TF32. Allow for minutes before the first figure.
 
 Networks are ResNets as the simple baseline has them, "hrnet" (MMPose's HRNetV2-W18
-for RHD), or any config of MMPose's with a heatmap head (mmpose::...). Each of
+for RHD), "rtmpose-m" (with RegDA alone; --size is its height, and 3/4 of it its width),
+or any config of MMPose's with a heatmap head (mmpose::...). Each of
 --channels-last, --fused and --compile adds a row, on top of those before it.
 Of compiled ones the first iteration's time stands below the table: all of them compile
 at once.
@@ -70,7 +71,7 @@ from mmregda.engine.hooks.compile_hook import (
 from mmregda.engine.host_memory import keep_freed_memory
 from mmregda.codecs import gaussian_heatmaps
 
-from naive import NAIVE
+from naive import NAIVE, NaiveSimCCRegDA
 from report import machine, quartiles, table
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -78,7 +79,10 @@ HRNET = (
     'mmpose::hand_2d_keypoint/topdown_heatmap/rhd2d/'
     'td-hm_hrnetv2-w18_8xb64-210e_rhd2d-256x256.py'
 )
+RTMPOSE = 'mmpose::body_2d_keypoint/rtmpose/coco/rtmpose-m_8xb256-420e_coco-256x192.py'
 SIGMA = 2.0
+# Of RTMPose along x and y, in bins, of which there are two in a pixel.
+SIMCC_SIGMA = (4.9, 5.66)
 # What CompileHook takes by itself.
 MODE = CompileHook().options['mode']
 
@@ -107,6 +111,18 @@ class Setup(NamedTuple):
         side = 'naive' if self.naive else 'ours'
         return ', '.join([f'{side} {self.precision}', *extras])
 
+    @property
+    def is_simcc(self) -> bool:
+        return self.network.startswith('rtmpose')
+
+    @property
+    def width(self) -> int:
+        return self.size * 3 // 4 if self.is_simcc else self.size
+
+    @property
+    def shown_size(self) -> str:
+        return f'{self.size} x {self.width}' if self.is_simcc else str(self.size)
+
 
 # --- network, optimisers, data -----------------------------------------------
 
@@ -123,10 +139,10 @@ def model_config(setup: Setup) -> Config:
         cfg.neck.in_channels = 512 if depth < 50 else 2048
         cfg.head.update(conv_out_channels=(256,), conv_kernel_sizes=(3,))
     else:
-        name = HRNET if setup.network == 'hrnet' else setup.network
+        known = {'hrnet': HRNET, 'rtmpose-m': RTMPOSE}
+        name = known.get(setup.network, setup.network)
         load = get_config if '::' in name else Config.fromfile
         cfg = load(name).model
-        cfg.head.loss = dict(type='KeypointKLLoss')
         # As the configs here have it: both sides get their batches alike.
         preprocessor = dict(type='PromptPoseDataPreprocessor', non_blocking=True)
         cfg.data_preprocessor.update(preprocessor)
@@ -134,12 +150,19 @@ def model_config(setup: Setup) -> Config:
     cfg.adaptation = method_config(setup).adaptation
     cfg.backbone.init_cfg = None
     cfg.head.out_channels = setup.keypoints
-    cfg.head.decoder = dict(
-        type='MSRAHeatmap',
-        input_size=(setup.size, setup.size),
-        heatmap_size=(setup.size // 4, setup.size // 4),
-        sigma=SIGMA,
-    )
+    size = (setup.width, setup.size)
+    if setup.is_simcc:
+        cfg.backbone.pop('_scope_')  # MMPose has the network, too.
+        cfg.backbone.norm_cfg = dict(type='BN')
+        cfg.head.input_size = cfg.head.decoder.input_size = size
+        cfg.head.in_featuremap_size = tuple(side // 32 for side in size)
+        cfg.head.decoder.sigma = SIMCC_SIGMA
+    else:
+        cfg.head.loss = dict(type='KeypointKLLoss')
+        heatmap_size = tuple(side // 4 for side in size)
+        cfg.head.decoder = dict(
+            type='MSRAHeatmap', input_size=size, heatmap_size=heatmap_size, sigma=SIGMA
+        )
     cfg.train_cfg = dict(compute_acc=False)
     return cfg
 
@@ -166,33 +189,52 @@ def build_model(setup: Setup) -> nn.Module:
 
 
 def made_up_batch(setup: Setup, seed: int) -> tuple:
-    """Noise as MMPose's dataloaders give it, and the target's heatmaps."""
+    """Noise as MMPose's dataloaders give it, and the target's labels."""
     generator = torch.Generator().manual_seed(seed)
-    side = setup.size // 4
+    per_pixel = 2 if setup.is_simcc else 1 / 4
+    width, height = (int(side * per_pixel) for side in (setup.width, setup.size))
     on_gpu = setup.device == 'cuda'  # whose dataloaders stack and pin
 
     def pinned(tensor: Tensor) -> Tensor:
         return tensor.pin_memory() if on_gpu else tensor
 
-    domains, heatmaps = {}, None
+    domains, labels = {}, []
     for domain in ('source', 'target'):
-        shape = (setup.batch, 3, setup.size, setup.size)
+        shape = (setup.batch, 3, setup.size, setup.width)
         images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
         places = torch.rand(setup.batch, setup.keypoints, 2, generator=generator)
-        heatmaps = gaussian_heatmaps((places * side).floor(), (side, side), SIGMA)
+        places = (places * torch.tensor([width, height])).floor()
+        if setup.is_simcc:
+            labels = axis_labels(places, (width, height))
+        else:
+            labels = [gaussian_heatmaps(places, (height, width), SIGMA)]
         samples = []
-        for maps in heatmaps:
+        for maps in zip(*labels):
             sample = PoseDataSample()
             if domain == 'source':
                 weights = torch.rand(1, setup.keypoints, generator=generator) > 0.2
-                sample.gt_fields = PixelData(heatmaps=pinned(maps))
                 sample.gt_instance_labels = InstanceData(
                     keypoint_weights=pinned(weights.float())
                 )
+                if setup.is_simcc:
+                    for axis, values in zip('xy', maps):
+                        key = f'keypoint_{axis}_labels'
+                        sample.gt_instance_labels[key] = pinned(values[None])
+                else:
+                    sample.gt_fields = PixelData(heatmaps=pinned(maps[0]))
             samples.append(sample)
         inputs = pinned(images) if on_gpu else list(images)
         domains[domain] = dict(inputs=inputs, data_samples=samples)
-    return domains, heatmaps.to(setup.device)
+    labels = tuple(label.to(setup.device) for label in labels)
+    return domains, labels if setup.is_simcc else labels[0]
+
+
+def axis_labels(places: Tensor, size: Sequence[int]) -> List[Tensor]:
+    """Gaussians of peak 1 along x and y, (B, K, W) and (B, K, H)."""
+    return [
+        torch.exp(-((torch.arange(n) - place[..., None]) ** 2) / (2 * sigma**2))
+        for place, n, sigma in zip(places.unbind(-1), size, SIMCC_SIGMA)
+    ]
 
 
 class Contender:
@@ -230,8 +272,11 @@ class Contender:
         in_bf16 = partial(torch.autocast, setup.device, torch.bfloat16)
         precision = in_bf16 if setup.precision == 'bf16' else nullcontext
         self.torch_optimizers = list(optimizers.values())
-        naive = NAIVE[setup.method]
-        self.naive = naive(self.model, optimizers, SIGMA, precision)
+        if setup.is_simcc:
+            self.naive = NaiveSimCCRegDA(self.model, optimizers, SIMCC_SIGMA, precision)
+        else:
+            naive = NAIVE[setup.method]
+            self.naive = naive(self.model, optimizers, SIGMA, precision)
         self.naive.iteration = 1000
 
     def step(self, batch: tuple) -> None:
@@ -493,7 +538,7 @@ def rows_of(costs: Dict[Setup, Cost]) -> List[List[str]]:
         of_naive = f'{cost.memory / costs[alike or first].memory:.2f}'
         rows.append(
             [
-                f'{setup.network}, {setup.method}, {setup.size} px, '
+                f'{setup.network}, {setup.method}, {setup.shown_size} px, '
                 f'{setup.batch} + {setup.batch}: {setup.name}',
                 f'{1e3 * statistics.median(cost.seconds):.0f}',
                 *ratios,
@@ -559,6 +604,8 @@ def prepare(threads: int) -> None:
 def main() -> None:
     args = parse_args()
     prepare(args.threads)
+    if args.methods != ['regda'] and any('rtmpose' in name for name in args.networks):
+        sys.exit('error: of rtmpose-m there is a naive iteration of regda alone')
     print(machine(), flush=True)
     pairs = [(network, method) for network in args.networks for method in args.methods]
     if args.check:

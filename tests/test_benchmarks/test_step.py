@@ -59,6 +59,14 @@ def test_ours_and_the_naive_iteration_train_the_same(step, setup, method):
     assert difference.statistics < 1e-3
 
 
+def test_ours_and_the_naive_iteration_train_the_same_simcc(step):
+    naive = step.Setup(naive=True, network='rtmpose-m', size=128, batch=2, keypoints=5)
+    difference = step.compare(naive, naive._replace(naive=False), iterations=1)
+    assert difference.moved > 1e-3, 'nothing was trained, so nothing was compared'
+    assert difference.parameters < 1e-3 * difference.moved
+    assert difference.statistics < 1e-3
+
+
 def test_a_difference_of_method_is_no_rounding(step, setup):
     other = setup._replace(naive=False, method='dd')
     difference = step.compare(setup, other, iterations=2)
