@@ -13,6 +13,8 @@ custom_imports = dict(imports=['mmregda'])
 model = dict(
     type='DomainAdaptiveTopdown',
     adaptation=dict(type='RegDA'),
+    # MMPose's preprocessing, for which a GPU waits less.
+    data_preprocessor=dict(type='PromptPoseDataPreprocessor', non_blocking=True),
     head=dict(loss=dict(_delete_=True, type='KeypointKLLoss')),
 )
 # MMPose's optimiser, with its decay by layer, for each player.
