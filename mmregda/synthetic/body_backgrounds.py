@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .backgrounds import BACKGROUNDS, add_clutter, muted_colour
+from .old_backgrounds import BACKGROUNDS, add_clutter, muted_colour
 from .body_styles import BodyStyle
 from .noise import value_noise
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Tuple
 
-from .styles import CLEAN, PHOTO, Range, Style
+from .old_styles import CLEAN, PHOTO, Range, Style
 
 
 @dataclass(frozen=True)

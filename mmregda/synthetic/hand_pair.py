@@ -17,20 +17,14 @@ import numpy as np
 from mmregda.datasets.parallel import parallel_map
 
 from . import output_folder
-from .hand_model import NUM_KEYPOINTS
-from .hand_scenes import (
-    LEFT,
-    RIGHT,
-    picture,
-    sample_source_scene,
-    sample_target_scene,
-)
+from .hand_scenes import picture, sample_source_scene, sample_target_scene
+from .hands import NUM_KEYPOINTS
 from .image_files import generator, jpeg_options, report_ready, write_image
-from .renderer import project
-from .styles import CLEAN, PHOTO, HandStyle
+from .raster import project
+from .styles import CLEAN, PHOTO, Style
 
 #: Raised whenever the same parameters would give other data.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 
 RHD_FOLDER = 'RHD_published_v2'
 H3D_FOLDER = 'H3D_crop'
@@ -102,7 +96,7 @@ def write_rhd(
     num_train: int = 1700,
     num_test: int = 300,
     seed: int = 0,
-    style: HandStyle = CLEAN,
+    style: Style = CLEAN,
     num_workers: int | None = None,
     progress: bool = True,
     overwrite: bool = False,
@@ -149,7 +143,7 @@ def write_h3d(
     root: str | Path,
     num_images: int = 2000,
     seed: int = 0,
-    style: HandStyle = PHOTO,
+    style: Style = PHOTO,
     num_workers: int | None = None,
     progress: bool = True,
     overwrite: bool = False,
@@ -206,18 +200,18 @@ def _write_rhd_image(folder, seed, style, task):
     rng = generator(seed, _SOURCE, _RHD_SPLITS[split], index)
     scene = sample_source_scene(rng, style)
     path = folder / split / 'color' / f'{index:05d}.png'
-    write_image(path, picture(rng, scene, style))
+    fragments = scene.rasterised()
+    write_image(path, picture(rng, scene, style, fragments))
 
     uv_vis = np.zeros((2, NUM_KEYPOINTS, 3))
     xyz = np.zeros((2, NUM_KEYPOINTS, 3))
-    visible = scene.visibility()
-    for hand, side, seen in zip(scene.hands, scene.sides, visible):
+    visible = scene.visibility(fragments)
+    for hand, seen in zip(scene.hands, visible):
         # Project what is written, so that the file agrees with itself.
         written = hand.keypoints.astype(np.float32).astype(np.float64)
-        block = (LEFT, RIGHT).index(side)
-        xyz[block, RHD_ROWS] = written
-        uv_vis[block, RHD_ROWS, :2] = project(written, scene.intrinsics)
-        uv_vis[block, RHD_ROWS, 2] = seen
+        xyz[hand.side, RHD_ROWS] = written
+        uv_vis[hand.side, RHD_ROWS, :2] = project(written, scene.intrinsics)
+        uv_vis[hand.side, RHD_ROWS, 2] = seen
     return uv_vis.reshape(-1, 3), xyz.reshape(-1, 3), scene.intrinsics
 
 
@@ -225,7 +219,7 @@ def _write_h3d_image(folder, seed, style, index):
     rng = generator(seed, _TARGET, 0, index)
     holding = bool(rng.random() < _HOLDING_SHARE)
     scene = sample_target_scene(rng, style, holding=holding)
-    image = picture(rng, scene, style)
+    image = picture(rng, scene, style, scene.rasterised())
     name = f'part{1 + index % _H3D_PARTS}/{index:05d}.jpg'
     write_image(folder / name, image, jpeg_options(rng, style))
     keypoints = scene.hands[0].keypoints

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from .renderer import Buffers, RoundCones, render
-from .styles import Style
+from .old_styles import Style
 
 # Factor by which normals are reduced before they are blurred.
 _SMOOTHING_STEP = 3
