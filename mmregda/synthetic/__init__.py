@@ -1,7 +1,25 @@
 """Renders embedded domain pairs into the layouts of published datasets."""
 
-from .hand_pair import write_h3d, write_hand_pair, write_rhd
+from .pairs import (
+    write_body_pair,
+    write_h3d,
+    write_hand_pair,
+    write_lsp,
+    write_rhd,
+    write_surreal,
+)
 from .styles import CLEAN, CLEAN_BODIES, PHOTO, PHOTO_BODIES, Style
 
-# isort: split
-from .body_pair import write_body_pair, write_lsp, write_surreal
+__all__ = [
+    'CLEAN',
+    'CLEAN_BODIES',
+    'PHOTO',
+    'PHOTO_BODIES',
+    'Style',
+    'write_body_pair',
+    'write_h3d',
+    'write_hand_pair',
+    'write_lsp',
+    'write_rhd',
+    'write_surreal',
+]

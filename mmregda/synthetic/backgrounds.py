@@ -160,7 +160,9 @@ def shelves(rng, size):
             high = int(top + tall * rng.uniform(0.1, 0.4))
             across = np.linspace(-1, 1, last - first)[None, :, None]
             colour = rng.uniform(0.05, 0.9, 3) * (1 - 0.5 * across**2)
-            image[high : int(top + 0.93 * tall), first:last] = colour[:, : width - first]
+            image[high : int(top + 0.93 * tall), first:last] = colour[
+                :, : width - first
+            ]
             left = right
     return image
 
@@ -267,8 +269,10 @@ def draw_thing(rng: np.random.Generator, image, colour, detail: float) -> None:
         angles = np.linspace(0, 2 * np.pi, 40)
         axes = radius * rng.uniform(0.5, 1, 2)
     else:
-        angles = np.radians((10, 170, 190, 350)) if rng.random() < 0.5 else (
-            np.radians((25, 155, 205, 335))
+        angles = (
+            np.radians((10, 170, 190, 350))
+            if rng.random() < 0.5
+            else (np.radians((25, 155, 205, 335)))
         )
         axes = radius * np.array((2.2, 1.0))
     corners = np.stack([np.cos(angles), np.sin(angles)], axis=1) * axes

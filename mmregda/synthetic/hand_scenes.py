@@ -13,7 +13,14 @@ from .hands import Hand, nail_share, sample_angles, sample_shape, sample_wrist
 from .makehuman import turn
 from .raster import average, project, rasterise, vertex_normals, visible
 from .shading import (
-    Light, lit_share, openness, points_of, rough, sample_skin, shade, soften,
+    Light,
+    lit_share,
+    openness,
+    points_of,
+    rough,
+    sample_skin,
+    shade,
+    soften,
 )  # fmt: skip
 from .styles import Style
 
@@ -276,7 +283,9 @@ def _surface(scene):
 def _albedo(rng, style, skin, texture, values):
     """Colour of skin, nails, sleeve and rod at the covered samples, (M, 3)."""
     sleeve = rng.uniform(0.03, 0.22)
-    cloth = rng.uniform(0, 1, 3) * (1 - style.drab) + style.drab * rng.uniform(0.05, 0.8)
+    cloth = rng.uniform(0, 1, 3) * (1 - style.drab) + style.drab * rng.uniform(
+        0.05, 0.8
+    )
     palmar, joints, tips, up_arm, rod = values.T
     palmar = np.clip(palmar, 0, 1)[:, None]
     light_skin = skin * (1, 0.93, 0.92) + 0.25 * (1 - skin)

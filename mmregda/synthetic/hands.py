@@ -41,7 +41,9 @@ JOINT_LIMITS = np.array(
     float,
 )
 _WRIST_LIMITS = np.array([(-50, 50), (-15, 22)], float)
-_GESTURES = dict(open=0.28, relaxed=0.24, fist=0.10, pattern=0.20, pinch=0.08, free=0.10)
+_GESTURES = dict(
+    open=0.28, relaxed=0.24, fist=0.10, pattern=0.20, pinch=0.08, free=0.10
+)
 _MOVED = ('upperarm', 'lowerarm', 'wrist', 'metacarpal', 'finger')
 _BONES = [[f'finger{f}-{bone}.L' for bone in (1, 2, 3)] for f in range(1, 6)]
 # Shape targets, with the spread of their amounts.
@@ -60,7 +62,10 @@ def sample_angles(rng: np.random.Generator, grasp: bool = False) -> np.ndarray:
         grasp (bool): Whether the hand closes around something.
     """
     gesture = rng.choice(list(_GESTURES), p=list(_GESTURES.values()))
-    shared, own = rng.normal(), np.convolve(rng.normal(size=7), (0.25, 0.5, 0.25), 'valid')
+    shared, own = (
+        rng.normal(),
+        np.convolve(rng.normal(size=7), (0.25, 0.5, 0.25), 'valid'),
+    )
     if grasp:
         curl = 0.48 + 0.05 * shared + 0.04 * own
     elif gesture == 'open':
@@ -183,8 +188,10 @@ class Hand:
         arm = self.palm @ turn(2, deviation) @ turn(0, flexion) @ self.palm.T
         rotations['lowerarm01.L'] = arm
         rotations['wrist.L'] = arm.T
-        rig = Rig(self._rig.bones, self._rig.parents, [], self._weights)
-        vertices, transforms = skin(self.vertices, self._heads, rotations, rig)
+        rig = self._rig
+        vertices, transforms = skin(
+            self.vertices, self._heads, rotations, rig, self._weights
+        )
         wrist = transforms[rig.bones.index('wrist.L')]
         vertices = (vertices - wrist[:, 3]) @ wrist[:, :3]
         keypoints = self.keypoints.copy()
@@ -222,8 +229,7 @@ class _Arm:
         names = [
             bone
             for bone in body.rig.bones
-            if bone.endswith('.L')
-            and bone.startswith(_MOVED)
+            if bone.endswith('.L') and bone.startswith(_MOVED)
         ]
         columns = [body.rig.bones.index(name) for name in names]
         inside = body.rig.weights[:, columns].sum(axis=1) > 0.5

@@ -92,7 +92,9 @@ class MakeHuman:
 
     def target(self, name: str) -> np.ndarray:
         """Offsets of a shape target, (V, 3) float64."""
-        return _read_target(self.folder / f'targets/{name}.target.gz', len(self.vertices))
+        return _read_target(
+            self.folder / f'targets/{name}.target.gz', len(self.vertices)
+        )
 
     def shaped(self, amounts: Mapping[str, float]) -> np.ndarray:
         """The vertices at rest, with each target applied by its amount."""
@@ -128,7 +130,7 @@ def turn(axis: int, degrees: float) -> np.ndarray:
     return matrix
 
 
-def skin(vertices, heads, rotations, rig: Rig):
+def skin(vertices, heads, rotations, rig: Rig, weights):
     """Linear blend skinning.
 
     Args:
@@ -136,7 +138,8 @@ def skin(vertices, heads, rotations, rig: Rig):
         heads (np.ndarray): The bones' joints at rest, (B, 3).
         rotations (Mapping[str, np.ndarray]): Rotation (3, 3) of each bone that
             moves, relative to its parent.
-        rig (Rig): Its bones and weights, whose rows are the vertices.
+        rig (Rig): Its bones.
+        weights (np.ndarray): Share of each bone in each vertex, (V, B).
 
     Returns:
         tuple: Vertices (V, 3), and the transforms (B, 3, 4) that moved what
@@ -153,31 +156,32 @@ def skin(vertices, heads, rotations, rig: Rig):
             transforms[index, :, 3] = above @ np.append(
                 heads[index] - turn @ heads[index], 1
             )
-    blended = rig.weights @ transforms.reshape(len(rig.bones), 12).astype(np.float32)
+    blended = weights @ transforms.reshape(len(rig.bones), 12).astype(np.float32)
     blended = blended.reshape(-1, 3, 4)
     posed = np.einsum('vij,vj->vi', blended[..., :3], vertices) + blended[..., 3]
     return posed, transforms
 
 
 def _read_mesh(path):
-    vertices, texture, quads = [], [], {}
+    vertices, texture, groups = [], [], {}
     with open(path) as file:
         for line in file:
-            kind, *rest = line.split() or ('',)
+            kind, _, rest = line.partition(' ')
             if kind == 'v':
-                vertices.append(rest)
+                vertices.append([float(value) for value in rest.split()])
             elif kind == 'vt':
-                texture.append(rest[:2])
+                texture.append([float(value) for value in rest.split()[:2]])
             elif kind == 'g':
-                group = quads.setdefault(rest[0], [])
+                faces = groups.setdefault(rest.strip(), [])
             elif kind == 'f':
-                group.append([corner.split('/') for corner in rest])
-    vertices = _DECIMETRE * np.array(vertices, float)
-    places = np.zeros((len(vertices), 2))
-    corners = {name: np.array(faces, int) - 1 for name, faces in quads.items()}
-    for faces in corners.values():
-        places[faces[..., 0]] = np.array(texture, float)[faces[..., 1]]
-    return vertices, places, {name: faces[..., 0] for name, faces in corners.items()}
+                # Four corners, each a vertex and its place in the texture.
+                faces.append([int(value) for value in rest.replace('/', ' ').split()])
+    quads = {name: np.array(faces) - 1 for name, faces in groups.items()}
+    places, texture = np.zeros((len(vertices), 2)), np.array(texture)
+    for faces in quads.values():
+        places[faces[:, ::2]] = texture[faces[:, 1::2]]
+    quads = {name: faces[:, ::2] for name, faces in quads.items()}
+    return _DECIMETRE * np.array(vertices), places, quads
 
 
 def _read_rig(folder, landmark_vertices):

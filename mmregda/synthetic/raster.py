@@ -134,9 +134,7 @@ def vertex_normals(vertices, triangles) -> np.ndarray:
     faces = np.cross(b - a, c - a)
     normals = np.stack(
         [
-            np.bincount(
-                triangles.ravel(), np.repeat(faces[:, axis], 3), len(vertices)
-            )
+            np.bincount(triangles.ravel(), np.repeat(faces[:, axis], 3), len(vertices))
             for axis in range(3)
         ],
         axis=1,

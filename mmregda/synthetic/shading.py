@@ -101,7 +101,9 @@ def lit_share(points, vertices, triangles, light: Light, darkness: float):
     if not darkness or not len(points):
         return np.ones(len(points), np.float32)
     towards = light.direction
-    across = np.cross(towards, (0.0, 0.0, 1.0) if abs(towards[2]) < 0.9 else (1.0, 0, 0))
+    across = np.cross(
+        towards, (0.0, 0.0, 1.0) if abs(towards[2]) < 0.9 else (1.0, 0, 0)
+    )
     across /= np.linalg.norm(across)
     # The lamp looks along its own z; from far away it sees in parallel.
     frame = np.stack([across, np.cross(-towards, across), -towards])
