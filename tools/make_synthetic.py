@@ -2,6 +2,7 @@
 
 import argparse
 
+from mmregda import InputError
 from mmregda.command_line import ArgumentParser
 from mmregda.synthetic import write_body_pair, write_hand_pair
 
@@ -66,7 +67,7 @@ def main():
             num_workers=args.workers,
             overwrite=args.overwrite,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, InputError) as error:
         raise SystemExit(f'error: {error}') from None
 
 
