@@ -40,8 +40,9 @@ def muted_colour(rng: np.random.Generator) -> np.ndarray:
 
 
 def _mix(share, first, second):
-    share = np.clip(share, 0, 1)[..., None]
-    return (first * (1 - share) + second * share).astype(np.float32)
+    share = np.clip(np.float32(share), 0, 1)[..., None]
+    first, second = np.float32(first), np.float32(second)
+    return first + share * (second - first)
 
 
 def _ramp(rng, size):
@@ -199,11 +200,14 @@ def draw_thing(rng: np.random.Generator, image, colour, detail: float, centre=No
     corners = np.round((centre + corners @ [[c, s], [-s, c]]) * 16).astype(np.int32)
     mask = np.zeros((height, width), np.float32)
     cv2.fillPoly(mask, [corners], 1.0, cv2.LINE_AA, 4)
+    left, top = np.clip(corners.min(axis=0) // 16 - 1, 0, (width, height))
+    right, bottom = np.clip(corners.max(axis=0) // 16 + 2, 0, (width, height))
+    box = np.s_[top:bottom, left:right]
     # Rounder towards a side that the light reaches.
-    slope = c * (np.arange(width) - centre[0])
-    slope = slope + (s * (np.arange(height) - centre[1]))[:, None]
-    shade = 1 + detail * np.clip(rng.uniform(-0.5, 0.5) * slope / radius, -0.5, 0.4)
-    image[:] = _mix(mask, image, shade[..., None] * colour)
+    y, x = np.ogrid[box]
+    slope = (c * (x - centre[0]) + s * (y - centre[1])) / radius
+    shade = 1 + detail * np.clip(rng.uniform(-0.5, 0.5) * slope, -0.5, 0.4)
+    image[box] = _mix(mask[box], image[box], shade[..., None] * colour)
     return mask
 
 
@@ -225,11 +229,13 @@ def photograph(rng: np.random.Generator, image: np.ndarray, style: Style) -> np.
         cv2.line(kernel, *ends, 1.0, 1, cv2.LINE_AA, 4)
         image = cv2.filter2D(image, -1, kernel / kernel.sum())
     gains = rng.uniform(*style.exposure) * np.exp(rng.normal(0, style.white_balance, 3))
-    x, y = np.ogrid[0 : 1 : width * 1j, 0 : 1 : height * 1j]
-    centre = rng.uniform(0.3, 0.7, 2)
-    far = ((x - centre[0]) ** 2 + (y - centre[1]) ** 2).T
-    fall = 1 - rng.uniform(*style.vignette) * np.minimum(2 * far, 1)
-    image = image * (gains * fall[..., None]).astype(np.float32)
-    noise = rng.uniform(*style.noise)
-    image = image + noise * rng.standard_normal(image.shape, dtype=np.float32)
+    image = image * gains.astype(np.float32)
+    vignette, noise = rng.uniform(*style.vignette), rng.uniform(*style.noise)
+    if vignette > 0:
+        y, x = np.ogrid[: 1 : height * 1j, : 1 : width * 1j]
+        far = (x - rng.uniform(0.3, 0.7)) ** 2 + (y - rng.uniform(0.3, 0.7)) ** 2
+        image *= (1 - vignette * np.minimum(2 * far, 1)).astype(np.float32)[..., None]
+    if noise > 0:
+        grain = rng.standard_normal(image.shape, dtype=np.float32)
+        image += np.float32(noise) * grain
     return np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)

@@ -241,8 +241,8 @@ def _nails():
 def _nail_share(texture):
     """How much places of the texture (M, 2) are fingernail, (M,)."""
     size = np.array(_nails().shape)[::-1]
-    place = texture * (1, -1) + (0, 1)
-    column, row = np.clip(place * size, 0, size - 1).astype(int).T
+    column, row = (texture * size).astype(np.int32).T
+    row = np.clip(size[1] - 1 - row, 0, size[1] - 1)
     return _nails()[row, column]
 
 
@@ -262,22 +262,20 @@ def paint(rng: np.random.Generator, style: Style, skin, sleeve: float, surface):
     texture, (palmar, joints, tips, up_arm) = surface[:, :2], surface[:, 2:6].T
     detail = style.detail
     pale = skin * (1, 0.93, 0.92) + 0.25 * (1 - skin)
-    palmar = (0.3 + 0.4 * detail) * np.clip(palmar, 0, 1)[:, None]
-    colour = skin + palmar * (pale - skin)
-    redness = 0.5 * joints + tips + 0.5 * rough(rng, texture, 10)
     red = detail * skin[0] * np.array((0.06, -0.05, -0.05))
-    colour = colour + np.clip(redness, -1, 1)[:, None] * red
+    nails = 0.55 * skin + (0.42, 0.33, 0.32)
+    dye = rng.uniform(0, 1, 3) * (1 - style.drab) + style.drab * rng.uniform(0.05, 0.8)
+    skin, pale, red, nails, dye = np.float32((skin, pale, red, nails, dye))
+    palmar = np.float32(0.3 + 0.4 * detail) * np.clip(palmar, 0, 1)
+    redness = np.clip(0.5 * joints + tips + 0.5 * rough(rng, texture, 10), -1, 1)
+    colour = skin + palmar[:, None] * (pale - skin) + redness[:, None] * red
     # Folds over the joints.
     folds = np.clip(joints, 0, 1) * np.clip(rough(rng, texture, 45) - 0.6, 0, 1)
     tone = 1 + detail * (0.05 * rough(rng, texture, 24) - 0.35 * folds)
     nail = _nail_share(texture)[:, None] * (1 - 0.35 * detail)
-    nails = nail * (0.55 * skin + (0.42, 0.33, 0.32))
-    colour = colour * tone[:, None] * (1 - nail) + nails
-    cloth = rng.uniform(0, 1, 3) * (1 - style.drab) + style.drab * rng.uniform(
-        0.05, 0.8
-    )
+    colour = colour * tone[:, None] * (1 - nail) + nail * nails
     edge = sleeve + 0.006 * detail * rough(rng, texture, 6)
-    cloth = cloth * (1 + 0.1 * detail * rough(rng, texture, 14)[:, None])
+    cloth = dye * (1 + 0.1 * detail * rough(rng, texture, 14)[:, None])
     colour = np.where((up_arm > edge)[:, None], cloth, colour)
     tilt = 0.06 * detail * rough(rng, texture, 60)[:, None]
-    return np.clip(colour, 0.01, 1).astype(np.float32), tilt
+    return np.clip(colour, 0.01, 1), tilt

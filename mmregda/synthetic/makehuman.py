@@ -85,8 +85,8 @@ class MakeHuman:
         vertices = self.vertices.copy()
         for name, amount in amounts.items():
             if amount:
-                place, offsets = _read_target(self.folder / f'targets/{name}.target.gz')
-                vertices[place] += amount * offsets
+                path = self.folder / f'targets/{name}.target.gz'
+                vertices += amount * _read_target(path, len(vertices))
         return vertices
 
 
@@ -126,9 +126,11 @@ def bone_transforms(heads, rotations: dict[str, np.ndarray]) -> np.ndarray:
     transforms = np.tile(np.eye(3, 4), (len(body.bones), 1, 1))
     for index, (name, parent) in enumerate(zip(body.bones, body.parents)):
         above = transforms[parent] if parent >= 0 else np.eye(3, 4)
-        rotation = rotations.get(name, np.eye(3))
-        shift = np.append(heads[index] - rotation @ heads[index], 1)
-        transforms[index] = np.column_stack([above[:, :3] @ rotation, above @ shift])
+        transforms[index] = above
+        if name in rotations:
+            linear = above[:, :3] @ rotations[name]
+            transforms[index, :, :3] = linear
+            transforms[index, :, 3] += (above[:, :3] - linear) @ heads[index]
     return transforms
 
 
@@ -162,8 +164,11 @@ def _read_mesh(folder):
 
 
 @lru_cache(maxsize=None)
-def _read_target(path):
+def _read_target(path, count):
+    offsets = np.zeros((count, 3))
     with gzip.open(path, 'rt') as file:
         rows = [line for line in file.read().splitlines() if line.strip()]
-    table = np.loadtxt(rows, ndmin=2) if rows else np.zeros((0, 4))
-    return table[:, 0].astype(int), _DECIMETRE * table[:, 1:]
+    if rows:
+        table = np.loadtxt(rows, ndmin=2)
+        offsets[table[:, 0].astype(int)] = _DECIMETRE * table[:, 1:]
+    return offsets

@@ -424,20 +424,21 @@ def paint(rng: np.random.Generator, style: Style, skin, outfit: dict, surface):
     x, y, z, along = surface.T[:4]
     texture = surface[:, 6:]
     blush = 0.05 * style.detail * rough(rng, texture, 12)[:, None]
-    colour = skin * (1 + blush * (1.4, 0.8, 0.8))
+    colour = np.float32(skin) * (1 + blush * np.float32((1.4, 0.8, 0.8)))
     parts = _parts(outfit, surface)
     for part, dye in outfit['colours'].items():
+        dye = np.float32(dye)
         if part in outfit['patterns']:
             kind, period, second = outfit['patterns'][part]
             rows = np.floor(np.where(along > 0, along, y) / period) % 2
             columns = np.floor(np.where(along > 0, z, x) / period) % 2
             spots = rough(rng, texture, 20) > 0.3
             odd = (rows, columns, rows != columns, spots)[kind]
-            dye = np.where(odd[:, None] > 0, second, dye)
+            dye = np.where(odd[:, None] > 0, np.float32(second), dye)
         grain = (0.25 if part == 'hair' else 0.06) * (0.3 + style.detail)
         dye = dye * (1 + grain * rough(rng, texture, 40)[:, None])
         colour = np.where(parts[part][:, None], dye, colour)
     # Folds of cloth tilt what the light sees.
     folds = (0.12 + 0.3 * style.detail) * (parts['shirt'] | parts['trousers'])
     tilt = np.stack([rough(rng, texture, cells) for cells in (9, 16, 9)], axis=1)
-    return np.clip(colour, 0.01, 1).astype(np.float32), folds[:, None] * tilt
+    return np.clip(colour, 0.01, 1), folds[:, None].astype(np.float32) * tilt

@@ -28,14 +28,14 @@ class Fragments:
         corners (np.ndarray): The vertices of the triangle there, (M, 3).
         weights (np.ndarray): Their shares, (M, 3) float32.
         depth (np.ndarray): z of the surface, (H, W) float32, or ``EMPTY``.
-        supersample (int): Samples a pixel along each axis.
+        supersample (float): Samples a pixel along each axis.
     """
 
     place: np.ndarray
     corners: np.ndarray
     weights: np.ndarray
     depth: np.ndarray
-    supersample: int
+    supersample: float
 
     def interpolate(self, values) -> np.ndarray:
         """Values of vertices, (V, C), at the covered samples, (M, C)."""
@@ -65,7 +65,7 @@ class Fragments:
         samples = np.zeros((self.depth.size, 4), np.float32)
         samples[self.place] = np.column_stack([colour, np.ones(len(colour))])
         height, width = self.depth.shape
-        size = (width // self.supersample, height // self.supersample)
+        size = (round(width / self.supersample), round(height / self.supersample))
         samples = samples.reshape(height, width, 4)
         pixels = cv2.resize(samples, size, interpolation=cv2.INTER_AREA)
         return pixels[..., :3], pixels[..., 3]
@@ -92,7 +92,9 @@ def project(points, intrinsics) -> np.ndarray:
     return homogeneous[..., :2] / homogeneous[..., 2:]
 
 
-def rasterise(vertices, triangles, intrinsics, size, supersample: int = 1) -> Fragments:
+def rasterise(
+    vertices, triangles, intrinsics, size, supersample: float = 1
+) -> Fragments:
     """Find the nearest triangle at each sample of a picture.
 
     Args:
@@ -101,9 +103,9 @@ def rasterise(vertices, triangles, intrinsics, size, supersample: int = 1) -> Fr
             shows its back and is left out.
         intrinsics (np.ndarray): Camera matrix, (3, 3), in pixels.
         size (tuple[int, int]): Width and height in pixels.
-        supersample (int): Samples a pixel along each axis.
+        supersample (float): Samples a pixel along each axis.
     """
-    limit = np.array(size) * supersample
+    limit = (np.array(size) * supersample).astype(int)
     depth = np.maximum(vertices[:, 2], _NEAR)
     pixels = project(np.column_stack([vertices[:, :2], depth]), intrinsics)
     pixels = ((pixels + 0.5) * supersample - 0.5).astype(np.float32)

@@ -16,7 +16,8 @@ from .shading import Light, cast_shadow, sample_skin, shade
 from .styles import Style
 
 LEFT, RIGHT = 0, 1
-_SUPERSAMPLE = 2
+# Sizes are even, so that it divides them.
+_SUPERSAMPLE = 1.5
 #: A hand with fewer visible keypoints is drawn again.
 MIN_VISIBLE = 17
 _ATTEMPTS = 12
@@ -61,14 +62,14 @@ class Scene:
         """Points (N, 3) to pixels (N, 2)."""
         return project(points, self.intrinsics)
 
-    def rasterised(self, supersample: int = _SUPERSAMPLE):
+    def rasterised(self, supersample: float = _SUPERSAMPLE):
         return rasterise(
             self.vertices, self.triangles, self.intrinsics, self.size, supersample
         )
 
     def visibility(self, fragments=None) -> np.ndarray:
         """Which keypoints can be seen, (K,) bool."""
-        fragments = fragments or self.rasterised(1)
+        fragments = fragments or self.rasterised(0.5)
         slack = 0.6 * self.flesh
         return fragments.visible(self.keypoints, self.radii, self.intrinsics, slack)
 
@@ -171,7 +172,7 @@ def sample_lsp(rng: np.random.Generator, style: Style) -> Scene:
     low, high = _box(person.joints, np.eye(3))
     focal = 150 * rng.uniform(0.85, 1.15) / (high - low).max()
     before, after = 150 * rng.uniform(0.10, 0.28, (2, 2))
-    size = np.ceil(focal * (high - low) + before + after).astype(int)
+    size = 2 * np.ceil((focal * (high - low) + before + after) / 2).astype(int)
     camera = _camera(focal, before - focal * low)
     return _body_scene(person, up, ground, camera, tuple(size.tolist()))
 

@@ -12,7 +12,8 @@ from .backgrounds import value_noise
 from .raster import EMPTY, Fragments, rasterise
 from .styles import Style
 
-_MAP = 160
+# Sides of the shadow map and of a noise.
+_MAP, _NOISE = 160, 512
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Light:
         warmth = np.array((1, 0, -1)) * rng.normal(0, style.warmth)
         return cls(
             direction / np.linalg.norm(direction),
-            rng.uniform(*style.key_light) * (1 + warmth),
+            (rng.uniform(*style.key_light) * (1 + warmth)).astype(np.float32),
             rng.uniform(*style.ambient),
             rng.uniform(*style.specular),
         )
@@ -75,7 +76,7 @@ def shade(
         lit -= style.shadows * _in_shadow(points, scene, light)
         lit = fragments.spread(lit, 1 + 0.15 * scene.flesh * scale)
     open_share = 1 - style.occlusion * _closed_in(fragments, scene.flesh, scale)
-    direction, colour = light.direction.astype(np.float32), light.colour
+    direction, colour = np.float32(light.direction), np.float32(light.colour)
     # A little wraps round the edge: skin lets light through.
     diffuse = np.clip((normals @ direction + 0.15) / 1.15, 0, 1) * lit
     # The sky is above, and below it is darker.
@@ -102,7 +103,7 @@ def _in_shadow(points, scene, light):
     camera = np.array([[focal, 0, _MAP / 2], [0, focal, _MAP / 2], [0, 0, 1.0]])
     vertices = scene.vertices @ frame.T + offset
     seen = rasterise(vertices, scene.triangles, camera, (_MAP, _MAP)).depth
-    place = points @ frame.T + offset
+    place = points @ frame.T.astype(np.float32) + offset.astype(np.float32)
     pixels = focal * place[:, :2] / place[:, 2:] + _MAP / 2
     column, row = np.clip(np.round(pixels), 0, _MAP - 1).astype(int).T
     # The map's own grain must not shade the surface that it saw.
@@ -150,10 +151,12 @@ def rough(rng: np.random.Generator, texture, cells: int) -> np.ndarray:
     parts of it.
     """
     noise = _noise(cells)
-    place = ((texture + rng.random(2)) * len(noise)).astype(np.int32) % len(noise)
-    return noise[place[:, 1], place[:, 0]]
+    start = rng.integers(0, _NOISE, 2, np.int32)
+    column, row = ((texture * _NOISE).astype(np.int32) + start).T % _NOISE
+    return noise.ravel()[row * _NOISE + column]
 
 
 @lru_cache(maxsize=None)
 def _noise(cells):
-    return value_noise(np.random.default_rng(cells), (512, 512), (cells, cells), 3)
+    rng = np.random.default_rng(cells)
+    return value_noise(rng, (_NOISE, _NOISE), (cells, cells), 3)
