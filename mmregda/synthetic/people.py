@@ -56,10 +56,13 @@ _HEAD_LIMITS = np.array([(-40, 40), (-25, 25), (-65, 65)])
 # What an arm does that has nothing to do: hang, on the hip, before the belly,
 # gesture, to the head. Means and deviations of its angles.
 _IDLE = (
-    ((65, 9, 10, 18, 5), (30, 5, 8, 12, 15)), ((65, 9, 10, 18, 5), (30, 5, 8, 12, 15)),
-    ((115, 42, 62, 95, -20), (4, 4, 7, 4, 8)), ((20, 14, 40, 90, 10), (8, 7, 10, 10, 10)),
-    ((40, 32, -5, 80, 0), (25, 14, 20, 25, 30)), ((40, 62, -20, 125, 0), (14, 12, 5, 8, 8)),
-)  # fmt: skip
+    ((65, 9, 10, 18, 5), (30, 5, 8, 12, 15)),
+    ((65, 9, 10, 18, 5), (30, 5, 8, 12, 15)),
+    ((115, 42, 62, 95, -20), (4, 4, 7, 4, 8)),
+    ((20, 14, 40, 90, 10), (8, 7, 10, 10, 10)),
+    ((40, 32, -5, 80, 0), (25, 14, 20, 25, 30)),
+    ((40, 62, -20, 125, 0), (14, 12, 5, 8, 8)),
+)
 _ATTEMPTS = 30
 _HAIR_COLOURS = (
     (0.06, 0.05, 0.05), (0.06, 0.05, 0.05), (0.18, 0.11, 0.07), (0.18, 0.11, 0.07),
@@ -139,7 +142,8 @@ def sample_pose(rng: np.random.Generator, odds: dict[str, float]):
 
     Returns:
         tuple: A dict of ``arms`` (2, 5) and ``legs`` (2, 4), left and right,
-        ``trunk`` (3,) and ``head`` (3,); and the lean of the whole body: pitch (90 is flat on the face) and roll to the left.
+        ``trunk`` (3,) and ``head`` (3,); and the lean of the whole body:
+        pitch (90 is flat on the face) and roll to the left.
     """
     kind = rng.choice(list(odds), p=np.array(list(odds.values())) / sum(odds.values()))
     arms = np.stack([rng.normal(*_IDLE[rng.integers(len(_IDLE))]) for _ in range(2)])

@@ -61,7 +61,7 @@ class Fragments:
         return (planes[0] / np.maximum(planes[1], 1e-6)).ravel()[self.place]
 
     def average(self, colour):
-        """Colours of samples (M, 3) as pixels (h, w, 3), premultiplied by cover (h, w)."""
+        """Colours of samples (M, 3) as premultiplied pixels (h, w, 3) and cover."""
         samples = np.zeros((self.depth.size, 4), np.float32)
         samples[self.place] = np.column_stack([colour, np.ones(len(colour))])
         height, width = self.depth.shape

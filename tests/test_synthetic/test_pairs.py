@@ -22,21 +22,22 @@ TOOL = str(Path(__file__).parents[2] / 'tools' / 'make_synthetic.py')
 RHD_ROOT_TO_TIP = [0, 4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9]
 RHD_ROOT_TO_TIP += [16, 15, 14, 13, 20, 19, 18, 17]
 # Written out from the descriptions of SMPL, LSP and RegDA's 16 keypoints.
-SMPL = (
-    'pelvis left_hip right_hip spine1 left_knee right_knee spine2 left_ankle '
-    'right_ankle spine3 left_foot right_foot neck left_collar right_collar head '
-    'left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist '
-    'left_hand right_hand'
-).split()
-LSP = (
-    'right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist '
-    'right_elbow right_shoulder left_shoulder left_elbow left_wrist neck top'
-).split()
-BODY16 = (
-    'right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax '
-    'neck head right_wrist right_elbow right_shoulder left_shoulder left_elbow '
-    'left_wrist'
-).split()
+SMPL = [
+    'pelvis', 'left_hip', 'right_hip', 'spine1', 'left_knee', 'right_knee', 'spine2',
+    'left_ankle', 'right_ankle', 'spine3', 'left_foot', 'right_foot', 'neck',
+    'left_collar', 'right_collar', 'head', 'left_shoulder', 'right_shoulder',
+    'left_elbow', 'right_elbow', 'left_wrist', 'right_wrist', 'left_hand', 'right_hand',
+]  # fmt: skip
+LSP = [
+    'right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee', 'left_ankle',
+    'right_wrist', 'right_elbow', 'right_shoulder', 'left_shoulder', 'left_elbow',
+    'left_wrist', 'neck', 'top',
+]  # fmt: skip
+BODY16 = [
+    'right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee', 'left_ankle',
+    'pelvis', 'thorax', 'neck', 'head', 'right_wrist', 'right_elbow', 'right_shoulder',
+    'left_shoulder', 'left_elbow', 'left_wrist',
+]  # fmt: skip
 
 
 @pytest.fixture(scope='module')
@@ -210,6 +211,7 @@ def test_lsp_says_what_is_hidden(bodies):
 # Determinism
 
 
+@pytest.mark.slow
 def test_bytes_depend_on_the_seed_and_not_on_the_workers(hands, tmp_path):
     options = dict(progress=False)
     again = synthetic.write_rhd(tmp_path, 8, 2, num_workers=2, **options)
@@ -256,6 +258,7 @@ def test_failing_writer_leaves_nothing_and_the_next_run_succeeds(tmp_path, monke
     assert len(read_h3d(write_few(tmp_path))) == 2
 
 
+@pytest.mark.slow
 def test_killed_run_leaves_no_folder_and_the_next_run_succeeds(tmp_path):
     program = (
         'import sys, time\n'
@@ -327,6 +330,7 @@ def test_missing_package_is_named_before_anything_is_written(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_only_the_data_of_the_package_is_used():
     program = (
         'import sys\n'
