@@ -5,7 +5,7 @@
 Each is trained beside source only and RegDA in the frame of tools/benchmark.py,
 whose arguments these are, and which writes the table. What proved worth its
 place is an option of RegDA (source_statistics) or a method of its own,
-MeanTeacherRegDA, which is also trained without RegDA's adversary. Each value
+MeanTeacherRegDA, beside which MeanTeacher does without RegDA's adversary. Each value
 was set before the first training and none was changed after.
 """
 
@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from mmregda.codecs import relative_probability
 from mmregda.models.adaptations import RegDA
+from mmregda.models.adaptations.averaged_teacher import AveragedTeacher, student
 from mmregda.models.adaptations.base import frozen, minimize
-from mmregda.models.adaptations.mean_teacher_regda import AveragedTeacher, student
 from mmregda.models.batch_norm import counted
 from mmregda.models.position_space import Maps, Output
 
@@ -116,7 +116,6 @@ def write_fragments(folder: Path) -> list:
         for name, settings in VARIANTS.items()
     }
     rows['target_statistics'] = dict(type='RegDA', source_statistics=False)
-    rows['mean_teacher_without_adversary'] = dict(type='MeanTeacherRegDA', trade_off=0)
     regda = ROOT / 'configs/_base_/adaptations/regda.py'
     folder.mkdir(parents=True, exist_ok=True)
     for name, adaptation in rows.items():
@@ -134,7 +133,7 @@ def main() -> None:
     work_dir = ROOT / 'work_dirs/regda_variants'
     fragments = write_fragments(work_dir / 'fragments')
     tool = [sys.executable, str(ROOT / 'tools/benchmark.py'), '--no-figures']
-    methods = ['source_only', 'regda', *fragments, 'mean_teacher_regda']
+    methods = ['source_only', 'regda', *fragments, 'mean_teacher_regda', 'mean_teacher']
     given = [*sys.argv[1:], '--methods', *methods]
     # Trainings import this file, which is beside no package.
     path = os.pathsep.join(

@@ -12,7 +12,7 @@ import json
 import runpy
 import sys
 from pathlib import Path
-from typing import Union
+from typing import Callable, Sequence, Union
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
-from mmpose.registry import KEYPOINT_CODECS
+from mmpose.registry import KEYPOINT_CODECS, MODELS
 from mmpose.structures import PoseDataSample
 from PIL import Image
 
@@ -78,6 +78,8 @@ def hand_pair(tmp_path_factory) -> Path:
     return root
 
 
+METHODS = sorted(mmregda.models.METHODS)
+FRAGMENTS = sorted((ROOT / 'configs/_base_/adaptations').glob('*.py'))
 SGD = dict(type='SGD', lr=0.01, momentum=0.9)
 SIZE = 64
 CODEC = dict(
@@ -145,6 +147,51 @@ def random_batch(
             sample.gt_instance_labels = InstanceData(keypoint_weights=weights)
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)
+
+
+def batches_of(
+    method: str,
+    num_keypoints: int,
+    seed: int,
+    sizes: Sequence[int] = (2, 2, 2),
+    batch: Callable = random_batch,
+) -> dict:
+    """What a method draws: a batch of noise of each domain, in the views it takes.
+
+    Args:
+        sizes: Of source, target and labelled target.
+        batch: Makes a batch, as :func:`random_batch` does.
+    """
+    kind = MODELS.get(method)
+    found = {}
+    for i, domain in enumerate(('source', 'target', 'labeled_target')):
+        if domain in kind.domains:
+            number, labeled = 3 * seed + i, domain != 'target'
+            found[domain] = batch(sizes[i], num_keypoints, number, labeled=labeled)
+    if kind.views:
+        found['target'] = views_of_batch(found['target'], kind.views)
+    return found
+
+
+def views_of_batch(batch: dict, views: Sequence[str]) -> dict:
+    """A batch of images in several views, each turned and moved in its own way.
+
+    The pixels of the views are the same: who reads them reads noise.
+    """
+    found = {}
+    for number, view in enumerate(views, 1):
+        found[view] = dict(inputs=list(batch['inputs']), data_samples=[])
+        for i, sample in enumerate(batch['data_samples']):
+            angle = 0.3 * number * (i + 1)
+            cos, sin = np.cos(angle), np.sin(angle)
+            turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+            centre = np.array([[1, 0, SIZE / 2], [0, 1, SIZE / 2], [0, 0, 1]])
+            sample = sample.clone()
+            sample.set_metainfo(
+                dict(image_to_view=centre @ turn @ np.linalg.inv(centre))
+            )
+            found[view]['data_samples'].append(sample)
+    return found
 
 
 def tiny_config(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import (
+    METHODS,
     ROOT,
     SIZE,
     random_batch,
@@ -139,6 +140,13 @@ def test_validator_of_the_guide_needs_no_labels():
             {}, [dict(pred_instances=dict(keypoint_scores=np.array(scores)))]
         )
     assert metric.evaluate(2) == pytest.approx({'validator/confidence': 0.5})
+
+
+def test_readme_has_a_row_for_every_method_and_is_read_in_two_minutes():
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    rows = re.findall(r'^\|.*\| `(\w+)` \|.*\|$', text, re.MULTILINE)
+    assert sorted(rows) == METHODS
+    assert len(text.split()) < 700
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)

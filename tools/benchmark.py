@@ -54,6 +54,7 @@ from mmregda.command_line import ArgumentParser
 from mmregda.engine import rehearse
 from mmregda.engine.runner import quiet_console
 from mmregda.errors import close_matches, ending_in_one_line
+from mmregda.models import METHODS
 from mmregda.benchmark.tables import (
     by_domain,
     main_metric,
@@ -74,19 +75,6 @@ from mmregda.visualization import (
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 FRAGMENTS = CONFIGS / '_base_' / 'adaptations'
-LABELS = dict(
-    start='source only: where all start',
-    source_only='source only: as many further iterations',
-    dan='DAN',
-    dann='DANN',
-    mcd='MCD',
-    dd='DD (max L_T, min L_T)',
-    ground_false_minimax='min L_F, max L_F',
-    regda='RegDA (min L_F, min L_T)',
-    mean_teacher_regda='RegDA with a mean teacher',
-    adabn='AdaBN',
-    oracle='oracle: as many iterations on the labelled target',
-)
 # What the others are compared with: without the target, and with no more of it
 # than its statistics.
 BASELINES = ('source_only', 'adabn')
@@ -152,10 +140,20 @@ def parse_args() -> argparse.Namespace:
 
 
 def default_methods() -> list:
-    """The shipped methods in the order of the table."""
-    known = [name for name in LABELS if (FRAGMENTS / f'{name}.py').is_file()]
-    others = sorted(path.stem for path in FRAGMENTS.glob('*.py'))
-    return [*dict.fromkeys([*known, *others]), 'oracle']
+    """The shipped methods in the order of the table: the baselines come first."""
+    names = sorted(path.stem for path in FRAGMENTS.glob('*.py'))
+    return [*dict.fromkeys([*BASELINES, *names]), 'oracle']
+
+
+def label_of(name: str, adaptation: dict) -> str:
+    """What to call a row: a shipped method's class says it."""
+    others = dict(
+        start='source only: where all start',
+        oracle='oracle: as many iterations on the labelled target',
+    )
+    if (FRAGMENTS / f'{name}.py').is_file():
+        return METHODS[adaptation['type']].label or adaptation['type']
+    return others.get(name, name)
 
 
 def lengths(args: argparse.Namespace) -> tuple:
@@ -402,9 +400,9 @@ def draw(jobs: list, folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     by_name = {job.name: job for job in of_seed}
+    labels = {n: label_of(n, job.cfg.model.adaptation) for n, job in by_name.items()}
     short = {
-        name: LABELS.get(name, name).partition(':')[0].partition(' (')[0]
-        for name in by_name
+        n: label.partition(':')[0].partition(' (')[0] for n, label in labels.items()
     }
     adversarial = {
         short[name]: str(job.folder)
@@ -475,6 +473,7 @@ def tables(results: dict, tuning: bool, console: Console):
     for pair in dict.fromkeys(run['pair'] for run in results['runs']):
         runs = [run for run in results['runs'] if run['pair'] == pair]
         seeds = ', '.join(str(s) for s in dict.fromkeys(run['seed'] for run in runs))
+        labels = {r['method']: label_of(r['method'], r['adaptation']) for r in runs}
         found = {}
         if tuning:
             found[f'{pair}, seeds {seeds}: without labels of the target'] = (
@@ -482,7 +481,7 @@ def tables(results: dict, tuning: bool, console: Console):
             )
         else:
             for domain, baselines in (('target', BASELINES), ('source', ())):
-                table = table_of_methods(runs, domain, baselines, LABELS)
+                table = table_of_methods(runs, domain, baselines, labels)
                 what = 'PCK@0.05 in percent' if 'Avg' in table[0] else 'metrics'
                 if len(table[0]) > 1 or domain == 'target':
                     found[f'{pair}, seeds {seeds}: {what}, {domain}'] = table

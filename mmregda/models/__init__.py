@@ -1,17 +1,6 @@
 """The model, its adaptation methods, losses and necks."""
 
-from mmregda.models.adaptations import (
-    DAN,
-    DANN,
-    MCD,
-    AdaBN,
-    BaseAdaptation,
-    DisparityDiscrepancy,
-    GroundFalseMinimax,
-    MeanTeacherRegDA,
-    RegDA,
-    SourceOnly,
-)
+from mmregda.models.adaptations import METHODS, BaseAdaptation
 from mmregda.models.backbones import TimmBackbone
 from mmregda.models.data_preprocessor import PromptPoseDataPreprocessor
 from mmregda.models.domain_adaptive_topdown import DomainAdaptiveTopdown
@@ -28,26 +17,20 @@ from mmregda.models.position_space import (
     position_space_of,
 )
 
+globals().update(METHODS)
+
 __all__ = [
-    'DAN',
-    'DANN',
-    'MCD',
-    'AdaBN',
     'BaseAdaptation',
     'DeconvNeck',
-    'DisparityDiscrepancy',
     'DomainAdaptiveTopdown',
     'GroundFalseKLLoss',
-    'GroundFalseMinimax',
     'HeatmapSpace',
     'KeypointKLLoss',
-    'MeanTeacherRegDA',
     'MultiKernelMMDLoss',
     'PositionSpace',
     'PromptPoseDataPreprocessor',
-    'RegDA',
     'SimCCSpace',
-    'SourceOnly',
     'TimmBackbone',
     'position_space_of',
 ]
+__all__ += METHODS

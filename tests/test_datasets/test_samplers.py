@@ -14,14 +14,14 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, tiny_config, write_pretrain_config
+from conftest import FRAGMENTS, ROOT, tiny_config, write_pretrain_config
 from filelock import FileLock, Timeout
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpose.datasets import CombinedDataset
-from mmpose.registry import DATA_SAMPLERS, HOOKS
+from mmpose.registry import DATA_SAMPLERS, HOOKS, MODELS
 from torch.utils.data import Dataset, Sampler
 
 from mmregda import InputError
@@ -203,7 +203,21 @@ def test_interrupted_training_ends_bit_for_bit_as_a_whole_one(
             assert logged[1][name] == (steps, values), name
 
 
-METHODS = sorted(p.stem for p in (ROOT / 'configs/_base_/adaptations').glob('*.py'))
+METHODS = [path.stem for path in FRAGMENTS]
+
+
+def drawn(cfg, method):
+    """The dataloaders of a method's domains and views, and no others."""
+    kind = MODELS.get(method)
+    loaders = dict(cfg.train_dataloader)
+    loaders['labeled_target'] = loaders['source']
+    if kind.views:
+        *shared, crop, warp, jitter, blur, pack = loaders['target'].dataset.pipeline
+        view = [crop, warp, jitter, blur, pack]
+        loaders['target'].dataset.update(
+            pipeline=shared, views=dict.fromkeys(kind.views, view)
+        )
+    return {domain: loaders[domain] for domain in kind.domains}
 
 
 @pytest.mark.slow
@@ -215,11 +229,14 @@ def test_every_method_resumes_with_all_of_its_state(hand_pair, tmp_path, name):
         for key in ('optim_wrapper', 'param_scheduler'):
             cfg[key] = fragment[key]
         cfg.model.adaptation = fragment.adaptation
-        if name == 'source_only':
-            cfg.train_dataloader.target = None
+        cfg.train_dataloader = drawn(cfg, fragment.adaptation.type)
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.default_hooks.logger.interval = 1
         cfg.custom_hooks = [dict(type='StopHook', at=99)]
+        if not {'source', 'labeled_target'} & set(cfg.train_dataloader):
+            start = MODELS.build({**cfg.model, 'adaptation': dict(type='SourceOnly')})
+            torch.save(dict(state_dict=start.state_dict()), tmp_path / 'start.pth')
+            cfg.load_from = str(tmp_path / 'start.pth')
         return cfg
 
     stages.train(config('whole'))

@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import ROOT, random_batch, tiny_model_config
+from conftest import METHODS, ROOT, batches_of, tiny_model_config
 from mmengine.config import Config
 from mmpose.registry import MODELS
 from processes import DEVICE, results
@@ -20,6 +20,7 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmregda import InputError
+from mmregda.components import arguments_of
 from mmregda.engine import (
     PlayerDistributedDataParallel,
     PlayerOptimWrapperConstructor,
@@ -36,10 +37,6 @@ pytestmark = pytest.mark.slow
 K, ITERATIONS = 5, 2
 # Of all processes together; with four of them DAN has two of each domain.
 SOURCE, TARGET = 8, 12
-METHODS = [
-    *('RegDA', 'DisparityDiscrepancy', 'GroundFalseMinimax', 'MCD'),
-    *('DANN', 'DAN', 'MeanTeacherRegDA', 'AdaBN', 'SourceOnly'),
-]
 NORMS = ('plain', 'frozen', 'synchronised')
 # With four processes some of these will do.
 CASES = {
@@ -96,14 +93,15 @@ def build_model(method, seed):
         num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,)
     )
     cfg['neck'].update(in_channels=16, out_channels=(16,))
-    if method == 'MCD':
-        cfg['adaptation'].update(num_steps=2)
-    elif method not in ('DAN', 'AdaBN', 'SourceOnly'):
+    settings = dict(
+        num_steps=2,  # MCD's
         # From the first iteration on, and another one in each.
-        cfg['adaptation'].update(warm_start=dict(lo=0.5, hi=1.0, num_iters=2))
-    if method == 'MeanTeacherRegDA':
+        warm_start=dict(lo=0.5, hi=1.0, num_iters=2),
         # Each process has its own draws, which one process cannot repeat.
-        cfg['adaptation'].update(perturbation=dict(num_erased=0, jitter=0.0))
+        perturbation=dict(num_erased=0, jitter=0.0),
+    )
+    known, _ = arguments_of(MODELS.get(method))
+    cfg['adaptation'].update({k: v for k, v in settings.items() if k in known})
     model = MODELS.build(cfg)
     for module in model.modules():
         if getattr(module, 'final_layer', None) is not None:
@@ -118,17 +116,16 @@ def freeze_norms(model):
             module.eval()
 
 
-def batches(iteration, domains, part=slice(None)):
+def batches(iteration, method, part=slice(None)):
     """The iteration's batches of all processes, or a part of them."""
-    drawn = dict(
-        source=(SOURCE, 2 * iteration, True), target=(TARGET, 2 * iteration + 1, False)
-    )
-    whole = {
-        domain: random_batch(size, K, seed, labeled)
-        for domain, (size, seed, labeled) in drawn.items()
-        if domain in domains
-    }
-    return {d: {k: v[part] for k, v in batch.items()} for d, batch in whole.items()}
+    whole = batches_of(method, K, iteration, (SOURCE, TARGET, SOURCE))
+
+    def part_of(batch):
+        if 'inputs' not in batch:
+            return {view: part_of(one) for view, one in batch.items()}
+        return {key: values[part] for key, values in batch.items()}
+
+    return {domain: part_of(batch) for domain, batch in whole.items()}
 
 
 def train(model, parts, norm, wrap=lambda model: model):
@@ -155,7 +152,7 @@ def train(model, parts, norm, wrap=lambda model: model):
         losses = wrapped.train_step(part, optim_wrapper)
         state = {k: v.cpu() for k, v in copy.deepcopy(model.state_dict()).items()}
         states.append(state)
-    return dict(steps=steps, states=states, loss=float(losses['loss_sup']))
+    return dict(steps=steps, states=states, loss=float(next(iter(losses.values()))))
 
 
 def train_all():
@@ -169,9 +166,8 @@ def train_all():
             model = build_model(method, seed=rank)
             if norm == 'synchronised':
                 synchronize(model)
-            domains = model.adaptation.domains
             part = slice(rank, None, world_size)
-            parts = [batches(i, domains, part) for i in range(ITERATIONS)]
+            parts = [batches(i, method, part) for i in range(ITERATIONS)]
             wrap = PlayerDistributedDataParallel
             found[method, norm] = train(model, parts, norm, wrap)
     return found
@@ -191,8 +187,7 @@ def cases(only):
 
 def train_alone(method, norm, part=slice(None), iterations=ITERATIONS):
     model = build_model(method, seed=0)
-    domains = model.adaptation.domains
-    return train(model, [batches(i, domains, part) for i in range(iterations)], norm)
+    return train(model, [batches(i, method, part) for i in range(iterations)], norm)
 
 
 def assert_close(found, expected, what, tolerance=1e-4):
@@ -305,7 +300,7 @@ def train_with_overflow():
         wrapped = PlayerDistributedDataParallel(model)
         states, scales = [copy.deepcopy(model.state_dict())], []
         for i in range(2):
-            part = batches(i, model.adaptation.domains, slice(rank, None, world_size))
+            part = batches(i, 'RegDA', slice(rank, None, world_size))
             wrapped.train_step(part, wrappers)
             overflows[:] = []
             states.append(copy.deepcopy(model.state_dict()))

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, random_batch, tiny_model_config
+from conftest import FRAGMENTS, METHODS, SIZE, random_batch, tiny_model_config
+from mmengine.config import Config
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 
 import mmregda.models
@@ -311,10 +312,8 @@ def test_labels_of_another_shape_are_refused_by_the_loss():
 
 
 def test_every_method_is_exported():
-    from mmregda.models import adaptations
-
-    for name in adaptations.__all__:
-        kind = getattr(adaptations, name)
-        if isinstance(kind, type) and name in MODELS.module_dict:
-            assert getattr(mmregda.models, name) is kind
-            assert name in mmregda.models.__all__
+    fragments = [Config.fromfile(str(path)) for path in FRAGMENTS]
+    assert METHODS and {f.adaptation.type for f in fragments} == set(METHODS)
+    for name in METHODS:
+        assert getattr(mmregda.models, name) is MODELS.get(name)
+        assert name in mmregda.models.__all__

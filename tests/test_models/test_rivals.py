@@ -10,15 +10,16 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import random_batch, tiny_model_config
+from conftest import METHODS, batches_of, random_batch, tiny_model_config
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmpose.registry import MODELS
 
 from mmregda import InputError
 from mmregda.engine import PlayerOptimWrapperConstructor
 from mmregda.models.adaptations import WarmStartGradientScale, counted
+from mmregda.models.adaptations.averaged_teacher import student
 from mmregda.models.adaptations.mcd import discrepancy
-from mmregda.models.adaptations.mean_teacher_regda import perturb_, student
+from mmregda.models.adaptations.perturbation import perturb_
 from mmregda.models.losses import MultiKernelMMDLoss
 
 K, SIDE = 5, 16
@@ -28,15 +29,6 @@ PREFIXES = dict(
     adversary=('adaptation.',),
 )
 LEARNING_RATES = dict(feature_extractor=0.02, head=0.1, adversary=0.05)
-METHODS = [
-    'DAN',
-    'DANN',
-    'MCD',
-    'DisparityDiscrepancy',
-    'GroundFalseMinimax',
-    'MeanTeacherRegDA',
-    'AdaBN',
-]
 
 
 def build_model(**adaptation):
@@ -212,10 +204,12 @@ STEPS = dict(
     GroundFalseMinimax=THREE_STEPS,
     RegDA=THREE_STEPS,
     MeanTeacherRegDA=[*THREE_STEPS[:4], (PSI, {PSI, F_}), (F_, {F_})],
+    SourceOnly=[(PSI, {PSI, F_}), (F_, {F_})],
+    MeanTeacher=[(PSI, {PSI, F_}), (F_, {F_})],
 )
 
 
-@pytest.mark.parametrize('method', sorted(STEPS))
+@pytest.mark.parametrize('method', METHODS)
 def test_each_step_moves_its_players_and_leaves_the_others_alone(method):
     model = build_model(type=method)
     if hasattr(model.adaptation, 'warm_start'):
@@ -228,7 +222,7 @@ def test_each_step_moves_its_players_and_leaves_the_others_alone(method):
         wrapper = _Recorder(torch.optim.SGD(own, lr=0.01))
         wrapper.player, wrapper.parameters, wrapper.steps = player, parameters, steps
         wrappers[player] = wrapper
-    model.train_step(batches(0), OptimWrapperDict(**wrappers))
+    model.train_step(batches_of(method, K, 0), OptimWrapperDict(**wrappers))
     # A player that has stepped has no gradient left for the next.
     assert steps == STEPS[method]
     assert all(p.grad is None for p in parameters.values())
@@ -397,28 +391,11 @@ class Naive:
     def minimax(self, source, target, i):
         self.adversarial(source, target, i, self.false, lambda *a: -self.false(*a))
 
-    def mean_teacher(self, source, target, i):
-        """Two passes of the target; the teacher is kept as a list of tensors."""
-        scale = 2 * 0.1 / (1 + math.exp(-(i + 500) / 1000)) - 0.1
+    def statistics(self):
+        return [b for n, b in self.model.named_buffers() if 'teacher' not in n]
 
-        def scaled(features):
-            return [scale * x + ((1 - scale) * x).detach() for x in features]
-
-        def statistics():
-            return [b for n, b in self.model.named_buffers() if 'teacher' not in n]
-
-        # Statistics are those of the target alone.
-        kept = [b.clone() for b in statistics()]
-        features = self.psi(source['inputs'])
-        logits = self.f(features)
-        labels, weights = self.labels(source['data_samples'])
-        loss = self.kl(logits, labels, weights)
-        pseudo = self.pseudo(logits)
-        other = self.kl(self.adversary(scaled(features)), pseudo, weights)
-        self.minimize(loss + 4 * 0.7 * other, PSI, F_, ADV)
-        for buffer, value in zip(statistics(), kept):
-            buffer.copy_(value)
-
+    def taught(self, images, i):
+        """The averaged teacher's labels; it is kept as a list of tensors."""
         student = [p for n, p in self.model.named_parameters() if n[0] != 'a']
         if self.teacher is None:
             self.teacher = [p.detach().clone() for p in student]
@@ -426,17 +403,54 @@ class Naive:
         new = 1 if i == 0 else max(0.01, 9 / (9 + i))
         for p, average in zip(student, self.teacher):
             average.copy_((1 - new) * average + new * p.detach())
-        own, kept = [p.detach().clone() for p in student], statistics()
+        own, kept = [p.detach().clone() for p in student], self.statistics()
         kept = [b.clone() for b in kept]
         with torch.no_grad():
             for p, average in zip(student, self.teacher):
                 p.copy_(average)
-            logits = self.f(self.psi(target['inputs']))
-            for p, value in zip([*student, *statistics()], [*own, *kept]):
+            logits = self.f(self.psi(images))
+            for p, value in zip([*student, *self.statistics()], [*own, *kept]):
                 p.copy_(value)
         pseudo = self.pseudo(logits)
         p = logits.exp() / logits.exp().sum((2, 3), keepdim=True)
         confidence = (p * (pseudo > 0)).sum((2, 3))
+        return pseudo, confidence
+
+    def uncounted_loss(self, batch):
+        norms = [m for m in self.model.modules() if hasattr(m, 'running_mean')]
+        for norm in norms:
+            norm.momentum = 0
+        logits = self.f(self.psi(batch['inputs']))
+        for norm in norms:
+            norm.momentum = 0.1
+        return self.kl(logits, *self.labels(batch['data_samples']))
+
+    def mean_teacher(self, source, target, i):
+        """The sum of two losses, one on each domain."""
+        pseudo, confidence = self.taught(target['inputs'], i)
+        loss = self.uncounted_loss(source)
+        learnt = self.kl(self.f(self.psi(target['inputs'])), pseudo, confidence)
+        self.minimize(loss + 0.7 * learnt, PSI, F_)
+
+    def mean_teacher_regda(self, source, target, i):
+        """Two passes of the target."""
+        scale = 2 * 0.1 / (1 + math.exp(-(i + 500) / 1000)) - 0.1
+
+        def scaled(features):
+            return [scale * x + ((1 - scale) * x).detach() for x in features]
+
+        # Statistics are those of the target alone.
+        kept = [b.clone() for b in self.statistics()]
+        features = self.psi(source['inputs'])
+        logits = self.f(features)
+        labels, weights = self.labels(source['data_samples'])
+        loss = self.kl(logits, labels, weights)
+        pseudo = self.pseudo(logits)
+        other = self.kl(self.adversary(scaled(features)), pseudo, weights)
+        self.minimize(loss + 4 * 0.7 * other, PSI, F_, ADV)
+        for buffer, value in zip(self.statistics(), kept):
+            buffer.copy_(value)
+        pseudo, confidence = self.taught(target['inputs'], i)
 
         features = self.psi(target['inputs'])
         self.f(features)  # Which counts the target as often as RegDA does.
@@ -454,13 +468,14 @@ NAIVE = dict(
     MCD=Naive.mcd,
     DisparityDiscrepancy=Naive.dd,
     GroundFalseMinimax=Naive.minimax,
-    MeanTeacherRegDA=Naive.mean_teacher,
+    MeanTeacherRegDA=Naive.mean_teacher_regda,
+    MeanTeacher=Naive.mean_teacher,
 )
 # Without random perturbation, which has a test of its own.
+STILL = dict(num_erased=0, jitter=0.0)
 OPTIONS = dict(
-    MeanTeacherRegDA=dict(
-        self_training=0.6, perturbation=dict(num_erased=0, jitter=0.0)
-    )
+    MeanTeacherRegDA=dict(self_training=0.6, perturbation=STILL),
+    MeanTeacher=dict(perturbation=STILL),
 )
 
 
@@ -506,8 +521,11 @@ def test_step_equals_the_algorithm_written_plainly(method):
             torch.testing.assert_close(buffer, expected[name], atol=1e-4, rtol=rtol)
 
 
-def test_teacher_sees_the_images_and_the_student_the_perturbed_ones(monkeypatch):
-    model = build_model(type='MeanTeacherRegDA')
+@pytest.mark.parametrize('method', ['MeanTeacherRegDA', 'MeanTeacher'])
+def test_teacher_sees_the_images_and_the_student_the_perturbed_ones(
+    method, monkeypatch
+):
+    model = build_model(type=method)
     seen = dict(student=[], teacher=[])
     first = model.adaptation.teacher.network[0]
     for who, backbone in (('student', model.backbone), ('teacher', first)):
@@ -515,7 +533,7 @@ def test_teacher_sees_the_images_and_the_student_the_perturbed_ones(monkeypatch)
             lambda _, images, who=who: seen[who].append(images[0].clone())
         )
     monkeypatch.setattr(
-        'mmregda.models.adaptations.mean_teacher_regda.perturb_',
+        f'{type(model.adaptation).__module__}.perturb_',
         lambda images, **settings: images.mul_(-2),
     )
     data = batches(0)
@@ -641,7 +659,7 @@ def test_rivals_have_a_second_regressor_or_none():
     for method in METHODS:
         adaptation = build_model(type=method).adaptation
         regressor = adaptation.adversarial_regressor
-        has_one = method not in ('DAN', 'DANN', 'AdaBN')
+        has_one = hasattr(adaptation, 'adversary')
         assert (regressor is not None) == has_one
         if has_one:
             assert regressor is adaptation.adversary

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import SIZE, random_simcc_batch, tiny_simcc_config
+from conftest import (
+    METHODS,
+    SIZE,
+    batches_of,
+    random_simcc_batch,
+    tiny_simcc_config,
+)
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 
 from mmregda import InputError
@@ -19,10 +25,6 @@ from mmregda.models.adaptations.mcd import discrepancy
 from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss, ground_false
 
 K, BINS, SIGMA, BETA = 5, 2 * SIZE, (2.5, 3.0), 10.0
-METHODS = [
-    *('RegDA', 'DisparityDiscrepancy', 'GroundFalseMinimax', 'MCD', 'DANN', 'DAN'),
-    *('MeanTeacherRegDA', 'AdaBN', 'SourceOnly'),
-]
 
 
 def build_model(method='RegDA', micro_batches=1, **adaptation):
@@ -398,9 +400,7 @@ def test_every_method_trains_a_simcc_head(method):
     model = build_model(method)
     optimizers = build_optimizers(model)
     for i in range(2):
-        data = batches(i)
-        if 'target' not in model.adaptation.domains:
-            del data['target']
+        data = batches_of(method, K, i, batch=random_simcc_batch)
         logged = model.train_step(data, optimizers)
         assert logged and all(torch.isfinite(value) for value in logged.values())
 

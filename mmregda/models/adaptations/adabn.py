@@ -9,8 +9,11 @@ from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from mmregda.models.adaptations.base import BaseAdaptation, minimize
-from mmregda.models.batch_norm import counted
+from mmregda.models.adaptations.base import (
+    BaseAdaptation,
+    minimize,
+    uncounted_source_loss,
+)
 
 
 @MODELS.register_module()
@@ -41,9 +44,8 @@ class AdaBN(BaseAdaptation):
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
         source, target = batches['source'], batches['target']
-        with model.autocast(optim_wrapper), counted(0, *model.features, model.head):
-            logits = model.head(model.extract_feat(source['inputs']))
-            loss = model.supervised_loss(logits, source['data_samples'])
+        with model.autocast(optim_wrapper):
+            loss = uncounted_source_loss(model, source)
         minimize(loss, optim_wrapper, ('feature_extractor', 'head'))
         with model.autocast(optim_wrapper), torch.no_grad():
             model.head(model.extract_feat(target['inputs']))

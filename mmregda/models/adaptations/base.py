@@ -10,6 +10,7 @@ from mmengine.model import BaseModule
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
+from mmregda.models.batch_norm import counted
 from mmregda.models.position_space import PositionSpace
 
 
@@ -28,6 +29,9 @@ class BaseAdaptation(BaseModule):
         head (dict): The config of the model's head f, for a method that draws
             further heads of the same kind.
     """
+
+    label: str = ''
+    """str: What tables and figures call the method; its class's name without one."""
 
     domains: Tuple[str, ...] = ('source', 'target')
     """tuple[str]: Whose batches :meth:`step` takes: ``source`` (labelled),
@@ -115,6 +119,24 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def uncounted_source_loss(model: nn.Module, source: dict) -> Tensor:
+    """The supervised loss of a source batch, in no running statistics.
+
+    The model predicts with those, and a method whose target batches pass the network
+    too would otherwise predict the target with a mixture of both domains.
+
+    Args:
+        model (DomainAdaptiveTopdown): The model.
+        source (dict): A labelled batch.
+
+    Returns:
+        Tensor: A scalar.
+    """
+    with counted(0, *model.features, model.head):
+        p = model.head(model.extract_feat(source['inputs']))
+    return model.supervised_loss(p, source['data_samples'])
 
 
 def pooled(feats: Sequence[Tensor]) -> Tensor:

@@ -29,6 +29,8 @@ class DisparityDiscrepancy(AdversarialRegression):
     .. _disparity discrepancy: https://arxiv.org/abs/1904.05801
     """
 
+    label = 'DD (max L_T, min L_T)'
+
     def adversary_loss(self, maps: Maps, pseudo_labels: Maps) -> Tensor:
         return -self.ground_truth_loss(maps, pseudo_labels)
 

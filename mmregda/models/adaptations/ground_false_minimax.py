@@ -24,6 +24,8 @@ class GroundFalseMinimax(AdversarialRegression):
     :class:`~mmregda.models.adaptations.AdversarialRegression`.
     """
 
+    label = 'min L_F, max L_F'
+
     def adversary_loss(self, maps: Maps, pseudo_labels: Maps) -> Tensor:
         return self.ground_false_loss(maps, pseudo_labels)
 

@@ -28,6 +28,8 @@ class RegDA(AdversarialRegression):
     .. _Regressive Domain Adaptation: https://arxiv.org/abs/2103.06175
     """
 
+    label = 'RegDA (min L_F, min L_T)'
+
     def adversary_loss(self, maps: Maps, pseudo_labels: Maps) -> Tensor:
         return self.ground_false_loss(maps, pseudo_labels)
 

@@ -23,6 +23,8 @@ class SourceOnly(BaseAdaptation):
         head (dict, optional): Not used; no head is added.
     """
 
+    label = 'source only: as many further iterations'
+
     domains = ('source',)
 
     def __init__(self, head: Optional[dict] = None) -> None:
