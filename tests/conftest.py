@@ -169,26 +169,33 @@ def batches_of(
             number, labeled = 3 * seed + i, domain != 'target'
             found[domain] = batch(sizes[i], num_keypoints, number, labeled=labeled)
     if kind.views:
-        found['target'] = views_of_batch(found['target'], kind.views)
+        found['target'] = views_of_batch(found['target'], kind.views, num_keypoints)
     return found
 
 
-def views_of_batch(batch: dict, views: Sequence[str]) -> dict:
+def views_of_batch(batch: dict, views: Sequence[str], num_keypoints: int) -> dict:
     """A batch of images in several views, each turned and moved in its own way.
 
-    The pixels of the views are the same: who reads them reads noise.
+    The pixels of the views are the same: who reads them reads noise. The last image is
+    mirrored in the last view.
     """
     found = {}
     for number, view in enumerate(views, 1):
         found[view] = dict(inputs=list(batch['inputs']), data_samples=[])
         for i, sample in enumerate(batch['data_samples']):
-            angle = 0.3 * number * (i + 1)
-            cos, sin = np.cos(angle), np.sin(angle)
-            turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
+            cos, sin = np.cos(0.3 * number * (i + 1)), np.sin(0.3 * number * (i + 1))
+            turn = np.array([[cos, -sin, 20 * number], [sin, cos, 0], [0, 0, 1]])
             centre = np.array([[1, 0, SIZE / 2], [0, 1, SIZE / 2], [0, 0, 1]])
+            if number == len(views) and i + 1 == len(batch['inputs']):
+                turn[0] *= -1
             sample = sample.clone()
             sample.set_metainfo(
-                dict(image_to_view=centre @ turn @ np.linalg.inv(centre))
+                dict(
+                    image_to_view=centre @ turn @ np.linalg.inv(centre),
+                    flip_indices=[1, 0, *range(2, num_keypoints)]
+                    if num_keypoints > 1
+                    else [0],
+                )
             )
             found[view]['data_samples'].append(sample)
     return found

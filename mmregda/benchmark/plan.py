@@ -57,7 +57,9 @@ def compose(
             ``rates``, if any, are the learning rates of those players in every
             method.
         method (Config): The fragment of the method. Its ``custom_imports`` and
-            ``custom_hooks``, if any, are added to the frame's.
+            ``custom_hooks``, if any, are added to the frame's. A method that takes
+            ``labeled_target`` is given the first ``num_labels`` images of the frame's
+            ``labeled_target_loader``, unless the frame has such a dataloader.
         settings (Mapping[str, Any], optional): Overrides of the adaptation by
             dotted key, such as ``{'warm_start.hi': 0.5}``.
         oracle (bool): Whether the labelled target takes the source's place.
@@ -100,16 +102,22 @@ def compose(
             )
         cfg.train_dataloader = dict(source=frame.labeled_target_loader)
     else:
-        cfg.train_dataloader = {d: _dataloader(frame, d) for d in kind.domains}
+        cfg.train_dataloader = {
+            d: _dataloader(frame, d, method.get('num_labels')) for d in kind.domains
+        }
         if kind.views:
             cfg.train_dataloader['target'] = _in_views(cfg, kind.views)
     _require_fitting(cfg)
     return cfg
 
 
-def _dataloader(frame: Config, domain: str) -> dict:
+def _dataloader(frame: Config, domain: str, num_labels: Optional[int] = None) -> dict:
     """The dataloader config of a frame's domain."""
     loader = frame.train_dataloader.get(domain)
+    if loader is None and domain == 'labeled_target' and num_labels:
+        loader = copy.deepcopy(frame.get('labeled_target_loader'))
+        if loader is not None:
+            loader.dataset.indices = num_labels
     if loader is None:
         raise InputError(f'{frame.filename} has no train_dataloader.{domain}')
     return loader

@@ -66,6 +66,19 @@ def uncounted(*modules: nn.Module) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def frozen_statistics(*modules: nn.Module) -> Iterator[None]:
+    """Within, batch normalisation normalises by its running statistics alone."""
+    norms = [norm for norm in _norms(modules) if norm.training]
+    for norm in norms:
+        norm.training = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.training = True
+
+
 def pass_in_parts(
     network: Callable[[Tensor], Tuple[Tensor, ...]],
     parts: Sequence[Tensor],

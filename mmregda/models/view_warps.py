@@ -125,6 +125,21 @@ class ViewWarp:
             inside = inside.gather(1, order)
         return warped, inside
 
+    def values(self, values: Tensor) -> Tensor:
+        """Take what is known of each keypoint along, such as a confidence.
+
+        Args:
+            values (Tensor): (B, K) of the view that is left.
+
+        Returns:
+            Tensor: (B, K), in the order of :meth:`keypoints`.
+
+        Raises:
+            InputError: As :meth:`keypoints`.
+        """
+        order = self._order(values)
+        return values if order is None else values.gather(1, order)
+
     def maps(self, maps: Tensor, stride: Sequence[float]) -> Tuple[Tensor, Tensor]:
         """Take maps along.
 

@@ -54,13 +54,18 @@ def test_every_method_fits_every_frame_and_sees_the_same_images(method, frame):
     assert cfg.model.adaptation == method.adaptation
     assert cfg.param_scheduler == method.param_scheduler
     assert cfg.train_cfg == frame.train_cfg
-    assert cfg.train_dataloader.source == frame.labeled_source_loader
     for part in ('backbone', 'neck', 'head'):
         assert cfg.model[part] == frame.model[part]
-    domains = MODELS.get(method.adaptation.type).domains
-    assert set(cfg.train_dataloader) == set(domains)
-    if 'target' in domains:
+    kind = MODELS.get(method.adaptation.type)
+    assert set(cfg.train_dataloader) == set(kind.domains)
+    if 'source' in kind.domains:
+        assert cfg.train_dataloader.source == frame.labeled_source_loader
+    if 'target' in kind.domains and not kind.views:
         assert cfg.train_dataloader.target == frame.unlabeled_target_loader
+    if 'labeled_target' in kind.domains:
+        few = copy.deepcopy(cfg.train_dataloader.labeled_target)
+        assert few.dataset.pop('indices') == method.num_labels == 20
+        assert few == frame.labeled_target_loader
     players = dict(cfg.optim_wrapper)
     players.pop('constructor')
     model = MODELS.build(copy.deepcopy(cfg.model))

@@ -235,8 +235,10 @@ def test_every_method_resumes_with_all_of_its_state(hand_pair, tmp_path, name):
         cfg.custom_hooks = [dict(type='StopHook', at=99)]
         if not {'source', 'labeled_target'} & set(cfg.train_dataloader):
             start = MODELS.build({**cfg.model, 'adaptation': dict(type='SourceOnly')})
-            torch.save(dict(state_dict=start.state_dict()), tmp_path / 'start.pth')
-            cfg.load_from = str(tmp_path / 'start.pth')
+            weights = dict(state_dict=start.state_dict(), meta={})
+            torch.save(weights, tmp_path / 'start.pth')
+            if not cfg.resume:
+                cfg.load_from = str(tmp_path / 'start.pth')
         return cfg
 
     stages.train(config('whole'))

@@ -99,6 +99,10 @@ def build_model(method, seed):
         warm_start=dict(lo=0.5, hi=1.0, num_iters=2),
         # Each process has its own draws, which one process cannot repeat.
         perturbation=dict(num_erased=0, jitter=0.0),
+        occlusion=dict(prob=0),
+        # It ranks its own batch.
+        mask_ratio=0,
+        consistent=0,
     )
     known, _ = arguments_of(MODELS.get(method))
     cfg['adaptation'].update({k: v for k, v in settings.items() if k in known})

@@ -52,7 +52,7 @@ class SelfTraining(BaseAdaptation):
 
 
 @MODELS.register_module()
-class FewLabels(BaseAdaptation):
+class ConfidentFewLabels(BaseAdaptation):
     """Supervised on the target's few labels, confident on the rest of it."""
 
     domains = ('labeled_target', 'target')
@@ -73,7 +73,7 @@ class FewLabels(BaseAdaptation):
         return dict(loss_sup=loss_sup.detach(), entropy=entropy.detach())
 
 
-METHODS = ['SelfTraining', 'FewLabels']
+METHODS = ['SelfTraining', 'ConfidentFewLabels']
 
 
 def config(method, pair, start, work_dir, max_iters=4, **changes):
@@ -185,7 +185,7 @@ def test_samples_of_all_domains_and_views_are_drawn(hand_pair, start, method):
     samples = draw_samples(config(method, hand_pair, start, 'unused'), num=2)
     columns = dict(
         SelfTraining=['target teacher', 'target student'],
-        FewLabels=['target', 'labeled_target'],
+        ConfidentFewLabels=['target', 'labeled_target'],
     )
     assert list(samples) == columns[method]
     for column, drawn in samples.items():
@@ -317,7 +317,9 @@ def test_start_that_lacks_psi_or_f_is_refused(hand_pair, start, tmp_path):
 
 
 def test_few_labels_may_be_learnt_from_nothing(hand_pair, tmp_path):
-    cfg = config('FewLabels', hand_pair, '', tmp_path, max_iters=1, pretrain=None)
+    cfg = config(
+        'ConfidentFewLabels', hand_pair, '', tmp_path, max_iters=1, pretrain=None
+    )
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
     cfg.custom_hooks = []
     stages.train(cfg)
@@ -400,7 +402,11 @@ def test_source_that_is_not_validated_chooses_nothing(hand_pair, tmp_path):
 def test_target_comes_in_the_views_that_the_method_takes():
     cases = [
         ('SelfTraining', random_batch(2, 21, 0), 'takes teacher and student.*one view'),
-        ('FewLabels', dict(weak=random_batch(2, 21, 0)), 'takes one view.*gives weak'),
+        (
+            'ConfidentFewLabels',
+            dict(weak=random_batch(2, 21, 0)),
+            'takes one view.*gives weak',
+        ),
         ('SelfTraining', dict(teacher=random_batch(2, 21, 0)), 'gives teacher. Set'),
     ]
     for method, target, message in cases:

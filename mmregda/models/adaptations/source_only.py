@@ -36,9 +36,9 @@ class SourceOnly(BaseAdaptation):
         batches: Dict[str, dict],
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
-        source = batches['source']
+        (batch,) = batches.values()
         with model.autocast(optim_wrapper):
-            logits = model.head(model.extract_feat(source['inputs']))
-            loss = model.supervised_loss(logits, source['data_samples'])
+            logits = model.head(model.extract_feat(batch['inputs']))
+            loss = model.supervised_loss(logits, batch['data_samples'])
         minimize(loss, optim_wrapper, ('feature_extractor', 'head'))
         return dict(loss_sup=loss.detach())

@@ -1,0 +1,98 @@
+"""A unified framework for domain adaptive pose estimation."""
+
+from __future__ import annotations
+
+import random
+from typing import Dict, Optional
+
+from mmengine.optim import OptimWrapperDict
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+from mmregda.models.adaptations.base import minimize, uncounted_source_loss
+from mmregda.models.adaptations.fda import restyle_
+from mmregda.models.adaptations.view_teacher import ViewTeacher, rendered
+
+
+@MODELS.register_module()
+class UniFrame(ViewTeacher):
+    r"""`UniFrame`_ (Kim et al., ECCV 2022): a teacher, geometric views and masks.
+
+    .. math::
+        \min_{\psi, f} L_{sup}(f) + \lambda\, L_T(p, w(\mathcal{J}(p_T)); m)
+
+    on source and target, with the labels, the mask m and the occlusion of
+    :class:`~mmregda.models.adaptations.view_teacher.ViewTeacher`. The paper's losses
+    are squared differences of maps; here they are the head's own, and L_T.
+
+    Its style transfer (AdaIN) needs VGG-19 and a decoder that is trained for the pair.
+    With ``style``, the source takes the style of the target and the teacher's view that
+    of the source in the same way, but by their spectra
+    (:func:`~mmregda.models.adaptations.fda.restyle_`).
+
+    Args:
+        head (dict, optional): Not used; no head is added.
+        trade_off (float): :math:`\lambda`. Defaults to 1.
+        style (dict, optional): ``beta`` (0.01) of the spectra, and how often (``prob``,
+            0.5, for each of both directions) they are exchanged, by an ``alpha`` of
+            U(0, 1). Defaults to none.
+        **kwargs: As in ``ViewTeacher``.
+
+    .. _UniFrame: https://arxiv.org/abs/2204.00172
+    """
+
+    label = 'UniFrame'
+
+    def __init__(
+        self,
+        head: Optional[dict] = None,
+        trade_off: float = 1.0,
+        style: Optional[dict] = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(head=head, **kwargs)
+        self.trade_off = trade_off
+        self.style = style
+
+    def step(
+        self,
+        model: nn.Module,
+        batches: Dict[str, dict],
+        optim_wrapper: OptimWrapperDict,
+    ) -> Dict[str, Tensor]:
+        source, target, space = batches['source'], batches['target'], self.space
+        if self.style is not None:
+            images, views = source['inputs'], target['teacher']['inputs']
+            originals = images.clone(), views.clone()
+            self.restyle_(model, images, originals[1], **self.style)
+            self.restyle_(model, views, originals[0], **self.style)
+        labels = self.teach(model, target, optim_wrapper)
+        kept = self.kept(labels)
+
+        with model.autocast(optim_wrapper):
+            loss_sup = uncounted_source_loss(model, source)
+            p = model.head(model.extract_feat(target['student']['inputs']))
+            loss_self = self.ground_truth_loss(
+                space.maps(p), rendered(space, labels, p), kept
+            )
+            loss = loss_sup + self.trade_off * space.loss_unit(p) * loss_self
+        minimize(loss, optim_wrapper, ('feature_extractor', 'head'))
+        return dict(
+            loss_sup=loss_sup.detach(),
+            loss_self=loss_self.detach(),
+            confidence=labels.confidence.mean(),
+            kept=kept.float().mean(),
+        )
+
+    @staticmethod
+    def restyle_(
+        model: nn.Module,
+        images: Tensor,
+        styles: Tensor,
+        beta: float = 0.01,
+        prob: float = 0.5,
+    ) -> None:
+        """Restyle all images of a batch, or none."""
+        # Of the host, which need not wait for the device.
+        if random.random() < prob:
+            restyle_(model, images, styles, beta, alpha=random.random())
