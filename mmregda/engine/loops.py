@@ -28,6 +28,7 @@ from mmregda.engine.host_memory import keep_freed_memory, release_freed_memory
 from mmregda.engine.settings import require_settings, warn_of_short_intervals
 from mmregda.engine.start import begin
 from mmregda.errors import InputError, reading
+from mmregda.evaluation.validators import Validator
 from mmregda.models.backbones.timm_backbone import require_normalization
 
 # Of each scalar that is logged, for the means in the log. MMEngine keeps a million,
@@ -282,6 +283,7 @@ class DomainValLoop(BaseLoop):
                 metrics = metrics_looked_at(evaluator[domain], entry)
                 metrics = runner.build_evaluator(metrics)
             self.loops[domain] = self.one_domain(runner, loader, metrics, fp16)
+            show_model(self.loops[domain].evaluator, unwrap(runner.model))
         self.domain: Optional[str] = None
         self._begun = False
         register_rehearsal(runner)
@@ -324,6 +326,13 @@ class DomainValLoop(BaseLoop):
         self.runner.call_hook(f'after_{self.phase}_epoch', metrics=metrics)
         self.runner.call_hook(f'after_{self.phase}')
         return metrics
+
+
+def show_model(evaluator: Evaluator, model: nn.Module) -> None:
+    """Let the metrics see the model that look at more than predictions."""
+    for metric in evaluator.metrics:
+        if isinstance(metric, Validator):
+            metric.see(model)
 
 
 @LOOPS.register_module()

@@ -20,6 +20,7 @@ from mmregda.engine.rehearsal.keypoints import num_predicted
 from mmregda.engine.rehearsal.network import batch_of
 from mmregda.engine.rehearsal.parts import Choice, Reader
 from mmregda.errors import InputError
+from mmregda.evaluation.validators import Validator
 
 
 @torch.no_grad()
@@ -50,18 +51,24 @@ def metrics_of(reader: Reader, model: nn.Module) -> List[str]:
     ]
     names = []
     for metric in reader.evaluator.metrics if reader.evaluator else ():
-        names += _rehearsed(metric, batch, samples, reader)
+        names += _rehearsed(metric, model, batch, samples, reader)
     return names
 
 
 def _rehearsed(
-    metric: BaseMetric, batch: Any, samples: Sequence[dict], reader: Reader
+    metric: BaseMetric,
+    model: nn.Module,
+    batch: Any,
+    samples: Sequence[dict],
+    reader: Reader,
 ) -> List[str]:
     """The names of what a metric computes, here of two samples."""
     kind = type(metric).__name__
     _require_own_annotations(metric, reader)
     metric = copy.deepcopy(metric)
     metric.results = []
+    if isinstance(metric, Validator):
+        metric.see(model)
     with tempfile.TemporaryDirectory() as folder:
         if getattr(metric, 'outfile_prefix', None):
             metric.outfile_prefix = os.path.join(folder, 'results')

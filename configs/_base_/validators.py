@@ -1,0 +1,9 @@
+# Scores of the target that need no labels; more is better in each.
+validators = [
+    dict(type='NegativeEntropy'),
+    dict(type='MutualInformation'),
+    dict(type='SoftNeighborhoodDensity'),
+    dict(type='MixVal'),
+    dict(type='Flatness'),
+    dict(type='Equivariance'),
+]
