@@ -59,7 +59,8 @@ def compose(
         method (Config): The fragment of the method. Its ``custom_imports`` and
             ``custom_hooks``, if any, are added to the frame's. A method that takes
             ``labeled_target`` is given the first ``num_labels`` images of the frame's
-            ``labeled_target_loader``, unless the frame has such a dataloader.
+            ``labeled_target_loader`` (or so many, spread over a list of its
+            ``indices``), unless the frame has such a dataloader.
         settings (Mapping[str, Any], optional): Overrides of the adaptation by
             dotted key, such as ``{'warm_start.hi': 0.5}``.
         oracle (bool): Whether the labelled target takes the source's place.
@@ -117,10 +118,19 @@ def _dataloader(frame: Config, domain: str, num_labels: Optional[int] = None) ->
     if loader is None and domain == 'labeled_target' and num_labels:
         loader = copy.deepcopy(frame.get('labeled_target_loader'))
         if loader is not None:
-            loader.dataset.indices = num_labels
+            known = loader.dataset.get('indices')
+            loader.dataset.indices = _few(known, num_labels)
     if loader is None:
         raise InputError(f'{frame.filename} has no train_dataloader.{domain}')
     return loader
+
+
+def _few(indices: Any, number: int) -> Any:
+    """The ``indices`` of so many images, among those that a dataset has already."""
+    if isinstance(indices, (list, tuple)):  # Neighbours are often alike.
+        number = min(number, len(indices))
+        return [indices[i * len(indices) // number] for i in range(number)]
+    return number if indices is None else min(number, indices)
 
 
 def _augmented(frame: Config, dataset: dict) -> dict:
