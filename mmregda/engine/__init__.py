@@ -3,7 +3,6 @@
 from mmregda.engine.distributed import PlayerDistributedDataParallel
 from mmregda.engine.hooks import (
     AtomicCheckpointHook,
-    ChannelsLastHook,
     CompileHook,
     DisparityStatisticsHook,
     DomainVisualizationHook,
@@ -29,7 +28,6 @@ from mmregda.engine.stages import evaluate, pretrain, train
 
 __all__ = [
     'AtomicCheckpointHook',
-    'ChannelsLastHook',
     'CompileHook',
     'DisparityStatisticsHook',
     'DomainAdaptTrainLoop',

@@ -400,7 +400,7 @@ def test_channels_last_changes_no_value_and_survives_resuming(hand_pair, tmp_pat
     from mmregda.engine import stages
 
     cfg = tiny_config(hand_pair, tmp_path, max_iters=2)
-    cfg.custom_hooks = [dict(type='ChannelsLastHook')]
+    cfg.custom_hooks, cfg.channels_last = [], True
     runner = stages.run(copy.deepcopy(cfg))
     weight = runner.model.backbone.conv1.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)

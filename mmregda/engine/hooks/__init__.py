@@ -1,6 +1,5 @@
 """Hooks."""
 
-from mmregda.engine.hooks.channels_last_hook import ChannelsLastHook
 from mmregda.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from mmregda.engine.hooks.compile_hook import CompileHook
 from mmregda.engine.hooks.progress_hook import ProgressBarHook
@@ -12,7 +11,6 @@ from mmregda.engine.hooks.visualization_hook import DomainVisualizationHook
 
 __all__ = [
     'AtomicCheckpointHook',
-    'ChannelsLastHook',
     'CompileHook',
     'DisparityStatisticsHook',
     'DomainVisualizationHook',
