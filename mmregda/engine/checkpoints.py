@@ -20,6 +20,7 @@ from mmregda.datasets.keypoint_names import keypoint_names
 from mmregda.engine.player_optim_wrappers import by_player
 from mmregda.errors import InputError
 from mmregda.files import atomic_write
+from mmregda.models.necks import DeconvNeck
 
 # Where a run says which checkpoint is its last, and which run it is.
 NOTE = 'last_checkpoint'
@@ -98,6 +99,23 @@ def weights_of(content: Dict[str, Any], where: str) -> Dict[str, Tensor]:
         InputError: If there is none.
     """
     return _require_weights(content.get('state_dict', content), where)
+
+
+def named_as_in(model: nn.Module, weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    """Weights by the names that they have in a model.
+
+    MMPose has Simple Baselines' deconvolutions in the head, ``DeconvNeck`` in psi; a
+    distributed wrapper puts ``module.`` before all names.
+    """
+    weights = {name.removeprefix('module.'): value for name, value in weights.items()}
+    if isinstance(getattr(model, 'neck', None), DeconvNeck) and not any(
+        name.startswith('neck.') for name in weights
+    ):
+        return {
+            name.replace('head.deconv_layers.', 'neck.layers.'): value
+            for name, value in weights.items()
+        }
+    return weights
 
 
 def trained_names(content: Dict[str, Any]) -> List[str]:

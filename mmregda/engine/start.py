@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from mmregda.config_files import fingerprint, read_config
 from mmregda.engine.checkpoints import (
     hand_over,
+    named_as_in,
     newest_resumable,
     read_checkpoint,
     require_resumable,
@@ -168,14 +169,19 @@ def _begin_pretrained(
     named: Optional[Sequence[str]], model: nn.Module, start: Start
 ) -> None:
     path = start.checkpoint
-    parts = parts_that_go_on(model, weights_of(start.content, path), path, named)
-    anew = 'nothing' if 'head' in parts else 'head'
+    weights = named_as_in(model, weights_of(start.content, path))
+    parts = parts_that_go_on(model, weights, path, named)
+    trained = [name.split('.') for name, _ in model.named_parameters()]
+    trained = dict.fromkeys(
+        '.'.join(name[: 2 if name[0] == 'adaptation' else 1]) for name in trained
+    )
+    anew = ', '.join(part for part in trained if part not in parts) or 'nothing'
     print_log(f'From "{path}": {", ".join(parts)}. Anew: {anew}.', logger='current')
     for part in parts:
         getattr(model, part).init_cfg = dict(
             type='Pretrained', checkpoint=path, prefix=f'{part}.'
         )
-    hand_over(path, start.content, times=len(parts))
+    hand_over(path, dict(state_dict=weights), times=len(parts))
 
 
 def _require_knowledge(model: nn.Module) -> None:

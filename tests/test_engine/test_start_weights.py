@@ -78,8 +78,12 @@ def test_psi_deconvolutions_and_f_of_a_checkpoint_are_taken_and_named(cfg):
         assert torch.equal(state[name], value), name
 
 
-def test_mmposes_deconvolutions_are_found_in_its_head(cfg):
+@pytest.mark.parametrize('how', ['load_from', 'pretrain'])
+def test_mmposes_deconvolutions_are_found_in_its_head(cfg, how):
     built = saved(with_deconvs_in_the_head(tiny_model_config()), cfg.load_from)
+    if how == 'pretrain':
+        cfg.pretrain = dict(checkpoint=cfg.load_from)
+        cfg.load_from = None
     runner, said = started(cfg)
     assert 'backbone, neck, head. Anew: adaptation.adversary.' in '\n'.join(said)
     images = torch.randn(2, 3, 64, 64)

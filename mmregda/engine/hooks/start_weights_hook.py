@@ -13,14 +13,14 @@ from mmpose.registry import HOOKS
 from torch import Tensor, nn
 
 from mmregda.datasets.coco_files import evenly
-from mmregda.engine.checkpoints import require_same_weights
+from mmregda.engine.checkpoints import named_as_in, require_same_weights
 from mmregda.engine.distributed import broadcast_from_main
 from mmregda.engine.loops import unwrap
 from mmregda.engine.rehearsal.parts import Reader, undisturbed
 from mmregda.engine.rehearsal.samples import undisturbing
+from mmregda.engine.start import psi_of
 from mmregda.errors import InputError
 from mmregda.models.logit_level import Level, fit_level, multiply_logits
-from mmregda.models.necks import DeconvNeck
 from mmregda.models.position_space import HeatmapSpace, label_weights
 
 _NUM_IMAGES = 32
@@ -115,11 +115,8 @@ def fitting_weights(
     Raises:
         InputError: If psi is another, or f is and nothing would train it.
     """
-    weights = {name.removeprefix('module.'): value for name, value in weights.items()}
-    neck = getattr(model, 'neck', None)
-    if isinstance(neck, DeconvNeck) and not any(n.startswith('neck.') for n in weights):
-        weights = {_in_neck(name): value for name, value in weights.items()}
-    psi = [part for part in ('backbone', 'neck') if getattr(model, part, None)]
+    weights = named_as_in(model, weights)
+    psi = psi_of(model)
     learnt = {'source', 'labeled_target'} & set(model.adaptation.domains)
     try:
         require_same_weights(model, weights, where, psi + ['head'] * (not learnt))
@@ -146,11 +143,6 @@ def fitting_weights(
         for layer in ours
         for name, value in (theirs if layer in kept else ours)[layer].items()
     }
-
-
-def _in_neck(name: str) -> str:
-    """What a weight of MMPose's head is called where psi has the deconvolutions."""
-    return name.replace('head.deconv_layers.', 'neck.layers.')
 
 
 def _by_layer(weights: Dict[str, Tensor]) -> Dict[str, Dict[str, Tensor]]:
