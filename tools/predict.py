@@ -8,8 +8,9 @@ IMAGES is the config's own target by default. Writes
 
 - predictions.json, in the layout of a COCO file: images (file_name relative to
   IMAGES), categories (the names of the keypoints) and annotations (bbox as x,
-  y, w, h; keypoints as x, y, score of each), in pixels of the upright image,
-  that is, turned as its EXIF orientation says;
+  y, w, h; keypoints as x, y, visibility of each; keypoint_scores), in pixels of
+  the upright image, that is, turned as its EXIF orientation says. A visibility
+  is 2 from a score of 0.3 on, 1 below it, 0 outside of the image;
 - pictures/, the images with skeletons.
 
 What is damaged is left out, counted and named, in the file's left_out too. Exit

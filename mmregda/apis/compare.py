@@ -224,7 +224,7 @@ def _interval(draws: np.ndarray) -> Tuple[float, float, float]:
 
 
 def _points_and_sides(found: Found) -> Tuple[np.ndarray, np.ndarray]:
-    """Keypoints (N, K, 3) with scores, and the longer side of each box, (N,)."""
+    """Keypoints (N, K, 3), and the longer side of each box, (N,)."""
     annotations = found['annotations']
     points = np.array([annotation['keypoints'] for annotation in annotations])
     boxes = np.array([annotation['bbox'] for annotation in annotations])

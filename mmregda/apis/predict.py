@@ -38,6 +38,8 @@ from mmregda.errors import InputError
 # labels, and what changes an image by its labels.
 _DONE_BY_DATASET = {'WholeImageBox'}
 _LABELS_ALONE = {'FilterAnnotations', 'GenerateTarget', 'KeypointConverter'}
+# MMPose draws keypoints from this score on.
+_SURE = 0.3
 _NEEDS_LABELS = (NEEDS_KEYPOINTS - _LABELS_ALONE) | {'MirrorRightHand'}
 
 
@@ -128,10 +130,12 @@ def predict_images(
         - ``categories``: one, whose ``keypoints`` are the K names and whose
           ``skeleton`` is COCO's, counted from 1;
         - ``annotations``: a list of ``id``, ``image_id``, ``category_id``,
-          ``bbox`` (x, y, w, h), ``bbox_score``, ``keypoints`` (x, y and score
-          of each, 3K numbers, as in COCO's results) and ``score``, their mean.
-          A score is the probability of being where the keypoint is drawn (within
-          3 sigma of the labels' Gaussians);
+          ``bbox`` (x, y, w, h), ``area``, ``iscrowd`` (0), ``keypoints`` (x, y and
+          visibility of each, 3K numbers), ``num_keypoints``, ``bbox_score``,
+          ``keypoint_scores`` and ``score``, their mean. The visibility is 2 from a
+          score of 0.3 on, 1 below it, and 0 outside of the image. A score is the
+          probability of being where the keypoint is drawn (within 3 sigma of the
+          labels' Gaussians);
         - ``left_out``: a sentence for whatever was damaged, naming the file.
 
     Raises:
@@ -296,13 +300,23 @@ def _annotation(result: PoseDataSample, checkpoint: str) -> Dict[str, Any]:
             f'training that wrote "{checkpoint}" diverged?'
         )
     x1, y1, x2, y2 = np.asarray(instance.bboxes, dtype=np.float64)[0]
+    height, width = result.ori_shape
+    inside = ((points >= -0.5) & (points <= np.array([width, height]) - 0.5)).all(
+        axis=1
+    )
+    visible = np.where(scores < _SURE, 1, 2) * inside
     # A thousandth of a pixel is more than float32 has in a large photograph.
+    rows = zip(points.round(3).tolist(), visible.tolist())
     return dict(
         image_id=result.img_id,
         category_id=1,
         bbox=np.round([x1, y1, x2 - x1, y2 - y1], 3).tolist(),
+        area=round((x2 - x1) * (y2 - y1), 3),
+        iscrowd=0,
+        keypoints=[number for (x, y), v in rows for number in (x, y, v)],
+        num_keypoints=int((visible > 0).sum()),
         bbox_score=round(float(instance.bbox_scores[0]), 5),
-        keypoints=np.column_stack([points.round(3), scores.round(5)]).ravel().tolist(),
+        keypoint_scores=scores.round(5).tolist(),
         score=round(float(scores.mean()), 5),
     )
 

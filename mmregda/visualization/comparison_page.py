@@ -74,7 +74,7 @@ def write_comparison(
             file=name,
             box=pair[0]['bbox'] if several[pair[0]['image_id']] > 1 else None,
             points=points,
-            scores=[v[:, 2].round(2).tolist() for v in values],
+            scores=[np.round(a['keypoint_scores'], 2).tolist() for a in pair],
             moved=moved[index].round(4).tolist(),
         )
     environment = Environment(

@@ -94,7 +94,7 @@ def _drawn(
     instances = InstanceData(
         bboxes=np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]),
         keypoints=values[..., :2],
-        keypoint_scores=values[..., 2],
+        keypoint_scores=np.array([a['keypoint_scores'] for a in annotations]),
     )
     drawn = visualizer.add_datasample(
         'prediction',

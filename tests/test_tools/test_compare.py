@@ -31,7 +31,8 @@ def predictions(points, box=(0, 0, 100, 50), names=('k0', 'k1', '<k2>')):
             image_id=i,
             category_id=1,
             bbox=list(box),
-            keypoints=np.column_stack([p, np.full(len(p), 0.5)]).ravel().tolist(),
+            keypoints=np.column_stack([p, np.full(len(p), 2)]).ravel().tolist(),
+            keypoint_scores=[0.5] * len(p),
         )
         for i, p in enumerate(points)
     ]

@@ -86,7 +86,8 @@ def predicted(command, folder):
     options = ['--boxes', folder / 'boxes.csv', '--draw', 'none', '--device', 'cpu']
     command('predict.py', *files, *options, '--out', folder)
     found = json.loads((folder / 'predictions.json').read_text())['annotations']
-    return np.array([np.reshape(f['keypoints'], (-1, 3)) for f in found])
+    points = [np.reshape(f['keypoints'], (-1, 3))[:, :2] for f in found]
+    return np.dstack([points, [f['keypoint_scores'] for f in found]])
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import torch
 from conftest import CODEC, ROOT, SIZE, tiny_config, tiny_model_config
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmpose.registry import MODELS, TRANSFORMS
+from mmpose.registry import DATASETS, MODELS, TRANSFORMS
 from PIL import Image
 
 from mmregda.apis import images_to_predict
@@ -137,12 +137,17 @@ def assert_as_mmpose(found, boxes, photographs, config, checkpoint):
         box = np.array([[x, y, x + w, y + h]])
         (expected,) = inference_topdown(model, image, box)
         expected = expected.pred_instances
-        values = np.reshape(annotation['keypoints'], (21, 3))
-        points = values[:, :2]
+        points, visible = np.hsplit(np.reshape(annotation['keypoints'], (21, 3)), [2])
+        scores = np.array(annotation['keypoint_scores'])
         np.testing.assert_allclose(points, expected.keypoints[0], atol=1e-3)
-        np.testing.assert_allclose(values[:, 2], expected.keypoint_scores[0], atol=1e-4)
-        assert annotation['score'] == pytest.approx(values[:, 2].mean(), abs=1e-4)
+        np.testing.assert_allclose(scores, expected.keypoint_scores[0], atol=1e-4)
+        assert annotation['score'] == pytest.approx(scores.mean(), abs=1e-4)
         assert len(np.unique(points.round(), axis=0)) > 5  # they are told apart
+        h, w = image.shape[:2]
+        outside = ((points < -0.5) | (points > (w - 0.5, h - 0.5))).any(axis=1)
+        expected = np.where(outside, 0, np.where(scores < 0.3, 1, 2))
+        np.testing.assert_array_equal(visible[:, 0], expected)
+        assert annotation['num_keypoints'] == (~outside).sum()
 
 
 def test_each_image_of_the_configs_target_is_a_crop(
@@ -231,6 +236,31 @@ def test_coco_reads_the_file(predict, config, checkpoint, photographs, boxes, tm
         1,
         2,
     ]
+
+
+def test_file_is_a_labelled_dataset_of_mmpose(
+    predict, config, checkpoint, photographs, boxes, tmp_path
+):
+    """As it is, and so after its keypoints were corrected."""
+    arguments = (config, checkpoint, photographs, '--draw', 'none', '--boxes')
+    _, _, found = predict(*arguments, boxes, out=tmp_path)
+    dataset = DATASETS.build(
+        dict(
+            type='CocoDataset',
+            data_root=str(photographs),
+            data_prefix=dict(img=''),
+            ann_file=str(tmp_path / 'predictions.json'),
+            metainfo=HAND21,
+            pipeline=[],
+        )
+    )
+    assert len(dataset) == len(BOXES)
+    for i, annotation in enumerate(found['annotations']):
+        info = dataset.get_data_info(i)
+        expected = np.reshape(annotation['keypoints'], (21, 3))
+        np.testing.assert_allclose(info['keypoints'][0], expected[:, :2], atol=1e-3)
+        visible = info['keypoints_visible'][0]
+        np.testing.assert_array_equal(visible > 0, expected[:, 2] > 0)
 
 
 def test_boxes_of_a_small_score_are_not_predicted(
