@@ -22,6 +22,9 @@ train = [i for i in range(400) if i // 50 % 4 != 3]
 
 read = [dict(type='LoadWholeImage'), dict(type='GetBBoxCenterScale', padding=1.5)]
 augment = [*read, _base_.crop, _base_.warp, *_base_.recolor]
+labeled_pipeline = [*augment, _base_.encode, _base_.pack]
+unlabeled_pipeline = [*augment, _base_.pack]
+test_pipeline = [*read, _base_.warp, _base_.pack]
 
 labeled_source_loader = dict(dataset=source_dataset)
 labeled_target_loader = dict(
@@ -29,13 +32,13 @@ labeled_target_loader = dict(
         photographs,
         _delete_=True,
         indices=train,
-        pipeline=[*augment, _base_.encode, _base_.pack],
+        pipeline=labeled_pipeline,
     )
 )
 unlabeled_target_loader = dict(
     dataset=dict(
         dataset=dict(photographs, _delete_=True, indices=train),
-        pipeline=[*augment, _base_.pack],
+        pipeline=unlabeled_pipeline,
     )
 )
 train_dataloader = dict(source=labeled_source_loader, target=unlabeled_target_loader)
@@ -47,7 +50,7 @@ val_dataloader = dict(
             _delete_=True,
             indices=test,
             test_mode=True,
-            pipeline=[*read, _base_.warp, _base_.pack],
+            pipeline=test_pipeline,
         )
     ),
 )
