@@ -1,7 +1,7 @@
 """``python -m mmregda COMMAND``, or ``mmregda COMMAND``: the tools, wherever they are.
 
 ``mmregda train CONFIG`` is ``python tools/train.py CONFIG`` of a checkout, and
-``mmregda doctor`` says what was found here, repaired, and is missing.
+``mmregda doctor`` shows what was found, what was repaired and what is missing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
         print('usage: mmregda COMMAND [--help] ...\n')
         for tool, path in tools.items():
             print(f'  {tool:<18} {_title(path)}')
-        print(f'  {"doctor":<18} Say what was found here, repaired, and is missing.')
+        print(f'  {"doctor":<18} Show what was found, repaired, and is missing.')
         return
     if name not in tools:
         near = close_matches(name, [*tools, 'doctor'])

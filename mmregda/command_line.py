@@ -75,7 +75,7 @@ class ConfigOptions(DictAction):
 
 
 def add_cfg_options(
-    parser: argparse.ArgumentParser, help: str = 'overrides, key=value'
+    parser: argparse.ArgumentParser, help: str = 'override config settings, key=value'
 ) -> None:
     """Give a command ``--cfg-options``."""
     parser.add_argument(

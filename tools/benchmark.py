@@ -1,15 +1,15 @@
 #!/usr/bin/env python
-"""Every method from the same start, for the same time: the table and figures.
+"""Train all methods from one start and compare them in tables and figures.
 
-Trains methods x seeds x pairs. An interrupted run goes on where it was when
-the same command is given again; what is finished is not trained again.
+Trains methods x seeds x pairs. To continue an interrupted run, give the same command
+again; finished runs are not repeated.
 
     python tools/benchmark.py --budget smoke
     python tools/benchmark.py configs/benchmark/hands.py --seeds 0 1 2 --jobs 2
     python tools/benchmark.py --seeds 100 --grid dann.trade_off=0.1,0.3,1
 
-A method is a name (a file in configs/_base_/adaptations, or "oracle") or the
-path of a fragment of yours. A pair is any config of an adaptation.
+A method is a name (a file in configs/_base_/adaptations, or "oracle") or the path of
+your own config fragment. A pair is any adaptation config.
 """
 
 # ruff: noqa: E402, I001
@@ -94,26 +94,43 @@ def parse_args() -> argparse.Namespace:
         'pairs',
         nargs='*',
         default=[str(CONFIGS / 'benchmark' / 'hands.py')],
-        help='configs of adaptations (default: the rendered hands)',
+        help='adaptation configs (default: the rendered hands)',
     )
     parser.add_argument(
-        '--methods', nargs='+', help=f'default: {" ".join(default_methods())}'
+        '--methods',
+        nargs='+',
+        help=f'methods to train (default: {" ".join(default_methods())})',
     )
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    parser.add_argument(
+        '--seeds', nargs='+', type=int, default=[0], help='random seeds (default: 0)'
+    )
     parser.add_argument(
         '--budget',
         default='short',
         help='smoke (two minutes on two cores), short (900 iterations of pretraining, '
-        "400 of adaptation), paper (the config's own), or a factor of the latter",
+        "400 of adaptation; the default), paper (the config's lengths), or a factor "
+        'of the latter',
     )
     parser.add_argument(
-        '--pretrain-iters', type=int, help='overrides the budget; schedules follow'
+        '--pretrain-iters',
+        type=int,
+        help='iterations of pretraining; overrides --budget, schedules are rescaled',
     )
-    parser.add_argument('--iters', type=int, help='of adaptation; overrides the budget')
-    parser.add_argument('--jobs', type=int, default=1, help='trainings at a time (1)')
-    parser.add_argument('--work-dir', default='work_dirs/benchmark')
     parser.add_argument(
-        '--data-dir', default='data', help='where rendered pairs are kept (data)'
+        '--iters',
+        type=int,
+        help='iterations of adaptation; overrides --budget, schedules are rescaled',
+    )
+    parser.add_argument(
+        '--jobs', type=int, default=1, help='parallel runs (default: 1)'
+    )
+    parser.add_argument(
+        '--work-dir',
+        default='work_dirs/benchmark',
+        help='folder for runs and results (default: work_dirs/benchmark)',
+    )
+    parser.add_argument(
+        '--data-dir', default='data', help='folder for rendered pairs (default: data)'
     )
     parser.add_argument(
         '--set',
@@ -127,10 +144,10 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         default=[],
         metavar='METHOD.SETTING=VALUE,VALUE,...',
-        help='tune: every combination, judged without labels of the target',
+        help='compare every combination of settings, without target labels',
     )
     parser.add_argument(
-        '--no-figures', dest='figures', action='store_false', help='tables alone'
+        '--no-figures', dest='figures', action='store_false', help='write tables only'
     )
     args = parser.parse_args()
     args.pretrain_iters, args.iters = lengths(args)

@@ -1,9 +1,8 @@
 #!/usr/bin/env python
-"""Draw what training sees, both domains side by side, after augmentation.
+"""Draw augmented training samples of both domains side by side.
 
-Keypoints are drawn where the training targets have them (heatmaps and their
-weights, not the annotation), so that a wrong encoder shows. No display is
-needed.
+Keypoints are read from the training targets (heatmaps and keypoint weights), not from
+the annotation, so a wrong codec shows. No display is needed.
 
 python tools/browse_dataset.py configs/regda_rhd2h3d.py
 python tools/browse_dataset.py configs/regda_rhd2h3d.py --files --out samples
@@ -23,20 +22,22 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--out',
-        help='the PNG of the sheet, or the folder of the files (default: '
+        help='output PNG, or output folder with --files (default: '
         'work_dirs/<config name>/samples[.png])',
     )
-    parser.add_argument('--num', type=int, default=8, help='samples of each domain (8)')
+    parser.add_argument(
+        '--num', type=int, default=8, help='samples per domain (default: 8)'
+    )
     shape = parser.add_mutually_exclusive_group()
-    shape.add_argument('--sheet', action='store_true', help='one PNG (the default)')
-    shape.add_argument('--files', action='store_true', help='a PNG for each sample')
+    shape.add_argument('--sheet', action='store_true', help='write one PNG (default)')
+    shape.add_argument('--files', action='store_true', help='write one PNG per pair')
     parser.add_argument(
         '--stage',
         choices=('before', 'after'),
         default='after',
-        help='before or after augmentation (after)',
+        help='draw before or after augmentation (default: after)',
     )
-    parser.add_argument('--seed', type=int, default=0, help='(0)')
+    parser.add_argument('--seed', type=int, default=0, help='random seed (default: 0)')
     add_cfg_options(parser)
     args = parser.parse_args()
     if args.num < 1:

@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""Read all data of a config and report what would spoil training.
+"""Read all data of a config and report problems.
 
-Images that are missing, empty or damaged; boxes that are empty or outside;
-keypoints outside, too few, too many or not finite; images in training and test
-alike; annotations that MMPose's readers leave out, and sizes in a file that are not
-the images'. Of the training target only images and boxes are looked at.
+Finds missing, empty or damaged images; empty boxes and boxes outside of the image;
+keypoints that are outside, too few, too many or not finite; images in both training
+and test; annotations that MMPose leaves out; and image sizes that differ from the
+annotation file. For the training target only images and boxes are checked.
 
-Writes summary.md (printed too), summary.png and findings.csv. Exit status: 0
-clean, 1 problems were found, 2 nothing could be read.
+Writes summary.md (also printed), summary.png and findings.csv. Exit status: 0 no
+problem, 1 problems were found, 2 nothing could be read.
 
 python tools/check_dataset.py configs/regda_rhd2h3d.py
 """
@@ -27,9 +27,9 @@ def parse_args() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--out', help='folder of the summary (default: work_dirs/<config name>/check)'
+        '--out', help='output folder (default: work_dirs/<config name>/check)'
     )
-    parser.add_argument('--workers', type=int, help='processes (default: one a CPU)')
+    parser.add_argument('--workers', type=int, help='processes (default: one per CPU)')
     add_cfg_options(parser)
     args = parser.parse_args()
     if args.workers is not None and args.workers < 1:

@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""Compare two models on photographs without labels: is the second one better?
+"""Compare two models on photographs, with or without labels.
 
 python tools/compare.py CONFIG A.pth B.pth
 python tools/compare.py CONFIG A.pth B.pth --images photographs --labels few.json
 
-Prints what can be said without labels of both on the target (confidence, consistency
-under augmentation), their PCK on the source, and how many keypoints moved. Writes a
-page that opens from disk, without a network: the images on which the models differ
-most first, both skeletons, filters, arrow keys. --labels names a COCO file with the
-keypoints of a few images: PCK of both with 95 % intervals, and whether they differ.
+Prints the confidence of both models and their consistency under augmentation on the
+target, their PCK on the source, and how many keypoints moved. Writes an HTML page that
+needs no network and shows the images with the largest differences first, with both
+skeletons, filters and arrow keys. With --labels, also prints PCK of both with 95 %
+intervals and whether they differ.
 """
 
 import argparse
@@ -42,14 +42,23 @@ Row = Tuple[str, str, str, str]
 def parse_args() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoints', nargs=2, metavar='CHECKPOINT', help='A and B')
-    parser.add_argument('--config-a', help='the config of A, if it is another model')
-    parser.add_argument('--images', help="folder (the config's target)")
-    parser.add_argument('--boxes', help='as in tools/predict.py')
-    parser.add_argument('--labels', help='COCO file: the keypoints of some images')
-    parser.add_argument('--thr', type=float, default=0.05, help='of the box (0.05)')
-    parser.add_argument('--out', help='(work_dirs/<config name>/comparison.html)')
-    parser.add_argument('--device', help='such as cpu or cuda:1 (the GPU if any)')
+    parser.add_argument('checkpoints', nargs=2, metavar='CHECKPOINT', help='A, B')
+    parser.add_argument('--config-a', help='config of A, if its model differs')
+    parser.add_argument('--images', help="image folder (default: the config's target)")
+    parser.add_argument('--boxes', help='box file, as in tools/predict.py')
+    parser.add_argument('--labels', help='COCO file with keypoints of some images')
+    parser.add_argument(
+        '--thr',
+        type=float,
+        default=0.05,
+        help='distance threshold relative to the box (default: 0.05)',
+    )
+    parser.add_argument(
+        '--out', help='output page (default: work_dirs/<config name>/comparison.html)'
+    )
+    parser.add_argument(
+        '--device', help='device, such as cpu or cuda:1 (default: GPU if available)'
+    )
     add_cfg_options(parser)
     return parser.parse_args()
 

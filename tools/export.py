@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Export a trained model: for MMPose without mmregda, and as ONNX.
+"""Export a trained model to plain MMPose (without mmregda) and to ONNX.
 
 python tools/export.py CONFIG CHECKPOINT --out exported
 
-Writes NAME.py and NAME-HASH.pth, a config for prediction and the weights of backbone,
-neck and head, which MMPose's inferencers take as any of MMPose's own; and NAME.onnx
-where onnx and onnxruntime are installed (pip install "mmregda[export]").
-docs/export.md says what goes in and comes out.
+Writes NAME.py and NAME-HASH.pth: a config for prediction and the weights of backbone,
+neck and head, which MMPose's inferencers load like its own models. Writes NAME.onnx if
+onnx and onnxruntime are installed (pip install "mmregda[export]"). docs/export.md
+describes its inputs and outputs.
 """
 
 import argparse
@@ -24,7 +24,9 @@ def parse_args() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', help='folder (work_dirs/<config name>/exported)')
+    parser.add_argument(
+        '--out', help='output folder (default: work_dirs/<config name>/exported)'
+    )
     add_cfg_options(parser)
     return parser.parse_args()
 

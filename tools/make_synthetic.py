@@ -1,4 +1,4 @@
-"""Render a synthetic domain pair into the layouts of published datasets."""
+"""Render a synthetic domain pair in the layouts of published datasets."""
 
 import argparse
 
@@ -37,19 +37,24 @@ def parse_args():
             help=description,
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
-        pair.add_argument('out', help='folder that receives both datasets')
+        pair.add_argument('out', help='output folder for both datasets')
         for part, count in zip(('source-train', 'source-test', 'target'), counts):
             pair.add_argument(
-                f'--num-{part}', type=positive, default=count, help='images'
+                f'--num-{part}', type=positive, default=count, help='number of images'
             )
-        pair.add_argument('--seed', type=int, default=0, help='same seed, same bytes')
         pair.add_argument(
-            '--workers', type=positive, help='processes; one a CPU if not set'
+            '--seed',
+            type=int,
+            default=0,
+            help='random seed; the same seed gives the same bytes',
+        )
+        pair.add_argument(
+            '--workers', type=positive, help='processes; one per CPU if not set'
         )
         pair.add_argument(
             '--overwrite',
             action='store_true',
-            help='replace data that was generated with other parameters',
+            help='replace data generated with other parameters',
         )
     return parser.parse_args()
 

@@ -1,15 +1,14 @@
 #!/usr/bin/env python
-"""Draw what trained models predict, and where their mistakes fall.
+"""Draw predictions of trained models and where their errors are.
 
 python tools/plot_predictions.py 'source only=work_dirs/source_only' \\
     RegDA=work_dirs/regda --out-dir figures
 
-Writes into the folder
+Writes
 
-- predictions.jpg: the same test images under every run, chosen by a rule;
-- error_positions.png, .json and .md: whether predictions are right, at
-  another keypoint or on the background, and what chance would give; not where the
-  images have no labels.
+- predictions.jpg: the same test images for every run, chosen by a rule;
+- error_positions.png, .json and .md: how many predictions are right, at another
+  keypoint or on the background, compared with chance (labelled images only).
 """
 
 import argparse
@@ -33,31 +32,39 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'runs',
         nargs='+',
-        help='work directories or config.py:weights.pth, each with or without '
-        'label= before it; the baseline first',
+        help='work directories or config.py:weights.pth, each optionally with label= '
+        'in front; baseline first',
     )
-    parser.add_argument('--out-dir', default='.', help='(the present folder)')
+    parser.add_argument('--out-dir', default='.', help='output folder (default: .)')
     parser.add_argument(
-        '--domain', choices=('source', 'target'), default='target', help='(target)'
-    )
-    parser.add_argument(
-        '--baseline', metavar='LABEL', help='images are chosen by its errors (first)'
-    )
-    parser.add_argument(
-        '--compared', metavar='LABEL', help='and by how these differ (last)'
+        '--domain',
+        choices=('source', 'target'),
+        default='target',
+        help='whose test images to draw (default: target)',
     )
     parser.add_argument(
-        '--per-case', type=int, default=2, help='images of each kind of case (2)'
+        '--baseline',
+        metavar='LABEL',
+        help='run whose errors select the images (default: the first)',
+    )
+    parser.add_argument(
+        '--compared',
+        metavar='LABEL',
+        help='run that is compared with it to select images (default: the last)',
+    )
+    parser.add_argument(
+        '--per-case', type=int, default=2, help='images per kind of case (default: 2)'
     )
     parser.add_argument(
         '--thr',
         type=float,
         default=0.05,
-        help="how near is at a keypoint, in units of the input's side (0.05)",
+        help="distance that counts as at a keypoint, relative to the input's side "
+        '(default: 0.05)',
     )
     add_cfg_options(
         parser,
-        "overrides of all runs' configs, such as "
+        "override settings of all runs' configs, such as "
         'val_dataloader.target.dataset.data_root=FOLDER',
     )
     return parser.parse_args()

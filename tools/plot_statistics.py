@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the accuracies of f and f' of runs, and how they differ.
+"""Draw the accuracies of f and f' and their disagreement for each run.
 
 python tools/plot_statistics.py DD=work_dirs/dd RegDA=work_dirs/regda \\
     --out statistics.png
@@ -15,10 +15,12 @@ from mmregda.visualization import labeled, plot_statistics
 def parse_args() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument(
-        'runs', nargs='+', help='work directories, each as label=work_dir or work_dir'
+        'runs', nargs='+', help='work directories, each as work_dir or label=work_dir'
     )
     parser.add_argument(
-        '--out', default='statistics.png', help='.png, .pdf or .svg (statistics.png)'
+        '--out',
+        default='statistics.png',
+        help='output .png, .pdf or .svg (default: statistics.png)',
     )
     return parser.parse_args()
 

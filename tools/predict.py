@@ -1,20 +1,19 @@
 #!/usr/bin/env python
-"""Predict the keypoints in a folder of images.
+"""Predict keypoints for a folder of images.
 
 python tools/predict.py CONFIG CHECKPOINT
 python tools/predict.py CONFIG CHECKPOINT photographs --boxes boxes.csv --draw all
 
-IMAGES is the config's own target by default. Writes
+The default for IMAGES is the config's target. Writes
 
-- predictions.json, in the layout of a COCO file: images (file_name relative to
-  IMAGES), categories (the names of the keypoints) and annotations (bbox as x,
-  y, w, h; keypoints as x, y, visibility of each; keypoint_scores), in pixels of
-  the upright image, that is, turned as its EXIF orientation says. A visibility
-  is 2 from a score of 0.3 on, 1 below it, 0 outside of the image;
+- predictions.json, a COCO file: images (file_name relative to IMAGES), categories
+  (keypoint names) and annotations (bbox as x, y, w, h; keypoints as x, y, visibility;
+  keypoint_scores), in pixels of the upright image (EXIF orientation applied). The
+  visibility is 2 for scores from 0.3, 1 for lower scores, and 0 outside of the image;
 - pictures/, the images with skeletons.
 
-What is damaged is left out, counted and named, in the file's left_out too. Exit
-status: 0 all was predicted, 1 something was left out, 2 nothing was predicted.
+Damaged images are skipped, counted and named, also as left_out in predictions.json.
+Exit status: 0 all images were predicted, 1 some were skipped, 2 none was predicted.
 """
 
 import argparse
@@ -50,31 +49,39 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
-        'images', nargs='?', help="folder, read at any depth (the config's target)"
+        'images',
+        nargs='?',
+        help="image folder with any subfolders (default: the config's target)",
     )
     parser.add_argument(
         '--boxes',
-        help="where the people or hands are: COCO's JSON, a CSV of path,x,y,w,h, "
-        'detections; without it each image of a folder named here is one crop',
+        help='boxes of people or hands: a COCO file, a CSV of path,x,y,w,h, or '
+        'detections; without it each image of IMAGES is one crop',
     )
     parser.add_argument(
-        '--images-json', help='the COCO file whose images a list of detections means'
+        '--images-json', help='COCO file that a list of detections refers to'
     )
     parser.add_argument(
-        '--min-score', type=float, help='leave out boxes of a smaller score (0.3)'
+        '--min-score', type=float, help='skip boxes with a lower score (default: 0.3)'
     )
-    parser.add_argument('--out', help='(work_dirs/<config name>/predictions)')
+    parser.add_argument(
+        '--out', help='output folder (default: work_dirs/<config name>/predictions)'
+    )
     parser.add_argument(
         '--draw',
         type=how_many,
         default=16,
         metavar='N|all|none',
-        help='images to draw, evenly spread over the folder (16)',
+        help='images to draw, evenly spread over the folder (default: 16)',
     )
     parser.add_argument(
-        '--batch-size', type=positive, help="boxes at once (the config's validation's)"
+        '--batch-size',
+        type=positive,
+        help="boxes per batch (default: that of the config's validation)",
     )
-    parser.add_argument('--device', help='such as cpu or cuda:1 (the GPU if any)')
+    parser.add_argument(
+        '--device', help='device, such as cpu or cuda:1 (default: GPU if available)'
+    )
     add_cfg_options(parser)
     return parser.parse_args()
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""From nothing to an adapted hand model, and what adaptation was worth.
+"""Adapt a hand model from scratch and compare it with a baseline.
 
-Renders a pair of domains (or takes yours), trains on the labelled source,
-adapts to the unlabelled target with RegDA, and trains a fair baseline as long
-on the source alone. Ends with a table (the start, the baseline, RegDA),
-results.json and report.png.
+Renders a domain pair (or uses yours), trains on the labelled source, adapts to the
+unlabelled target with RegDA, and trains a fair baseline on the source alone for as many
+iterations. Prints a table (start, baseline, RegDA) and writes results.json and
+report.png.
 
     python tools/quickstart.py
     python tools/quickstart.py --source path/to/RHD --target path/to/H3D
@@ -53,13 +53,25 @@ NUM_DRAWN = 8
 
 def parse_args() -> argparse.Namespace:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument('--source', help='an RHD folder (default: rendered here)')
-    parser.add_argument('--target', help='an H3D_crop folder (default: rendered here)')
-    parser.add_argument('--work-dir', default='work_dirs/quickstart')
-    parser.add_argument('--data-dir', default='data/synthetic_hands')
-    parser.add_argument('--seed', type=int, default=0, help='of training (0)')
+    parser.add_argument('--source', help='RHD folder (default: rendered images)')
+    parser.add_argument('--target', help='H3D_crop folder (default: rendered images)')
     parser.add_argument(
-        '--oracle', action='store_true', help='also train on the labelled target'
+        '--work-dir',
+        default='work_dirs/quickstart',
+        help='folder for runs and results (default: work_dirs/quickstart)',
+    )
+    parser.add_argument(
+        '--data-dir',
+        default='data/synthetic_hands',
+        help='folder for rendered images (default: data/synthetic_hands)',
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='random seed of training (default: 0)'
+    )
+    parser.add_argument(
+        '--oracle',
+        action='store_true',
+        help='also train an upper bound on the labelled target',
     )
     args = parser.parse_args()
     if bool(args.source) != bool(args.target):

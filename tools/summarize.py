@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Mean and spread of several quickstarts as a Markdown table.
+"""Summarize several quickstart runs in a Markdown table.
 
 for seed in 0 1 2; do
     python tools/quickstart.py --seed $seed --work-dir work_dirs/seed_$seed
@@ -16,7 +16,7 @@ from mmregda.datasets.annotation_files import load_json
 from mmregda.errors import ending_in_one_line
 
 LABELS = dict(
-    pretrained='source only: where both start',
+    start='source only: where both start',
     source_only='source only: as many further iterations',
     regda='RegDA',
     oracle='oracle: as many iterations on the labelled target',

@@ -23,15 +23,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
-        '--domain', choices=('source', 'target', 'both'), default='both', help='(both)'
+        '--domain',
+        choices=('source', 'target', 'both'),
+        default='both',
+        help='domain to evaluate (default: both)',
     )
-    parser.add_argument('--work-dir', help='where the log goes')
+    parser.add_argument('--work-dir', help='folder for the log')
     add_cfg_options(parser)
     parser.add_argument(
         '--launcher',
         choices=('none', 'pytorch', 'slurm', 'mpi'),
         default='none',
-        help='of several processes that share the samples, as in tools/train.py',
+        help='job launcher for several processes, as in tools/train.py (default: none)',
     )
     return parser.parse_args()
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train from a config: source-only pretraining if it asks for it, then itself.
+"""Train a config, after its source-only pretraining if it has one.
 
 python tools/train.py configs/regda_rhd2h3d.py
 bash tools/dist_train.sh configs/regda_rhd2h3d.py 8
@@ -31,56 +31,62 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--work-dir',
-        help='where checkpoints and logs go (default: work_dirs/<config name>); '
-        'the weights of pretraining go into a folder beside it',
+        help='folder for checkpoints and logs (default: work_dirs/<config name>); '
+        'pretrained weights go to a folder next to it',
     )
     parser.add_argument(
-        '--resume', action='store_true', help='go on from the last checkpoint'
+        '--resume', action='store_true', help='continue from the last checkpoint'
     )
     parser.add_argument(
         '--pretrained',
         metavar='CHECKPOINT',
-        help='start from these source-only weights in place of pretraining',
+        help='start from these source-only weights instead of pretraining',
     )
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='train in mixed precision, the pretraining too',
+        help='mixed precision, also for pretraining',
     )
     parser.add_argument(
         '--amp-dtype',
         choices=('bfloat16', 'float16'),
-        help='the same, in this type (bfloat16)',
+        help='dtype for mixed precision (implies --amp; default: bfloat16)',
     )
     parser.add_argument(
         '--compile',
         action='store_true',
-        help='compile the feature extractor: minutes at first, then faster on a GPU',
+        help='compile the feature extractor: takes minutes, then faster on a GPU',
     )
     parser.add_argument(
         '--channels-last',
         action='store_true',
-        help='keep channels innermost in memory: faster convolutions on most devices',
+        help='channels-last memory layout: faster convolutions on most devices',
     )
-    parser.add_argument('--seed', type=seed, help='overrides randomness.seed')
+    parser.add_argument(
+        '--seed', type=seed, help='random seed; overrides randomness.seed'
+    )
     parser.add_argument(
         '--device',
         choices=('auto', 'cuda'),
         default='auto',
-        help='cuda: stop if there is no GPU (auto: go on without)',
+        help='cuda: stop if there is no GPU; auto: use the CPU instead (default: auto)',
     )
     parser.add_argument(
         '--select-by-target-labels',
         action='store_true',
-        help='keep the checkpoint that is best on the labelled target test set: '
-        'for benchmarks that report an upper bound, never for a real adaptation',
+        help='keep the checkpoint that is best on the labelled target test set: only '
+        'for benchmarks that report an upper bound, never for real adaptation',
     )
     add_cfg_options(
         parser,
-        'overrides, key=value; those of the pretraining are pretrain.options.key=value',
+        'override config settings, key=value; for the pretraining '
+        'pretrain.options.key=value',
     )
     parser.add_argument(
-        '--launcher', choices=('none', 'pytorch', 'slurm', 'mpi'), default='none'
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm', 'mpi'),
+        default='none',
+        help='job launcher (default: none)',
     )
     # torch.distributed.launch gives it, torchrun does not.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)

@@ -1,5 +1,5 @@
 # A model that you have, better on your photographs. Environment variables say
-#   CONFIG      its config, of MMPose or your own, with the labelled source
+#   CONFIG      its config with the labelled source: mmpose::..., or an absolute path
 #   CHECKPOINT  its weights
 #   IMAGES      the folder of the target, without labels: people or hands cut out
 _base_ = [

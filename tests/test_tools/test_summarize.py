@@ -32,6 +32,7 @@ def test_mean_and_sample_deviation_over_seeds(summarize, tmp_path):
     # By hand: mean 23, deviations -3 -1 4, variance 26 / 2.
     assert '23.0 ± 3.6' in printed
     assert '32.0 ± 2.6' in printed
+    assert 'where both start | 1.0 ± 0.0 | 29.0 ± 1.7' in printed
     assert '9.0 ± 1.0 points (+10.0, +9.0, +8.0)' in printed
     assert 'over its start: 3.0 ± 1.0 points (+2.0, +3.0, +4.0)' in printed
     assert 'Minutes a run: 3.0, 3.0, 3.0' in printed
