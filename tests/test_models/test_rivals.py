@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import METHODS, SIZE, batches_of, random_batch, tiny_model_config
+from conftest import (
+    METHODS,
+    SIZE,
+    batches_of,
+    random_batch,
+    tiny_model_config,
+    tiny_simcc_config,
+)
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmpose.registry import MODELS
 
@@ -23,6 +30,7 @@ from mmregda.models.adaptations.averaged_teacher import student
 from mmregda.models.adaptations.fda import restyle_
 from mmregda.models.adaptations.mcd import discrepancy
 from mmregda.models.adaptations.perturbation import cover_, perturb_
+from mmregda.models.adaptations.view_teacher import ViewLabels, taught_loss
 from mmregda.models.losses import MultiKernelMMDLoss
 
 K, SIDE = 5, 16
@@ -479,6 +487,8 @@ class Naive:
         for b in range(len(places)):
             for k in range(K):
                 x, y = (math.floor(t / 4 + 0.5) for t in places[b, k])
+                if not (0 <= x < SIDE and 0 <= y < SIDE):
+                    continue
                 for v in range(max(0, y - 6), min(SIDE, y + 7)):
                     for u in range(max(0, x - 6), min(SIDE, x + 7)):
                         labels[b, k, v, u] = math.exp(
@@ -527,7 +537,7 @@ class Naive:
             apart = [math.dist(4 * np.array(p), q) for p, q in zip(found, places[b])]
             means.append(np.mean([d for d, ok in zip(apart, inside[b]) if ok]))
         best = int(np.argmin(means))
-        assert not torch.equal(kept[best], inside[best]), 'it changes nothing'
+        assert i or not torch.equal(kept[best], inside[best]), 'it changes nothing'
         kept[best] = inside[best]
         self.minimize(self.taught_loss(images, labels, kept), PSI, F_)
 
@@ -762,6 +772,30 @@ def test_perturbation_moves_nothing_and_differs_from_image_to_image():
         colours = image[:, changed]
         assert (colours == colours[:, :1]).all()
     assert len((images != plain).flatten(1).unique(dim=0)) > 32
+
+
+@pytest.mark.parametrize(
+    ('config', 'last', 'beyond'),
+    [
+        (tiny_model_config, (61.9, 9.0), (62.1, 9.0)),  # Of 16 places, 4 pixels apart.
+        (tiny_simcc_config, (9.0, -0.2), (9.0, -0.3)),  # Half a pixel apart.
+    ],
+)
+def test_label_inside_of_the_view_and_beyond_the_grid_weighs_nothing(
+    config, last, beyond
+):
+    model = MODELS.build(config(num_keypoints=2, type='UniFrame')).eval()
+    p = model.head(model.extract_feat(torch.randn(1, 3, SIZE, SIZE)))
+    inside = torch.ones(1, 2, dtype=torch.bool)
+
+    def loss(place, kept=inside):
+        keypoints = torch.tensor([[(20.0, 30.0), place]])
+        labels = ViewLabels(keypoints, inside, inside.float())
+        return float(taught_loss(model.space, labels, kept, p))
+
+    alone = loss(last, torch.tensor([[True, False]]))
+    assert loss(last) > 1.2 * alone > 0
+    assert loss(beyond) == pytest.approx(alone)
 
 
 def test_one_sure_keypoint_of_an_image_is_covered_by_a_part_of_it():

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from mmregda.models.adaptations.averaged_teacher import AveragedTeacher, student
 from mmregda.models.adaptations.base import BaseAdaptation, minimize
-from mmregda.models.adaptations.view_teacher import labels_in_view, rendered
+from mmregda.models.adaptations.view_teacher import labels_in_view, taught_loss
 from mmregda.models.batch_norm import frozen_statistics
-from mmregda.models.losses import KeypointKLLoss
 
 
 @MODELS.register_module()
@@ -45,7 +44,6 @@ class FrozenStatisticsSelfTraining(BaseAdaptation):
     def __init__(self, head: Optional[dict] = None, threshold: float = 0.1) -> None:
         super().__init__()
         self.threshold = threshold
-        self.ground_truth_loss = KeypointKLLoss()
         self._begun = False
 
     def attach(self, model: nn.Module) -> None:
@@ -70,9 +68,7 @@ class FrozenStatisticsSelfTraining(BaseAdaptation):
                 labels = labels_in_view(self.space, said, teacher, other)
                 kept = labels.inside & (labels.confidence >= self.threshold)
                 p = model.head(model.extract_feat(other['inputs']))
-                loss_self = self.ground_truth_loss(
-                    self.space.maps(p), rendered(self.space, labels, p), kept
-                )
+                loss_self = taught_loss(self.space, labels, kept, p)
             loss = self.space.loss_unit(p) * loss_self
             minimize(loss, optim_wrapper, ('feature_extractor', 'head'))
         return dict(

@@ -13,7 +13,7 @@ from mmregda.models.adaptations.base import minimize
 from mmregda.models.adaptations.view_teacher import (
     ViewLabels,
     ViewTeacher,
-    rendered,
+    taught_loss,
 )
 from mmregda.models.position_space import Output
 
@@ -64,9 +64,7 @@ class SourceFreeTeacher(ViewTeacher):
         with model.autocast(optim_wrapper):
             p = model.head(model.extract_feat(target['student']['inputs']))
             kept = self.kept(labels) | (self.stand_ins(labels, p) & labels.inside)
-            loss_self = self.ground_truth_loss(
-                space.maps(p), rendered(space, labels, p), kept
-            )
+            loss_self = taught_loss(space, labels, kept, p)
         loss = space.loss_unit(p) * loss_self
         minimize(loss, optim_wrapper, ('feature_extractor', 'head'))
         return dict(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmregda.models.adaptations.base import minimize, uncounted_source_loss
 from mmregda.models.adaptations.fda import restyle_
-from mmregda.models.adaptations.view_teacher import ViewTeacher, rendered
+from mmregda.models.adaptations.view_teacher import ViewTeacher, taught_loss
 
 
 @MODELS.register_module()
@@ -72,9 +72,7 @@ class UniFrame(ViewTeacher):
         with model.autocast(optim_wrapper):
             loss_sup = uncounted_source_loss(model, source)
             p = model.head(model.extract_feat(target['student']['inputs']))
-            loss_self = self.ground_truth_loss(
-                space.maps(p), rendered(space, labels, p), kept
-            )
+            loss_self = taught_loss(space, labels, kept, p)
             loss = loss_sup + self.trade_off * space.loss_unit(p) * loss_self
         minimize(loss, optim_wrapper, ('feature_extractor', 'head'))
         return dict(

@@ -71,7 +71,6 @@ class ViewTeacher(BaseAdaptation):
         self.momentum = momentum
         self.mask_ratio = mask_ratio
         self.occlusion = {'threshold': 0.9, **(occlusion or {})}
-        self.ground_truth_loss = KeypointKLLoss()
 
     def attach(self, model: nn.Module) -> None:
         self.teacher = AveragedTeacher(student(model), self.momentum)
@@ -122,7 +121,25 @@ def labels_in_view(
     return ViewLabels(keypoints, inside, warp.values(space.confidence(said)))
 
 
-def rendered(space: PositionSpace, labels: ViewLabels, output: Output) -> list:
-    """H(y) of the labels on the grid of what the student predicts."""
+def taught_loss(
+    space: PositionSpace, labels: ViewLabels, kept: Tensor, output: Output
+) -> Tensor:
+    """L_T of what the student predicts.
+
+    Of a keypoint of which the nearest place is beyond the grid, the Gaussian would be
+    cut. It weighs 0, as among the source's labels.
+
+    Args:
+        space (PositionSpace): Of the prediction.
+        labels (ViewLabels): In the student's view.
+        kept (Tensor): (B, K) bool, which of them are learned.
+        output (Tensor | tuple[Tensor]): What the student's head gives.
+
+    Returns:
+        Tensor: A scalar.
+    """
     with torch.no_grad():
-        return space.gaussians(space.on_grid(labels.keypoints), output)
+        rendered = space.gaussians(space.on_grid(labels.keypoints), output)
+        for maps in rendered:
+            kept = kept & (maps.amax(dim=-1) == 1)  # The peak is there.
+    return KeypointKLLoss()(space.maps(output), rendered, kept)
