@@ -182,6 +182,18 @@ def test_moved_weights_are_those_of_a_loop(model):
         assert torch.equal(value, before[name]), name
 
 
+def test_models_of_mmpose_are_moved_as_ours(model):
+    config = dict(heatmaps=tiny_model_config, simcc=tiny_simcc_config)
+    name = 'simcc' if hasattr(model.head, 'cls_x') else 'heatmaps'
+    config = config[name](K)
+    config.pop('adaptation')
+    plain = MODELS.build(dict(config, type='TopdownPoseEstimator')).eval()
+    plain.load_state_dict(model.state_dict())
+    settings = dict(radius=0.3, thr=0.15)
+    found = score(plain, 'Flatness', **settings)
+    assert found == score(model, 'Flatness', **settings) != 1
+
+
 def test_turned_images_are_opencvs(model):
     inputs = images(model)
     centre = ((SIZE - 1) / 2, (SIZE - 1) / 2)

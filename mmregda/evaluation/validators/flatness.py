@@ -42,7 +42,8 @@ class Flatness(Agreement):
 
     def look(self, model: nn.Module, inputs: Tensor) -> tuple:
         if not self._moved:  # At the first batch of each validation.
-            whole = nn.Sequential(*model.features, model.head)
+            psi = [model.backbone, *([model.neck] if model.with_neck else [])]
+            whole = nn.Sequential(*psi, model.head)
             generator = torch.Generator().manual_seed(self.seed)
             for _ in range(self.num_draws):
                 self._moved.append(copy.deepcopy(whole))
