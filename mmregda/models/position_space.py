@@ -53,7 +53,7 @@ SERVING = (
 )
 _HEATMAP_HEADS = (HeatmapHead, ViPNASHead)
 _SIMCC_HEADS = (SimCCHead, RTMCCHead, RTMWHead)
-# A loss may have a mask of some of them.
+# Of a head that does not say; a loss may have a mask of some of them.
 _MOST_KEYPOINTS = 512
 
 
@@ -98,13 +98,14 @@ class PositionSpace(ABC):
     def __init__(self, head: Any) -> None:
         self.codec: Optional[BaseKeypointCodec] = getattr(head, 'decoder', None)
         self.loss_module: Optional[nn.Module] = getattr(head, 'loss_module', None)
+        self._probed_shapes = _shapes(head, self.probed_sizes)
         if self.codec is not None:
             self.require_labels_of(self.codec)
 
     @cached_property
     def trains_a_softmax(self) -> bool:
         """bool: Whether the head's loss reads maps as logits, and not as values."""
-        return is_blind_to_level(self.loss_module, self.probed_sizes)
+        return is_blind_to_level(self.loss_module, self._probed_shapes)
 
     # --- of a head's output
 
@@ -478,16 +479,23 @@ def decodes_as_trained(head: nn.Module) -> bool:
         return True
     loss = getattr(head, 'loss_module', None)
     heatmaps = isinstance(head, _HEATMAP_HEADS)
-    return not (heatmaps and is_blind_to_level(loss, probed_sizes_of(head)))
+    return not (heatmaps and is_blind_to_level(loss, probed_shapes_of(head)))
 
 
-def probed_sizes_of(head: Any) -> Sequence[Tuple[int, ...]]:
-    """Sizes of the maps by which a head's loss can be probed; none of other heads."""
+def probed_shapes_of(head: Any) -> Sequence[Tuple[int, ...]]:
+    """Shapes of the maps by which a head's loss can be probed; none of other heads."""
     kinds = ((_SIMCC_HEADS, SimCCSpace), (_HEATMAP_HEADS, HeatmapSpace))
-    return next((s.probed_sizes for heads, s in kinds if isinstance(head, heads)), ())
+    sizes = next((s.probed_sizes for heads, s in kinds if isinstance(head, heads)), ())
+    return _shapes(head, sizes)
 
 
-def is_blind_to_level(loss: Optional[nn.Module], sizes: Sequence[Tuple]) -> bool:
+def _shapes(head: Any, sizes: Sequence[Tuple[int, ...]]) -> List[Tuple[int, ...]]:
+    number = getattr(head, 'out_channels', None)
+    number = number if isinstance(number, int) else _MOST_KEYPOINTS
+    return [(number, *size) for size in sizes]
+
+
+def is_blind_to_level(loss: Optional[nn.Module], shapes: Sequence[Tuple]) -> bool:
     """Whether a loss depends on the softmax of maps alone.
 
     It is asked, not known by name: a number is added to each map, which leaves the
@@ -495,41 +503,40 @@ def is_blind_to_level(loss: Optional[nn.Module], sizes: Sequence[Tuple]) -> bool
 
     Args:
         loss (nn.Module, optional): A head's.
-        sizes (Sequence[tuple[int, ...]]): Of the maps of a keypoint, in its output.
+        shapes (Sequence[tuple[int, ...]]): Of the maps of an image, keypoints first.
 
     Returns:
-        bool: False, too, if the loss fails on maps of these sizes.
+        bool: False, too, if the loss fails on maps of these shapes.
     """
-    plain = _probe(loss, sizes)
-    raised = _probe(loss, sizes, lambda z: z + 3.0)
-    other = _probe(loss, sizes, lambda z: z * 3.0)
+    plain = _probe(loss, shapes)
+    raised = _probe(loss, shapes, lambda z: z + 3.0)
+    other = _probe(loss, shapes, lambda z: z * 3.0)
     return _are_equal(plain, raised) and not _are_equal(plain, other)
 
 
-def ignores_weights(loss: Optional[nn.Module], sizes: Sequence[Tuple]) -> bool:
+def ignores_weights(loss: Optional[nn.Module], shapes: Sequence[Tuple]) -> bool:
     """Whether a keypoint of weight 0 changes a loss; arguments are as above."""
 
-    plain = _probe(loss, sizes)
-    other = _probe(loss, sizes, lambda z: torch.stack((z[0] * 3.0, z[1])))
+    plain = _probe(loss, shapes)
+    other = _probe(loss, shapes, lambda z: torch.stack((z[0] * 3.0, z[1])))
     return plain is not None and other is not None and not _are_equal(plain, other)
 
 
 @torch.no_grad()
 def _probe(
     loss: Optional[nn.Module],
-    sizes: Sequence[Tuple],
+    shapes: Sequence[Tuple],
     change: Callable[[Tensor], Tensor] = lambda z: z,
 ) -> Optional[Tensor]:
     """A loss of two images, of which the first has weights of 0; None if it fails."""
-    shape = (2, _MOST_KEYPOINTS)
-    weights = torch.ones(shape)
+    weights = torch.ones(2, shapes[0][0] if shapes else 0)
     weights[0] = 0.0
     outputs, labels = [], []
-    for size in sizes:
-        numbers = torch.arange(float(np.prod(shape + size))).view(*shape, *size)
+    for shape in shapes:
+        numbers = torch.arange(float(2 * np.prod(shape))).view(2, *shape)
         outputs.append(change(numbers.sin()))
         labels.append(numbers.cos().flatten(2).softmax(-1).view_as(numbers))
-    one = len(sizes) == 1
+    one = len(shapes) == 1
     try:
         value = torch.as_tensor(
             copy.deepcopy(loss).cpu()(

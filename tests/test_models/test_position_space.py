@@ -14,7 +14,7 @@ from mmpose.registry import KEYPOINT_CODECS, MODELS
 import mmregda.models
 from mmregda import InputError
 from mmregda.engine.rehearsal.network import report_decoding, require_fitting_loss
-from mmregda.models import HeatmapSpace
+from mmregda.models import HeatmapSpace, KeypointKLLoss
 
 K = 5
 GRID = dict(input_size=(SIZE, SIZE), heatmap_size=(SIZE // 4, SIZE // 4))
@@ -269,7 +269,20 @@ HEATMAP_LOSSES = [
     (False, False, dict(type='JSDiscretLoss')),
     (False, False, dict(type='MultipleLossWrapper', losses=[dict(type='MSELoss')])),
     (True, True, dict(type='CrossEntropyOfPositions')),
+    (True, False, dict(type='WeighedKL')),
 ]
+
+
+@MODELS.register_module()
+class WeighedKL(KeypointKLLoss):
+    """Some keypoints weigh more than others, so it serves a head of one number."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('factors', torch.linspace(1, 2, K))
+
+    def forward(self, output, target, target_weights):
+        return super().forward(output, target, target_weights * self.factors)
 
 
 @MODELS.register_module()

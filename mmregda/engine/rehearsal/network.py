@@ -32,7 +32,7 @@ from mmregda.errors import InputError
 from mmregda.models.position_space import (
     decodes_as_trained,
     ignores_weights,
-    probed_sizes_of,
+    probed_shapes_of,
 )
 
 # A batch of so many is enough to be collated and normalised.
@@ -146,8 +146,8 @@ def require_fitting_loss(model: nn.Module) -> None:
             f'model.head.loss.label_softmax = {not softened}, or normalize='
             f'{not normalized} of {name} in model.head.decoder and in GenerateTarget.'
         )
-    sizes = probed_sizes_of(head)
-    if sizes and ignores_weights(loss, sizes):
+    shapes = probed_shapes_of(head)
+    if shapes and ignores_weights(loss, shapes):
         print_log(
             f'model.head.loss: {type(loss).__name__} takes no notice of weights, so '
             'keypoints without a label, or outside of the crop, are learnt as maps of '
