@@ -746,6 +746,26 @@ def test_teacher_begins_as_the_student_that_was_loaded(settings):
     assert not labels.requires_grad
 
 
+def test_labels_of_the_start_are_the_same_whenever_an_image_is_drawn():
+    """Also of a network with dropout, which the student goes on with."""
+    model = build_model(type='FrozenStatisticsSelfTraining', threshold=0.0)
+    found = dict(student=[], teacher=[])
+    heads = dict(student=model.head, teacher=model.adaptation.teacher.network[-1])
+    for who, head in heads.items():
+        # Deep in the network, as a transformer's.
+        head.conv_layers.append(torch.nn.Dropout(0.5))
+        head.register_forward_hook(lambda _, x, p, who=who: found[who].append(p))
+    optimizers = build_optimizers(model)
+    for group in (g for o in optimizers.values() for g in o.optimizer.param_groups):
+        group['lr'] = 0.0
+    data = batches_of('FrozenStatisticsSelfTraining', K, 0, (4, 3, 2))
+    for _ in range(2):
+        model.train()
+        model.train_step(copy.deepcopy(data), optimizers)
+    assert torch.equal(*found['teacher'])
+    assert not torch.equal(*found['student'])
+
+
 def test_perturbation_moves_nothing_and_differs_from_image_to_image():
     torch.manual_seed(0)
     images = torch.randn(1, 3, 40, 50).repeat(64, 1, 1, 1)

@@ -62,7 +62,8 @@ class FrozenStatisticsSelfTraining(BaseAdaptation):
             self._begun = True
         teacher, other = (batches['target'][view] for view in self.views)
         # The backward pass as well: parts of a batch are computed again in it.
-        with frozen_statistics(*model.features, model.head, self.teacher):
+        self.teacher.eval()  # Labels do not depend on a dropout's luck.
+        with frozen_statistics(*model.features, model.head):
             with model.autocast(optim_wrapper):
                 said = self.teacher(teacher['inputs'], model.micro_batches)
                 labels = labels_in_view(self.space, said, teacher, other)
