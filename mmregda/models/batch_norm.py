@@ -205,8 +205,11 @@ def _norms(modules: Sequence[nn.Module]) -> List[_BatchNorm]:
 def _momentum(momentum: float, norms: Sequence[_BatchNorm]) -> Iterator[None]:
     """Within, this is the momentum, and batches are not counted."""
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = momentum, None
+    for norm, (_, tracked) in zip(norms, kept):
+        # PyTorch's SyncBatchNorm insists on a count, which is another one here.
+        counts = isinstance(norm, nn.SyncBatchNorm) and tracked is not None
+        norm.momentum = momentum
+        norm.num_batches_tracked = tracked.clone() if counts else None
     try:
         yield
     finally:

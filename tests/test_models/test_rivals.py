@@ -927,9 +927,10 @@ def test_source_statistics_change_no_parameter_and_only_what_is_predicted_with()
 
 
 @pytest.mark.parametrize('momentum', [0.1, None])
-def test_counted_is_so_many_updates(momentum):
+@pytest.mark.parametrize('kind', [torch.nn.BatchNorm2d, torch.nn.SyncBatchNorm])
+def test_counted_is_so_many_updates(momentum, kind):
     batches = torch.randn(4, 6, 3, 4, 4)
-    norm, plain = (torch.nn.BatchNorm2d(3, momentum=momentum) for _ in range(2))
+    norm, plain = kind(3, momentum=momentum), torch.nn.BatchNorm2d(3, momentum=momentum)
     for times, x in zip((2, 0, 1, 3), batches):
         with counted(times, norm):
             norm(x)
