@@ -266,7 +266,59 @@ def test_adaptation_of_a_model_trained_with_mse_starts_where_its_accuracy_was(
     assert torch.equal(before[0], after[0])
     assert after[2] < before[2] - 0.5
     assert [text for text in said if 'final_layer is multiplied by' in text]
-    # What is a distribution by now is left alone.
-    weight = model.head.final_layer.weight.clone()
+    # What is a distribution by now is left alone, and what is too sure of itself.
+    for factor in (1, 20):
+        model.head.final_layer.weight.data.mul_(factor)
+        weight = model.head.final_layer.weight.clone()
+        StartWeightsHook().before_train(runner)
+        assert torch.equal(weight, model.head.final_layer.weight)
+    assert after[2] + 1 < accuracy_and_divergence()[2]
+
+
+@pytest.mark.parametrize(
+    ('method', 'domain'),
+    [('FineTuning', 'labeled_target'), ('FrozenStatisticsSelfTraining', 'target')],
+)
+def test_values_of_heatmaps_are_noticed_without_a_source(
+    trained_with_mse, method, domain
+):
+    cfg, batch = trained_with_mse
+    cfg.model.adaptation = dict(type=method)
+    del cfg.optim_wrapper['adversary'], cfg.param_scheduler['adversary']
+    cfg.train_dataloader[domain] = cfg.train_dataloader.pop('source')
+    runner, said = started(cfg)
+    model, samples = runner.model.eval(), batch['data_samples']
+
+    def divergence():
+        with torch.no_grad():
+            output = model.head(model.extract_feat(batch['inputs']))
+        return float(model.supervised_loss(output, samples))
+
+    before = divergence()
     StartWeightsHook().before_train(runner)
-    assert torch.equal(weight, model.head.final_layer.weight)
+    if domain == 'target':
+        assert [text for text in said if 'nearly uniform on the target' in text]
+        assert divergence() == before
+        with torch.no_grad():
+            model.head.final_layer.weight.mul_(7)
+            model.head.final_layer.bias.mul_(7)
+        said.clear()
+        StartWeightsHook().before_train(runner)
+        assert not said
+    else:
+        assert divergence() < before - 0.5
+
+
+def test_a_teacher_begins_as_the_student_that_is_loaded(cfg):
+    """And not as that of the run whose checkpoint it is."""
+    cfg.model = tiny_model_config(type='MeanTeacherRegDA')
+    built = saved(cfg.model, cfg.load_from)
+    built.adaptation.teacher.num_updates.fill_(9)
+    torch.save(dict(state_dict=built.state_dict(), meta={}), cfg.load_from)
+    runner, _ = started(cfg)
+    teacher = runner.model.adaptation.teacher
+    assert teacher.num_updates == 0
+    assert torch.equal(
+        runner.model.adaptation.adversary.final_layer.weight,
+        built.adaptation.adversary.final_layer.weight,
+    )

@@ -13,6 +13,7 @@ from mmpose.registry import HOOKS
 from torch import Tensor, nn
 
 from mmregda.datasets.coco_files import evenly
+from mmregda.datasets.views import views_of
 from mmregda.engine.checkpoints import named_as_in, require_same_weights
 from mmregda.engine.distributed import broadcast_from_main
 from mmregda.engine.loops import unwrap
@@ -26,6 +27,10 @@ from mmregda.models.position_space import HeatmapSpace, label_weights
 _NUM_IMAGES = 32
 # Nats. By less than this, a head that was trained as a distribution may be off.
 _LEAST_GAIN = 0.5
+# Of perfect heatmaps of 16 x 16 it is 4, of larger ones 7; of distributions about 1.
+_LEAST_FACTOR = 4
+_LABELED = ('source', 'labeled_target')
+_TEACHER = 'adaptation.teacher.'
 
 
 @HOOKS.register_module()
@@ -37,8 +42,10 @@ class StartWeightsHook(Hook):
       it fits, or starts anew. The log says which. Simple Baselines' deconvolutions
       are found where MMPose has them, in the head, and where ``DeconvNeck`` has them.
     - **Level.** A head that was trained with squared errors is no distribution. Its
-      last layer is multiplied by a factor that is fitted on images of the source (see
-      :mod:`~mmregda.models.logit_level`), which moves no prediction.
+      last layer is multiplied by a factor that is fitted on labelled images (see
+      :mod:`~mmregda.models.logit_level`), which moves no prediction. Where there are
+      none, a head whose softmax is far less sharp on the target than its pseudo labels
+      is reported.
 
     The loop of adaptations brings it with it.
     """
@@ -68,22 +75,25 @@ class StartWeightsHook(Hook):
         init_cfg = model.head.init_cfg
         given = isinstance(init_cfg, dict) and init_cfg.get('type') == 'Pretrained'
         space = model.space
-        source = runner.train_loop.dataloader.domains.get('source')
         if (
             runner._resume
             or not (given or runner._has_loaded)
-            or source is None
             or not (isinstance(space, HeatmapSpace) and space.trains_a_softmax)
         ):
             return
-        level = broadcast_from_main(
-            _level_of(model, Reader('train_dataloader.source', source))
-        )
-        if level.before - level.after < _LEAST_GAIN:
+        loaders = runner.train_loop.dataloader.domains
+        domain = next((d for d in _LABELED if d in loaders), 'target')
+        reader = Reader(f'train_dataloader.{domain}', loaders[domain])
+        level = broadcast_from_main(_level_of(model, reader))
+        if domain == 'target':
+            _report_blur(level)
+            return
+        # A head that is too sure of itself is a distribution.
+        if level.factor < 1 or level.before - level.after < _LEAST_GAIN:
             return
         fall = (
             f'from {level.before:.2f} to {level.after:.2f} nats (divergence of the '
-            'softmax from the labels of the source)'
+            f'softmax from the labels of the {domain})'
         )
         layers = space.last_layers(model.head)
         if not layers:
@@ -102,6 +112,22 @@ class StartWeightsHook(Hook):
         )
 
 
+def _report_blur(level: Level) -> None:
+    """Say that f is no distribution, of a level on the target's pseudo labels."""
+    if level.factor < _LEAST_FACTOR:
+        return
+    print_log(
+        f"f's softmax is nearly uniform on the target: logits have to be "
+        f'{level.factor:.3g} times as large for pseudo labels. A head that was trained '
+        'with squared errors gives values of heatmaps, whose confidence says '
+        'nothing, and a threshold of it may leave out all keypoints. Train the head '
+        'with KeypointKLLoss first, or take a method with a source, on which the level '
+        'is fitted.',
+        logger='current',
+        level=logging.WARNING,
+    )
+
+
 def fitting_weights(
     model: nn.Module, weights: Dict[str, Tensor], where: str
 ) -> Dict[str, Tensor]:
@@ -116,8 +142,10 @@ def fitting_weights(
         InputError: If psi is another, or f is and nothing would train it.
     """
     weights = named_as_in(model, weights)
+    # A teacher begins as the student, not as it was at the end of another run.
+    weights = {k: v for k, v in weights.items() if not k.startswith(_TEACHER)}
     psi = psi_of(model)
-    learnt = {'source', 'labeled_target'} & set(model.adaptation.domains)
+    learnt = set(_LABELED) & set(model.adaptation.domains)
     try:
         require_same_weights(model, weights, where, psi + ['head'] * (not learnt))
     except InputError as error:
@@ -176,17 +204,20 @@ def _listed(layers: Any, others: Any) -> str:
 
 
 @torch.no_grad()
-def _level_of(model: nn.Module, source: Reader) -> Level:
-    """The level of f's logits on some images of the source."""
+def _level_of(model: nn.Module, reader: Reader) -> Level:
+    """The level of f's logits on some images of a domain."""
     with undisturbed():
-        dataset = undisturbing(source.dataset)
+        dataset = undisturbing(reader.dataset)
         chosen = evenly(list(range(len(dataset))), _NUM_IMAGES)
-        batch = source.collate([dataset[index] for index in chosen])
-    batch = model.data_preprocessor(batch, training=True)
+        batch = reader.collate([dataset[index] for index in chosen])
+    batch = model.data_preprocessor(next(iter(views_of(batch).values())), training=True)
     mode = model.training
     model.eval()
     output = model.head(model.extract_feat(batch['inputs']))
     model.train(mode)
-    samples = batch['data_samples']
-    labels = model.space.labels(samples)
-    return fit_level(output.flatten(2), labels.flatten(2), label_weights(samples))
+    samples, (logits,) = batch['data_samples'], model.space.maps(output)
+    if reader.domain == 'target':
+        (labels,) = model.space.pseudo_labels(output)  # The target has no others.
+        return fit_level(logits, labels, labels.new_ones(labels.shape[:2]))
+    (labels,) = model.space.maps(model.space.labels(samples))
+    return fit_level(logits, labels, label_weights(samples))
