@@ -854,6 +854,13 @@ def test_bug_keeps_its_traceback(things, tmp_path):
 def test_every_method_passes(method, batch_size, things, tmp_path):
     cfg = config(things, tmp_path)
     cfg.model.adaptation = dict(type=method)
+    kind, loaders = MODELS.get(method), cfg.train_dataloader
+    loaders.labeled_target = copy.deepcopy(loaders.source)
+    if kind.views:
+        target = loaders.target.dataset
+        target.views = {view: copy.deepcopy(target.pipeline) for view in kind.views}
+        target.pipeline = []
+    cfg.train_dataloader = {domain: loaders[domain] for domain in kind.domains}
     for loader in cfg.train_dataloader.values():
         loader.batch_size = batch_size
     rehearse(cfg)
