@@ -18,6 +18,8 @@ from PIL import Image
 from mmregda.config_files import read_config
 from mmregda.engine import stages
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = ROOT / 'configs' / 'examples'
 HAND = 'regda_rtmpose-m_hand.py'
 BODY = 'regda_rtmpose-m_body.py'

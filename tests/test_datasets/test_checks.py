@@ -280,6 +280,7 @@ def test_missing_files_of_a_published_dataset_are_all_found(hand_pair, tmp_path)
     assert {f.kind for f in report.problems} == {checks.MISSING}
 
 
+@pytest.mark.slow
 def test_a_config_is_checked_in_both_domains_by_several_processes(hand_pair):
     cfg = tiny_config(hand_pair, 'unused')
     report = check_config(cfg, num_workers=2, progress=False)

@@ -17,11 +17,13 @@ import torch
 from conftest import FRAGMENTS, ROOT, tiny_config, write_pretrain_config
 from filelock import FileLock, Timeout
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpose.datasets import CombinedDataset
-from mmpose.registry import DATA_SAMPLERS, HOOKS, MODELS
+from mmpose.registry import DATA_SAMPLERS, HOOKS, METRICS, MODELS
 from torch.utils.data import Dataset, Sampler
 
 from mmregda import InputError
@@ -282,6 +284,17 @@ def test_interrupted_pretraining_ends_bit_for_bit_as_a_whole_one(hand_pair, tmp_
     assert_equal(whole, weights('parts', 99, resume=True))
 
 
+@METRICS.register_module()
+class EverWorse(BaseMetric):
+    """A score that falls from one iteration to the next."""
+
+    def process(self, data_batch, data_samples):
+        self.results.append(MessageHub.get_current_instance().get_info('iter'))
+
+    def compute_metrics(self, results):
+        return dict(score=-max(results))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('gone', [False, True])
 def test_pretraining_that_was_moved_finds_what_was_best(hand_pair, tmp_path, gone):
@@ -291,8 +304,10 @@ def test_pretraining_that_was_moved_finds_what_was_best(hand_pair, tmp_path, gon
         cfg.pretrain = dict(config=str(tmp_path / 'pretraining.py'))
         stage = load_pretrain_config(cfg)
         stage.custom_hooks = [dict(type='StopHook', at=at)]
-        # The most counts, which it has at first.
-        stage.default_hooks.checkpoint.update(interval=2, rule='greater')
+        stage.val_evaluator.source = [dict(type='EverWorse')]
+        stage.default_hooks.checkpoint.update(
+            interval=2, save_best='source/score', rule='greater'
+        )
         stage.train_cfg.val_interval = 2
         return stages.pretrain(stage)
 

@@ -536,6 +536,7 @@ def test_unlabeled_target_may_come_with_another_keypoint_set(hand_pair, tmp_path
     assert (tmp_path / 'iter_1.pth').is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == 'win32', reason='a shell script')
 def test_processes_hold_identical_weights(hand_pair, tmp_path):
     """Two processes over gloo, both stages: all agree, and have moved."""

@@ -15,6 +15,8 @@ from mmregda.benchmark import worker
 from mmregda.benchmark.plan import compose, load_config, plan
 from mmregda.visualization import load_scalars
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def tool():

@@ -8,6 +8,8 @@ import cv2
 import pytest
 from conftest import ROOT, tiny_config
 
+pytestmark = pytest.mark.slow
+
 
 def browse(*arguments):
     # No display, and a shell that says there is one.

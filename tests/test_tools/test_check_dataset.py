@@ -9,6 +9,8 @@ import cv2
 import pytest
 from conftest import ROOT, tiny_config
 
+pytestmark = pytest.mark.slow
+
 
 def check(*arguments):
     command = [sys.executable, str(ROOT / 'tools/check_dataset.py')]

@@ -15,6 +15,8 @@ import torch
 from conftest import ROOT, tiny_config
 from mmengine.config import Config
 
+pytestmark = pytest.mark.slow
+
 
 def run_tool(name, *arguments, **env):
     command = [sys.executable, str(ROOT / 'tools' / name), *map(str, arguments)]

@@ -12,9 +12,10 @@ from conftest import ROOT, tiny_config
 from mmengine.runner.checkpoint import CheckpointLoader
 from processes import DEVICE
 
-pytestmark = pytest.mark.slow
-
-pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='shell scripts')
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == 'win32', reason='shell scripts'),
+]
 
 SRUN = """#!/usr/bin/env bash
 # Slurm's srun as far as it is needed: so many tasks, of which each knows its number.
