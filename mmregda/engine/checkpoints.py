@@ -48,6 +48,7 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
     """
     if '://' not in path and not os.path.isfile(path):
         raise InputError(f'checkpoint "{path}" does not exist')
+    _take_back(path)  # A run that failed may not have taken what it was handed.
     try:
         content = CheckpointLoader.load_checkpoint(path, 'cpu', logger='silent')
     except Exception as error:  # What a forged file makes its readers raise is theirs.
@@ -61,25 +62,28 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
     return content
 
 
-def hand_over(path: str, content: Dict[str, Any], times: int = 1) -> None:
-    """Have MMEngine take what was read of a file, in place of reading it again.
+def hand_over(path: str, content: Dict[str, Any]) -> None:
+    """Have MMEngine take what was read of a file, once, in place of reading it again.
 
     Args:
         path (str): The file.
         content (dict): What :func:`read_checkpoint` has read.
-        times (int): How often MMEngine is going to ask. What is read is let go then.
     """
-    scheme = f'{re.escape(path)}$'
-    left = [content] * times
 
     # MMEngine's log calls a loader by the end of its name.
     def load_from_memory(filename: str, map_location: Any = None) -> Dict[str, Any]:
-        found = left.pop()
-        if not left:
-            CheckpointLoader._schemes.pop(scheme, None)
-        return found
+        _take_back(path)
+        return content
 
-    CheckpointLoader.register_scheme(scheme, load_from_memory, force=True)
+    CheckpointLoader.register_scheme(_scheme(path), load_from_memory, force=True)
+
+
+def _take_back(path: str) -> None:
+    CheckpointLoader._schemes.pop(_scheme(path), None)
+
+
+def _scheme(path: str) -> str:
+    return f'{re.escape(path)}$'
 
 
 def load_weights(checkpoint: str) -> Dict[str, Tensor]:
@@ -107,7 +111,7 @@ def named_as_in(model: nn.Module, weights: Dict[str, Tensor]) -> Dict[str, Tenso
     MMPose has Simple Baselines' deconvolutions in the head, ``DeconvNeck`` in psi; a
     distributed wrapper puts ``module.`` before all names.
     """
-    weights = {name.removeprefix('module.'): value for name, value in weights.items()}
+    weights = {re.sub(r'^module\.', '', name): w for name, w in weights.items()}
     if isinstance(getattr(model, 'neck', None), DeconvNeck) and not any(
         name.startswith('neck.') for name in weights
     ):

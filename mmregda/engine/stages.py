@@ -60,8 +60,8 @@ def train(cfg: Config) -> Dict[str, float]:
     - ``config``: path of the pretraining's config, relative to this one;
     - ``checkpoint``: weights to start from in place of that, optional;
     - ``parts``: which parts of the model go on, such as ``('backbone', 'neck')``
-      for a head that starts anew, as in RegDA's paper; by default psi, and f if
-      it has the same layers;
+      for a head that starts anew, as in RegDA's paper; by default psi, and the
+      layers of f that fit;
     - ``work_dir``: where to pretrain and look for finished weights; by
       default a sibling of ``cfg.work_dir`` with the pretraining's name;
     - ``options``: a dict of overrides for the pretraining's config, optional.

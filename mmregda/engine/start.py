@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 from mmengine.dist import get_world_size
@@ -34,6 +34,8 @@ from mmregda.engine.distributed import broadcast_from_main, unwrap
 from mmregda.engine.settings import require_settings
 from mmregda.errors import InputError
 
+# The domains whose labels teach.
+LABELED = ('source', 'labeled_target')
 # The weights of a pretraining that is done.
 KEPT = 'source_only.pth'
 # What a pretraining depends on.
@@ -49,18 +51,21 @@ class Start:
 
     Attributes:
         kind (str): ``fresh``, as the config initialises the model; ``pretraining``,
-            weights that are to be trained first; ``pretrained``, parts of a
-            checkpoint's weights; ``loaded``, whatever fits of them; or ``resumed``,
-            all that the checkpoint holds.
+            weights that are to be trained first; ``pretrained`` or ``loaded``, those
+            of a checkpoint (see :func:`fitting_weights`); or ``resumed``, all that
+            the checkpoint holds.
         checkpoint (str, optional): The file; of a pretraining, the one to be.
         stage (Config, optional): The config of the pretraining.
         content (dict): What the checkpoint holds, until the runner takes it.
+        parts (tuple[str, ...]): Those that are a checkpoint's as a whole, once the
+            run has begun.
     """
 
     kind: str
     checkpoint: Optional[str] = None
     stage: Optional[Config] = field(default=None, repr=False)
     content: Dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    parts: Tuple[str, ...] = ()
 
 
 def find_start(cfg: Config) -> Start:
@@ -136,10 +141,12 @@ def begin(runner: Runner, start: Optional[Start] = None) -> None:
     runner._resume = start.kind == 'resumed'
     if start.kind == 'resumed':
         _begin_resumed(runner, model, start)
-    elif start.kind == 'pretrained':
-        _begin_pretrained(runner.cfg.pretrain.get('parts'), model, start)
+    elif start.kind == 'pretrained' or (
+        start.kind == 'loaded' and hasattr(model, 'adaptation')
+    ):
+        start = _begin_with_weights(runner, model, start)
     elif start.kind == 'loaded':
-        # MMEngine takes what fits; StartWeightsHook looks at it first.
+        # Of MMPose's own model MMEngine takes what fits.
         hand_over(start.checkpoint, start.content)
     else:
         _require_knowledge(model)
@@ -151,8 +158,7 @@ def _begin_resumed(runner: Runner, model: nn.Module, start: Start) -> None:
     require_same_weights(model, start.content['state_dict'], start.checkpoint)
     runner._load_from = start.checkpoint
     hand_over(start.checkpoint, start.content)
-    for part in psi_of(model):
-        getattr(model, part).init_cfg = None  # It needs no other checkpoint.
+    _forget_initial_weights(model, [*psi_of(model), 'head'])
     # MMEngine takes up the seed, too, but after the dataloaders are built.
     seed, given = start.content['meta'].get('seed'), runner._randomness_cfg.get('seed')
     if seed is None or seed == given:
@@ -165,28 +171,43 @@ def _begin_resumed(runner: Runner, model: nn.Module, start: Start) -> None:
     runner.set_randomness(**runner._randomness_cfg)
 
 
-def _begin_pretrained(
-    named: Optional[Sequence[str]], model: nn.Module, start: Start
-) -> None:
-    path = start.checkpoint
-    weights = named_as_in(model, weights_of(start.content, path))
-    parts = parts_that_go_on(model, weights, path, named)
-    trained = [name.split('.') for name, _ in model.named_parameters()]
-    trained = dict.fromkeys(
-        '.'.join(name[: 2 if name[0] == 'adaptation' else 1]) for name in trained
-    )
-    anew = ', '.join(part for part in trained if part not in parts) or 'nothing'
-    print_log(f'From "{path}": {", ".join(parts)}. Anew: {anew}.', logger='current')
+def _begin_with_weights(runner: Runner, model: nn.Module, start: Start) -> Start:
+    """Have MMEngine load what a model takes of a checkpoint.
+
+    After the model is initialised, and into the model itself: what a backbone makes of
+    an ``init_cfg`` is its own affair, and may be the conversion of another format.
+    """
+    path, named = start.checkpoint, None
+    if start.kind == 'pretrained':
+        named = runner.cfg.pretrain.get('parts')
+    try:
+        weights = fitting_weights(model, weights_of(start.content, path), path, named)
+    except InputError as error:
+        if start.kind == 'pretrained':
+            raise
+        raise InputError(
+            f'{error} To start from its backbone alone, set model.backbone.init_cfg = '
+            f'dict(type="Pretrained", checkpoint="{path}", prefix="backbone.") and '
+            'leave load_from out.'
+        ) from error
+    anew = {name.partition('.')[0] for name in set(model.state_dict()) - set(weights)}
+    parts = tuple(part for part in [*psi_of(model), 'head'] if part not in anew)
+    _forget_initial_weights(model, parts)
+    runner._load_from = path
+    hand_over(path, dict(state_dict=weights))
+    return replace(start, parts=parts)
+
+
+def _forget_initial_weights(model: nn.Module, parts: Sequence[str]) -> None:
+    """Parts that are to be loaded need no other checkpoint before."""
     for part in parts:
-        getattr(model, part).init_cfg = dict(
-            type='Pretrained', checkpoint=path, prefix=f'{part}.'
-        )
-    hand_over(path, dict(state_dict=weights), times=len(parts))
+        if hasattr(model, part):
+            getattr(model, part).init_cfg = None
 
 
 def _require_knowledge(model: nn.Module) -> None:
     """Refuse that a method without labels starts from nothing."""
-    if {'source', 'labeled_target'} & set(domains_of(model)):
+    if learns_from_labels(model):
         return
     whole, *parts = (
         isinstance(module.init_cfg, dict) and module.init_cfg['type'] == 'Pretrained'
@@ -206,51 +227,104 @@ def domains_of(model: nn.Module) -> Sequence[str]:
     return getattr(getattr(model, 'adaptation', None), 'domains', ('source',))
 
 
+def learns_from_labels(model: nn.Module) -> bool:
+    """Whether labels teach f: a method without any needs an f that knows."""
+    return bool(set(LABELED) & set(domains_of(model)))
+
+
 def psi_of(model: nn.Module) -> List[str]:
     """The names of the parts that are a model's feature extractor."""
     parts = ('backbone', 'neck')
     return [part for part in parts if getattr(model, part, None) is not None]
 
 
-def parts_that_go_on(
+def fitting_weights(
     model: nn.Module,
     weights: Dict[str, Tensor],
     where: str,
     named: Optional[Sequence[str]] = None,
-) -> List[str]:
-    """The parts of a model that start from the weights of its pretraining.
+) -> Dict[str, Tensor]:
+    """The weights of a checkpoint that a model starts from, and a line in the log.
+
+    All of psi, and each layer of f that fits as a whole. What a method adds, such as
+    f' or a teacher, starts anew with its counters.
 
     Args:
         model (nn.Module): The model.
-        weights (dict[str, Tensor]): A state dict.
-        where (str): Where the weights are from, for the message.
-        named (Sequence[str], optional): What ``pretrain.parts`` says.
+        weights (dict[str, Tensor]): A state dict of it or of MMPose's.
+        where (str): Where they are from, for messages.
+        named (Sequence[str], optional): What ``pretrain.parts`` says: these parts
+            alone, each as a whole.
 
     Returns:
-        list[str]: By default psi, and f unless its layers are others.
+        dict[str, Tensor]: By the model's names.
 
     Raises:
-        InputError: If a part that is named, that is part of psi, or that is not
-            learnt anew does not fit.
+        InputError: If a part that is named, psi, or an f that no label teaches does
+            not fit or is left out.
     """
-    psi = psi_of(model)
+    known = [*psi_of(model), 'head']
+    needed = known if not learns_from_labels(model) else known[:-1]
     if named is not None:
-        known = [*psi, 'head']
         if isinstance(named, str) or not named or not set(named) <= set(known):
             raise InputError(
                 f'pretrain.parts = {named!r}: name some of {tuple(known)}, as '
                 f"parts=('backbone', 'neck') for a head that starts anew"
             )
-        require_same_weights(model, weights, where, named)
-        return list(named)
-    require_same_weights(model, weights, where, psi)
-    try:
-        require_same_weights(model, weights, where, ['head'])
-    except InputError:
-        if 'source' not in domains_of(model):  # f is not learnt anew.
-            raise
-        return psi
-    return [*psi, 'head']
+        if needed == known and set(named) != set(known):
+            raise InputError(
+                f'pretrain.parts = {tuple(named)}: {type(model.adaptation).__name__} '
+                'learns without labels and cannot teach the others. Leave parts out.'
+            )
+        known = needed = list(named)
+    weights = named_as_in(model, weights)
+    require_same_weights(model, weights, where, needed)
+    ours, theirs = _by_layer(model.state_dict()), _by_layer(weights)
+    kept = [
+        layer
+        for layer in ours
+        if layer.partition('.')[0] in known and _alike(ours, theirs, layer)
+    ]
+    trained = _by_layer(dict(model.named_parameters()))  # Others are counters.
+    anew = [layer for layer in trained if layer not in kept]
+    taken = [layer for layer in trained if layer in kept]
+    unused = [layer for layer in theirs if layer not in ours]
+    print_log(
+        f'From "{where}": {_listed(taken, anew)}. Anew: {_listed(anew, taken)}.'
+        + (f' Not taken: {", ".join(unused)}.' if unused else ''),
+        logger='current',
+    )
+    return {name: value for layer in kept for name, value in theirs[layer].items()}
+
+
+def _by_layer(weights: Dict[str, Tensor]) -> Dict[str, Dict[str, Tensor]]:
+    """Weights by the part of the model, of f and of the method by the layer."""
+    layers: Dict[str, Dict[str, Tensor]] = {}
+    for name, value in weights.items():
+        part, *rest = name.split('.')
+        layer = part if part in ('backbone', 'neck') else '.'.join([part, *rest[:1]])
+        layers.setdefault(layer, {})[name] = value
+    return layers
+
+
+def _alike(ours: Dict, theirs: Dict, layer: str) -> bool:
+    shapes = [
+        {
+            name: getattr(value, 'shape', None)
+            for name, value in of.get(layer, {}).items()
+        }
+        for of in (ours, theirs)
+    ]
+    return shapes[0] == shapes[1]
+
+
+def _listed(layers: Sequence[str], others: Sequence[str]) -> str:
+    """Names of layers; f as one if none of its layers is among the others."""
+    if not any(layer.startswith('head.') for layer in others):
+        layers = dict.fromkeys(
+            'head' if layer.startswith('head.') else layer for layer in layers
+        )
+    return ', '.join(layers) or 'nothing'
 
 
 def require_fitting_stage(cfg: Config, stage: Config) -> None:
@@ -267,7 +341,7 @@ def require_fitting_stage(cfg: Config, stage: Config) -> None:
     init_default_scope(cfg.get('default_scope', 'mmpose'))
     weights = MODELS.build(stage.model).state_dict()
     model, named = MODELS.build(cfg.model), cfg.pretrain.get('parts')
-    parts_that_go_on(model, weights, stage.filename, named)
+    fitting_weights(model, weights, stage.filename, named)
 
 
 def load_pretrain_config(cfg: Config) -> Config:
@@ -296,6 +370,15 @@ def pretrained_path(cfg: Config) -> str:
     relevant['train_dataloader'] = _of_all_processes(relevant['train_dataloader'])
     if cfg.get('sync_bn') and get_world_size() > 1:
         relevant['sync_bn'] = cfg.sync_bn
+    # What is there seldom, so that fingerprints stay what they are without it.
+    averages = [h for h in cfg.get('custom_hooks') or [] if h['type'] == 'EMAHook']
+    scaling = cfg.get('auto_scale_lr') or {}
+    seldom = dict(
+        load_from=cfg.get('load_from'),
+        auto_scale_lr=scaling if scaling.get('enable') else None,
+        averages=averages,
+    )
+    relevant.update({key: value for key, value in seldom.items() if value})
     # What the best checkpoint is chosen by.
     selection = (cfg.get('val_dataloader') or {}).get('source') or {}
     relevant['selection'] = {k: v for k, v in selection.items() if k != 'batch_size'}

@@ -307,6 +307,10 @@ def test_start_that_lacks_psi_or_f_is_refused(hand_pair, start, tmp_path):
     changes = [
         (dict(pretrain=dict(checkpoint=path)), '"head.*psi.pth|psi.pth.*"head'),
         (dict(pretrain=None, load_from=path), '"head.*psi.pth|psi.pth.*"head'),
+        (
+            dict(pretrain=dict(checkpoint=str(start), parts=('backbone', 'neck'))),
+            'SelfTraining learns without labels.*Leave parts out',
+        ),
         (dict(pretrain=None), 'SelfTraining learns without labels.*load_from'),
         (dict(pretrain=None, resume=True), 'SelfTraining learns without labels'),
     ]

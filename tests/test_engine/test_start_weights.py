@@ -17,6 +17,7 @@ from torch import nn
 
 from mmregda import InputError
 from mmregda.engine import stages
+from mmregda.engine.checkpoints import read_checkpoint
 from mmregda.engine.hooks import StartWeightsHook
 from mmregda.models import logit_level
 from mmregda.models.losses import KeypointKLLoss
@@ -92,6 +93,81 @@ def test_mmposes_deconvolutions_are_found_in_its_head(cfg, how):
         expected = built.head(built.extract_feat(images))
         found = runner.model.head(runner.model.extract_feat(images))
     assert torch.allclose(found, expected, atol=1e-6)
+
+
+@MODELS.register_module()
+class Converting(BaseModule):
+    """As MMPose's Swin, it takes weights of an ``init_cfg`` for another format's."""
+
+    def __init__(self, init_cfg=None):
+        super().__init__(init_cfg)
+        self.layer = nn.Conv2d(3, 16, kernel_size=4, stride=4)
+
+    def init_weights(self):
+        assert self.init_cfg is None or self.init_cfg['type'] != 'Pretrained'
+
+    def forward(self, inputs):
+        return (self.layer(inputs),)
+
+
+@MODELS.register_module()
+class PlainNeck(nn.Module):
+    """A neck of PyTorch's, which no ``init_cfg`` reaches."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(16, 16, kernel_size=1)
+
+    def forward(self, feats):
+        return tuple(self.layer(maps) for maps in feats)
+
+
+@pytest.mark.parametrize('how', ['load_from', 'pretrain'])
+def test_what_parts_make_of_an_init_cfg_does_not_matter(cfg, how, tmp_path):
+    nowhere = dict(type='Pretrained', checkpoint=str(tmp_path / 'nowhere.pth'))
+    cfg.model.pop('backbone'), cfg.model.pop('neck')
+    cfg.model.backbone = dict(type='Converting')
+    cfg.model.neck = dict(type='PlainNeck')
+    cfg.model.head.in_channels = 16
+    built = saved(plain(cfg.model.to_dict()), cfg.load_from)
+    cfg.model.backbone.init_cfg = nowhere
+    if how == 'pretrain':
+        cfg.pretrain = dict(checkpoint=cfg.load_from)
+        cfg.load_from = None
+    runner, said = started(cfg)
+    assert 'backbone, neck, head. Anew: adaptation.adversary.' in '\n'.join(said)
+    state = runner.model.state_dict()
+    for name, value in built.state_dict().items():
+        assert torch.equal(state[name], value), name
+
+
+@pytest.mark.parametrize('how', ['load_from', 'pretrain'])
+def test_what_a_method_adds_starts_anew_with_its_counters(cfg, how):
+    """Its teacher begins as the student, its warm start at 0."""
+    cfg.model = tiny_model_config(type='MeanTeacherRegDA')
+    own = MODELS.build(cfg.model)
+    own.adaptation.warm_start.iteration.fill_(15000)
+    own.adaptation.teacher.num_updates.fill_(9)
+    torch.save(dict(state_dict=own.state_dict(), meta={}), cfg.load_from)
+    if how == 'pretrain':
+        cfg.pretrain = dict(checkpoint=cfg.load_from)
+        cfg.load_from = None
+    runner, _ = started(cfg)
+    found, given = runner.model.state_dict(), own.state_dict()
+    assert found['adaptation.warm_start.iteration'] == 0
+    assert found['adaptation.teacher.num_updates'] == 0
+    name = 'adaptation.adversary.final_layer.weight'
+    assert not torch.equal(found[name], given[name])
+    name = 'head.final_layer.weight'
+    assert torch.equal(found[name], given[name])
+
+
+def test_a_file_that_a_failed_run_was_handed_is_read_again(cfg):
+    saved(plain(tiny_model_config()), cfg.load_from)
+    _ = stages.build_runner(cfg).train_loop  # It ends before it loads.
+    built = saved(plain(tiny_model_config()), cfg.load_from, seed=2)
+    weights = read_checkpoint(cfg.load_from)['state_dict']
+    assert all(torch.equal(weights[k], v) for k, v in built.state_dict().items())
 
 
 def test_layers_of_f_that_do_not_fit_start_anew_by_name(cfg):
@@ -307,18 +383,3 @@ def test_values_of_heatmaps_are_noticed_without_a_source(
         assert not said
     else:
         assert divergence() < before - 0.5
-
-
-def test_a_teacher_begins_as_the_student_that_is_loaded(cfg):
-    """And not as that of the run whose checkpoint it is."""
-    cfg.model = tiny_model_config(type='MeanTeacherRegDA')
-    built = saved(cfg.model, cfg.load_from)
-    built.adaptation.teacher.num_updates.fill_(9)
-    torch.save(dict(state_dict=built.state_dict(), meta={}), cfg.load_from)
-    runner, _ = started(cfg)
-    teacher = runner.model.adaptation.teacher
-    assert teacher.num_updates == 0
-    assert torch.equal(
-        runner.model.adaptation.adversary.final_layer.weight,
-        built.adaptation.adversary.final_layer.weight,
-    )

@@ -1,4 +1,4 @@
-"""What an adaptation starts from."""
+"""The level of the logits that an adaptation starts from."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
-from torch import Tensor, nn
+from torch import nn
 
 from mmregda.datasets.coco_files import evenly
 from mmregda.datasets.views import views_of
-from mmregda.engine.checkpoints import named_as_in, require_same_weights
 from mmregda.engine.distributed import broadcast_from_main
 from mmregda.engine.loops import unwrap
 from mmregda.engine.rehearsal.parts import Reader, undisturbed
 from mmregda.engine.rehearsal.samples import undisturbing
-from mmregda.engine.start import psi_of
+from mmregda.engine.start import LABELED
 from mmregda.errors import InputError
 from mmregda.models.logit_level import Level, fit_level, multiply_logits
 from mmregda.models.position_space import HeatmapSpace, label_weights
@@ -29,23 +28,17 @@ _NUM_IMAGES = 32
 _LEAST_GAIN = 0.5
 # Of perfect heatmaps of 16 x 16 it is 4, of larger ones 7; of distributions about 1.
 _LEAST_FACTOR = 4
-_LABELED = ('source', 'labeled_target')
-_TEACHER = 'adaptation.teacher.'
 
 
 @HOOKS.register_module()
 class StartWeightsHook(Hook):
-    """Takes whole parts of ``load_from``, says which, and makes logits of heatmaps.
+    """Makes logits of heatmaps, where f starts from a head that gives heatmaps.
 
-    - **Parts.** Where MMEngine takes whatever weights happen to fit, psi has to be
-      that of the checkpoint, and each layer of f and of the method is taken if all of
-      it fits, or starts anew. The log says which. Simple Baselines' deconvolutions
-      are found where MMPose has them, in the head, and where ``DeconvNeck`` has them.
-    - **Level.** A head that was trained with squared errors is no distribution. Its
-      last layer is multiplied by a factor that is fitted on labelled images (see
-      :mod:`~mmregda.models.logit_level`), which moves no prediction. Where there are
-      none, a head whose softmax is far less sharp on the target than its pseudo labels
-      is reported.
+    A head that was trained with squared errors is no distribution. Its last layer is
+    multiplied by a factor that is fitted on labelled images (see
+    :mod:`~mmregda.models.logit_level`), which moves no prediction. Where there are
+    none, a head whose softmax is far less sharp on the target than its pseudo labels
+    is reported.
 
     The loop of adaptations brings it with it.
     """
@@ -54,20 +47,10 @@ class StartWeightsHook(Hook):
     priority = 'VERY_HIGH'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: Dict[str, Any]) -> None:
-        """Leave in a checkpoint what is to be loaded.
-
-        Raises:
-            InputError: If psi is another, or f is and nothing would train it.
-        """
-        if runner._resume:
-            return
-        if 'state_dict' not in checkpoint:
-            weights = dict(checkpoint)
-            checkpoint.clear()
-            checkpoint['state_dict'] = weights
-        checkpoint['state_dict'] = fitting_weights(
-            unwrap(runner.model), checkpoint['state_dict'], str(runner._load_from)
-        )
+        """Add what starts anew, of which MMEngine would say that it is missing."""
+        if not runner._resume:
+            own = unwrap(runner.model).state_dict()
+            checkpoint['state_dict'] = {**own, **checkpoint['state_dict']}
 
     def before_train(self, runner: Runner) -> None:
         """Fit the level of logits, unless f starts anew or the run is resumed."""
@@ -77,12 +60,12 @@ class StartWeightsHook(Hook):
         space = model.space
         if (
             runner._resume
-            or not (given or runner._has_loaded)
+            or not (given or 'head' in runner.start.parts)
             or not (isinstance(space, HeatmapSpace) and space.trains_a_softmax)
         ):
             return
         loaders = runner.train_loop.dataloader.domains
-        domain = next((d for d in _LABELED if d in loaders), 'target')
+        domain = next((d for d in LABELED if d in loaders), 'target')
         reader = Reader(f'train_dataloader.{domain}', loaders[domain])
         level = broadcast_from_main(_level_of(model, reader))
         if domain == 'target':
@@ -126,81 +109,6 @@ def _report_blur(level: Level) -> None:
         logger='current',
         level=logging.WARNING,
     )
-
-
-def fitting_weights(
-    model: nn.Module, weights: Dict[str, Tensor], where: str
-) -> Dict[str, Tensor]:
-    """The weights of a checkpoint that a model starts from, whole layers of them.
-
-    Args:
-        model (DomainAdaptiveTopdown): The model.
-        weights (dict[str, Tensor]): A state dict of it or of MMPose's.
-        where (str): Where they are from, for messages.
-
-    Raises:
-        InputError: If psi is another, or f is and nothing would train it.
-    """
-    weights = named_as_in(model, weights)
-    # A teacher begins as the student, not as it was at the end of another run.
-    weights = {k: v for k, v in weights.items() if not k.startswith(_TEACHER)}
-    psi = psi_of(model)
-    learnt = set(_LABELED) & set(model.adaptation.domains)
-    try:
-        require_same_weights(model, weights, where, psi + ['head'] * (not learnt))
-    except InputError as error:
-        raise InputError(
-            f'{error} To start from its backbone alone, set model.backbone.init_cfg = '
-            f'dict(type="Pretrained", checkpoint="{where}", prefix="backbone.") and '
-            'leave load_from out.'
-        ) from error
-    ours, theirs = _by_layer(model.state_dict()), _by_layer(weights)
-    kept = [layer for layer in ours if _alike(ours, theirs, layer)]
-    trained = _by_layer(dict(model.named_parameters()))  # Others are counters.
-    anew = [layer for layer in trained if layer not in kept]
-    taken = [layer for layer in trained if layer in kept]
-    unused = [layer for layer in theirs if layer not in ours]
-    print_log(
-        f'From "{where}": {_listed(taken, anew)}. Anew: {_listed(anew, taken)}.'
-        + (f' Not taken: {", ".join(unused)}.' if unused else ''),
-        logger='current',
-    )
-    # With its own of what starts anew, MMEngine finds nothing missing.
-    return {
-        name: value
-        for layer in ours
-        for name, value in (theirs if layer in kept else ours)[layer].items()
-    }
-
-
-def _by_layer(weights: Dict[str, Tensor]) -> Dict[str, Dict[str, Tensor]]:
-    """Weights by the part of the model, of f and of the method by the layer."""
-    layers: Dict[str, Dict[str, Tensor]] = {}
-    for name, value in weights.items():
-        part, *rest = name.split('.')
-        layer = part if part in ('backbone', 'neck') else '.'.join([part, *rest[:1]])
-        layers.setdefault(layer, {})[name] = value
-    return layers
-
-
-def _alike(ours: Dict, theirs: Dict, layer: str) -> bool:
-    shapes = [
-        {
-            name: getattr(value, 'shape', None)
-            for name, value in of.get(layer, {}).items()
-        }
-        for of in (ours, theirs)
-    ]
-    return shapes[0] == shapes[1]
-
-
-def _listed(layers: Any, others: Any) -> str:
-    """Names of layers; f as one if none of its layers is among the others."""
-    if not any(layer.startswith('head.') for layer in others):
-        layers = dict.fromkeys(
-            'head' if layer.startswith('head.') else layer for layer in layers
-        )
-    return ', '.join(layers) or 'nothing'
 
 
 @torch.no_grad()
