@@ -30,11 +30,16 @@ class InputError(RuntimeError):
 def message_of(error: InputError) -> str:
     """The message, to be printed.
 
-    It comes without the traceback that a data worker puts before it, and
-    without control characters: names in data files end in messages, and a
-    terminal obeys what it is told.
+    It comes without the traceback that a data worker puts before it.
     """
-    text = str(error).rsplit('InputError: ', 1)[-1].strip()
+    return printable(str(error).rsplit('InputError: ', 1)[-1].strip())
+
+
+def printable(text: str) -> str:
+    """A text without control characters.
+
+    Names in data files end in messages, and a terminal obeys what it is told.
+    """
     return ''.join(c if c.isprintable() or c == '\n' else repr(c)[1:-1] for c in text)
 
 

@@ -16,14 +16,15 @@ import os
 from typing import List, Tuple
 
 import numpy as np
-from mmengine.config import Config
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mmregda import InputError, compat
 from mmregda.apis import images_to_predict, predict_images
 from mmregda.apis.compare import (
     against_labels,
+    as_seen_by,
     augmented,
     displacements,
     evidence,
@@ -32,7 +33,7 @@ from mmregda.apis.compare import (
 from mmregda.apis.predict import load_network
 from mmregda.command_line import ArgumentParser, add_cfg_options
 from mmregda.config_files import read_config
-from mmregda.errors import ending_in_one_line
+from mmregda.errors import ending_in_one_line, message_of
 from mmregda.visualization import Run, predict_run
 from mmregda.visualization.comparison_page import write_comparison
 
@@ -72,8 +73,7 @@ def run(args: argparse.Namespace) -> None:
         dataset = images_to_predict(cfg, args.images, boxes)
         found = [
             predict_images(
-                Config({**cfg, 'model': each.model}, filename=cfg.filename),
-                *(checkpoint, dataset, None, args.device),
+                *(each, checkpoint, as_seen_by(each, dataset), None, args.device),
                 progress=f'{progress} {name}',
             )
             for name, (each, checkpoint) in zip('AB', runs)
@@ -82,13 +82,13 @@ def run(args: argparse.Namespace) -> None:
 
     dataset, found = predict(args.boxes, 'images,')
     moved = displacements(*found)
-    rows = evidence_rows(cfg, runs, dataset, args.device) + source_rows(runs, args.thr)
+    rows = evidence_rows(runs, dataset, args.device) + source_rows(runs, args.thr)
     if args.labels:
         _, labelled = predict(args.labels, 'labelled images,')
         rows += labelled_rows(args.labels, labelled, args.thr)
     table = Table('', 'A', 'B', '')
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     console = Console()
     console.print(table)
     console.print(
@@ -107,11 +107,14 @@ def run(args: argparse.Namespace) -> None:
     print(f'{path}: {size / 2**20:.1f} MB')
 
 
-def evidence_rows(cfg, runs, dataset, device) -> List[Row]:
-    views = augmented(cfg, dataset)
-    if views is None:
-        return [('without labels', '', '', 'the config trains on no target')]
-    both = [evidence(load_network(c.model, path, device), views) for c, path in runs]
+def evidence_rows(runs, dataset, device) -> List[Row]:
+    views = [augmented(cfg, dataset) for cfg, _ in runs]
+    if None in views:
+        return [('without labels', '', '', 'a config trains on no target')]
+    both = [
+        evidence(load_network(cfg.model, path, device), seen)
+        for (cfg, path), seen in zip(runs, views)
+    ]
     notes = dict(
         confidence='of the most likely position',
         consistency='of keypoints placed alike in two views',
@@ -126,7 +129,7 @@ def source_rows(runs, thr: float) -> List[Row]:
     try:
         both = [predict_run(Run(*each), 'source', 'source') for each in runs]
     except InputError as error:
-        return [('PCK on the source', '', '', f'not measured: {error}')]
+        return [('PCK on the source', '', '', f'not measured: {message_of(error)}')]
     # As GroupedPCKAccuracy's: of each keypoint, then the mean.
     right = [(each.distance <= thr).sum(0) / each.visible.sum(0) for each in both]
     pck = [np.nanmean(values) for values in right]

@@ -25,7 +25,7 @@ from mmregda import compat
 from mmregda.apis import images_to_predict, predict_images
 from mmregda.command_line import ArgumentParser, add_cfg_options
 from mmregda.config_files import read_config
-from mmregda.errors import ending_in_one_line
+from mmregda.errors import ending_in_one_line, printable
 from mmregda.visualization import draw_predictions, write_predictions
 
 
@@ -110,7 +110,8 @@ def run(args: argparse.Namespace) -> bool:
         print(f'{len(drawn)} pictures: {pictures}/')
     left_out = found['left_out']
     if left_out:
-        print(f'{len(left_out)} left out:', *left_out, sep='\n  ', file=sys.stderr)
+        lines = map(printable, left_out)
+        print(f'{len(left_out)} left out:', *lines, sep='\n  ', file=sys.stderr)
     return not left_out
 
 

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from torch import nn
 
+from mmregda.apis.predict import validation_pipeline
 from mmregda.datasets import UnlabeledImages
 from mmregda.datasets.data_files import read_data_file
 from mmregda.datasets.keypoint_names import require_same_keypoints
@@ -66,6 +67,16 @@ def evidence(
     return label_free_evidence(predict, dataset, num_samples=num_samples)
 
 
+def as_seen_by(cfg: Config, dataset: UnlabeledImages) -> UnlabeledImages:
+    """The same images as another config's validation reads them.
+
+    Args:
+        cfg (Config): The config, which may have another input size.
+        dataset (UnlabeledImages): From :func:`~mmregda.apis.images_to_predict`.
+    """
+    return _read_with(dataset, validation_pipeline(cfg))
+
+
 def augmented(cfg: Config, dataset: UnlabeledImages) -> Optional[UnlabeledImages]:
     """The same images as the config's training sees its target, for :func:`evidence`.
 
@@ -83,10 +94,15 @@ def augmented(cfg: Config, dataset: UnlabeledImages) -> Optional[UnlabeledImages
     pipeline = [*(target.get('pipeline') or []), *(views[0] if views else [])]
     if not pipeline:
         return None
-    drawn = copy.copy(dataset)
-    drawn.pipeline = unlabeled_pipeline(pipeline, None, 'UnlabeledImages')
+    drawn = _read_with(dataset, pipeline)
     drawn.test_mode = False  # Another image takes the place of a damaged one.
     return drawn
+
+
+def _read_with(dataset: UnlabeledImages, pipeline: List[dict]) -> UnlabeledImages:
+    other = copy.copy(dataset)
+    other.pipeline = unlabeled_pipeline(pipeline, None, 'UnlabeledImages')
+    return other
 
 
 class Labels(NamedTuple):

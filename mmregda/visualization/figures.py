@@ -49,5 +49,7 @@ def save_figure(figure: Figure, path: str, dpi: int = 110) -> None:
 
 def write_text(path: str, text: str) -> None:
     """Write a text file that is whole or not there."""
-    with atomic_write(path) as partial, open(partial, 'w', encoding='utf-8') as file:
-        file.write(text)
+    # The name of an image need not be UTF-8.
+    content = text.encode('utf-8', errors='backslashreplace')
+    with atomic_write(path) as partial, open(partial, 'wb') as file:
+        file.write(content)

@@ -1,5 +1,6 @@
 """tools/compare.py: two models on photographs, and the page that shows them."""
 
+import copy
 import json
 import re
 import shutil
@@ -14,9 +15,12 @@ from PIL import Image
 from trained import write_model
 
 from mmregda import InputError
+from mmregda.apis import images_to_predict
 from mmregda.apis.compare import (
     Labels,
     against_labels,
+    as_seen_by,
+    augmented,
     displacements,
     paired_bootstrap,
 )
@@ -220,6 +224,29 @@ def test_page_is_filtered_and_stepped_through_in_a_browser(page):
     assert said[6:8] == [True, f'3 of 300: {order[2]}']
     assert said[8] == f'2 of 300: {order[1]}'
     assert said[9:] == ['none', 'inline']
+
+
+def test_each_model_sees_images_by_its_own_input_size(tmp_path):
+    model = tiny_model_config()
+    write_model(tmp_path, model)
+    cfg = Config.fromfile(tmp_path / 'trained.py')
+    other = copy.deepcopy(cfg)
+    for loader in (other.val_dataloader, other.train_dataloader):
+        loader.target.dataset.pipeline[4].input_size = (48, 96)
+    dataset = images_to_predict(cfg)
+    for seen in (as_seen_by(other, dataset), augmented(other, dataset)):
+        assert seen[0]['inputs'].shape == (3, 96, 48)
+        assert seen[0]['data_samples'].img_path == dataset[0]['data_samples'].img_path
+    assert dataset[0]['inputs'].shape == (3, 64, 64)
+
+
+def test_page_of_names_that_are_no_text_can_be_written(page, tmp_path):
+    found = predictions(np.zeros((1, 3, 2)))
+    found['left_out'] = ['image "\udcff.jpg" is damaged']
+    moved, root = np.zeros((1, 3)), str(tmp_path / 'images')
+    path = tmp_path / 'other.html'
+    write_comparison(str(path), 'A', ('a', 'b'), (found, found), moved, root)
+    assert '\\udcff.jpg' in path.read_text()
 
 
 def test_tool_says_what_is_known_without_labels_and_with_some(command, tmp_path):
