@@ -13,7 +13,7 @@ import argparse
 import os
 from importlib.util import find_spec
 
-from mmregda import compat
+from mmregda import InputError, compat
 from mmregda.apis.export import plain_mmpose, write_mmpose, write_onnx
 from mmregda.command_line import ArgumentParser, add_cfg_options
 from mmregda.config_files import read_config
@@ -35,6 +35,11 @@ def run(args: argparse.Namespace) -> None:
     cfg = read_config(args.config, args.cfg_options)
     name = os.path.splitext(os.path.basename(args.config))[0]
     out = args.out or f'work_dirs/{name}/exported'
+    if os.path.realpath(f'{out}/{name}.py') == os.path.realpath(cfg.filename):
+        raise InputError(
+            f'--out {out}: "{cfg.filename}" is there, which the config for prediction '
+            'would replace. Name another folder.'
+        )
     plain, weights = plain_mmpose(cfg, args.checkpoint)
     needed = (plain.get('custom_imports') or {}).get('imports')
     if needed:

@@ -124,6 +124,14 @@ def test_mmpose_alone_predicts_the_same_keypoints(command, tmp_path):
         np.testing.assert_allclose(found['whole'], points[0], atol=1e-3)
 
 
+def test_the_config_that_was_trained_with_is_not_replaced(command, tmp_path):
+    write_model(tmp_path, tiny_model_config())
+    config, checkpoint = tmp_path / 'trained.py', tmp_path / 'trained.pth'
+    before = config.read_text()
+    said = command('export.py', config, checkpoint, '--out', tmp_path)
+    assert 'would replace' in said and config.read_text() == before
+
+
 def test_what_mmpose_does_not_have_is_named(command, tmp_path):
     cfg = tiny_simcc_config()  # a neck that its head cannot take in
     said, config, checkpoint = exported(command, tmp_path, cfg)
