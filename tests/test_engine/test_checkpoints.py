@@ -495,19 +495,22 @@ def test_what_a_kill_has_left_is_removed_and_nothing_else(interrupted):
     # A checkpoint is data and may say anything.
     outside = interrupted.parent / 'thesis.pth'
     outside.write_text('precious')
+    half = interrupted.parent / 'thesis.partial'
+    half.write_text('precious')
     inside = interrupted / 'notes.txt'
     inside.write_text('precious')
     path = interrupted / 'iter_4.pth'
     checkpoint = read_checkpoint(str(path))
     info = checkpoint['message_hub']['runtime_info']
     info['outdated_ckpts'] = ['../thesis.pth', str(outside), 'notes.txt', 'old.pth']
+    info['outdated_ckpts'].append(str(half))
     torch.save(checkpoint, path)
     names = ('old.pth', 'iter_9.pth.12ab.partial', 'last_checkpoint.34cd.partial')
     left = [interrupted / name for name in names]
     for path in left:
         path.touch()
     train(interrupted, resume=True)
-    assert outside.exists() and inside.exists()
+    assert outside.exists() and half.exists() and inside.exists()
     assert not any(path.exists() for path in left)
 
 

@@ -121,12 +121,11 @@ class AtomicCheckpointHook(CheckpointHook):
         # MMEngine forgets it, and then does not save what it would have saved.
         self.last_ckpt = hub.get_info('last_ckpt')
         if isinstance(self.file_backend, AtomicBackend):
-            self.file_backend.outdated += [
-                path
-                for folder in {self.out_dir, runner.work_dir}
-                for name in ('*.pth', NOTE, RUN_ID)
-                for path in glob(os.path.join(escape(folder), f'{name}.*partial'))
-            ]
+            for folder in {self.out_dir, runner.work_dir} if is_main_process() else ():
+                for name in ('*.pth', NOTE, RUN_ID):
+                    for path in glob(os.path.join(escape(folder), f'{name}.*partial')):
+                        with suppress(FileNotFoundError):
+                            os.remove(path)
             # Resumed from elsewhere, the names are those of another run's files.
             if os.path.dirname(self.last_ckpt or '') == self.out_dir:
                 left = hub.get_info('outdated_ckpts') or ()
@@ -231,12 +230,10 @@ class AtomicCheckpointHook(CheckpointHook):
         outdated = getattr(self.file_backend, 'outdated', [])
         while outdated:
             path = outdated.pop()
-            if is_main_process() and path.endswith(('.pth', '.partial')):
-                if not path.endswith('.partial'):
-                    # Whatever folder it says, a checkpoint of ours is in this one.
-                    path = os.path.join(self.out_dir, os.path.basename(path))
+            if is_main_process() and path.endswith('.pth'):
+                # Whatever folder it says, a checkpoint of ours is in this one.
                 with suppress(FileNotFoundError):
-                    os.remove(path)
+                    os.remove(os.path.join(self.out_dir, os.path.basename(path)))
 
 
 def _validation_follows(runner: Runner, by_epoch: bool) -> bool:
