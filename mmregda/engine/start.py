@@ -371,7 +371,8 @@ def pretrained_path(cfg: Config) -> str:
     if cfg.get('sync_bn') and get_world_size() > 1:
         relevant['sync_bn'] = cfg.sync_bn
     # What is there seldom, so that fingerprints stay what they are without it.
-    averages = [h for h in cfg.get('custom_hooks') or [] if h['type'] == 'EMAHook']
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if isinstance(hook, dict)]
+    averages = [hook for hook in hooks if hook.get('type') == 'EMAHook']
     scaling = cfg.get('auto_scale_lr') or {}
     seldom = dict(
         load_from=cfg.get('load_from'),

@@ -22,6 +22,7 @@ from conftest import (
     write_pretrain_config,
 )
 from filelock import FileLock, Timeout
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -29,7 +30,7 @@ from mmpose.registry import HOOKS, MODELS
 
 from mmregda import InputError
 from mmregda.engine import loops, stages
-from mmregda.engine.start import fitting_weights
+from mmregda.engine.start import fitting_weights, pretrained_path
 from mmregda.visualization import load_scalars
 
 
@@ -247,6 +248,22 @@ def test_f_goes_on_unless_its_layers_are_others_or_the_config_says_so(
     for unknown in ('neck', (), ('neck', 'tail')):
         with pytest.raises(InputError, match='pretrain.parts'):
             parts(weights, parts=unknown)
+
+
+def test_weights_of_another_start_or_average_are_others(hand_pair, tmp_path):
+    cfg = tiny_config(hand_pair, tmp_path)
+    cfg.custom_hooks = []
+
+    def path(**changes):
+        return pretrained_path(Config({**cfg, **changes}))
+
+    shown = [dict(type='DomainVisualizationHook')]
+    assert path() == path(custom_hooks=shown) == path(load_from=None)
+    average = [*shown, dict(type='EMAHook', momentum=0.1)]
+    scaled = dict(enable=True, base_batch_size=8)
+    others = [dict(load_from='a.pth'), dict(load_from='b.pth')]
+    others += [dict(custom_hooks=average), dict(auto_scale_lr=scaled)]
+    assert len({path(), *(path(**change) for change in others)}) == 5
 
 
 def test_mmposes_own_runner_starts_as_ours_or_says_what_it_cannot_do(
