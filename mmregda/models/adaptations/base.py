@@ -121,6 +121,20 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+def labeled_loss(model: nn.Module, batch: dict) -> Tensor:
+    """The supervised loss of a labelled batch.
+
+    Args:
+        model (DomainAdaptiveTopdown): The model.
+        batch (dict): ``inputs`` (B, 3, H, W) and ``data_samples``.
+
+    Returns:
+        Tensor: A scalar.
+    """
+    p = model.head(model.extract_feat(batch['inputs']))
+    return model.supervised_loss(p, batch['data_samples'])
+
+
 def uncounted_source_loss(model: nn.Module, source: dict) -> Tensor:
     """The supervised loss of a source batch, in no running statistics.
 
@@ -135,8 +149,7 @@ def uncounted_source_loss(model: nn.Module, source: dict) -> Tensor:
         Tensor: A scalar.
     """
     with counted(0, *model.features, model.head):
-        p = model.head(model.extract_feat(source['inputs']))
-    return model.supervised_loss(p, source['data_samples'])
+        return labeled_loss(model, source)
 
 
 def pooled(feats: Sequence[Tensor]) -> Tensor:

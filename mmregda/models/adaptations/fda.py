@@ -10,7 +10,7 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from mmregda.errors import InputError
-from mmregda.models.adaptations.base import BaseAdaptation, minimize
+from mmregda.models.adaptations.base import BaseAdaptation, labeled_loss, minimize
 
 
 @MODELS.register_module()
@@ -49,8 +49,7 @@ class FDA(BaseAdaptation):
         source, target = batches['source'], batches['target']
         restyle_(model, source['inputs'], target['inputs'], self.beta)
         with model.autocast(optim_wrapper):
-            p = model.head(model.extract_feat(source['inputs']))
-            loss = model.supervised_loss(p, source['data_samples'])
+            loss = labeled_loss(model, source)
         minimize(loss, optim_wrapper, ('feature_extractor', 'head'))
         return dict(loss_sup=loss.detach())
 

@@ -7,6 +7,7 @@ from typing import Dict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
+from mmregda.models.adaptations.base import labeled_loss
 from mmregda.models.adaptations.mean_teacher import MeanTeacher
 
 
@@ -33,7 +34,5 @@ class FewLabels(MeanTeacher):
     def supervised_losses(
         self, model: nn.Module, batches: Dict[str, dict]
     ) -> Dict[str, Tensor]:
-        labeled = batches['labeled_target']
-        p = model.head(model.extract_feat(labeled['inputs']))
-        loss = model.supervised_loss(p, labeled['data_samples'])
+        loss = labeled_loss(model, batches['labeled_target'])
         return dict(super().supervised_losses(model, batches), loss_labeled=loss)

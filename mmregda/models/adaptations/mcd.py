@@ -56,8 +56,7 @@ class MCD(BaseAdaptation):
                 f'MCD: num_steps is {num_steps!r}, but step C is made at least once. '
                 'Set model.adaptation.num_steps to an integer from 1 (4 by default).'
             )
-        # Of f's weights it would be a copy, and copies never move apart.
-        self.adversary = MODELS.build({**head, 'init_cfg': None})
+        self.adversary = MODELS.build(head)
         self.trade_off = trade_off
         self.num_steps = num_steps
 

@@ -8,7 +8,7 @@ from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from mmregda.models.adaptations.base import BaseAdaptation, minimize
+from mmregda.models.adaptations.base import BaseAdaptation, labeled_loss, minimize
 
 
 @MODELS.register_module()
@@ -38,7 +38,6 @@ class SourceOnly(BaseAdaptation):
     ) -> Dict[str, Tensor]:
         (batch,) = batches.values()
         with model.autocast(optim_wrapper):
-            logits = model.head(model.extract_feat(batch['inputs']))
-            loss = model.supervised_loss(logits, batch['data_samples'])
+            loss = labeled_loss(model, batch)
         minimize(loss, optim_wrapper, ('feature_extractor', 'head'))
         return dict(loss_sup=loss.detach())
