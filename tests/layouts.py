@@ -46,6 +46,14 @@ def write_surreal(root: Path, runs=(0, 1, 2), number: int = 5, side: int = 0) ->
     return root
 
 
+# The published order of the joints of LSP and LSPET.
+LSP14 = [
+    *('right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee'),
+    *('left_ankle', 'right_wrist', 'right_elbow', 'right_shoulder'),
+    *('left_shoulder', 'left_elbow', 'left_wrist', 'neck', 'head'),
+]
+
+
 def lsp_joints(number: int) -> np.ndarray:
     """(3, 14, number), a seventh of the joints hidden."""
     rng = np.random.default_rng(3)

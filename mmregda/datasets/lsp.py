@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Iterable
+from typing import Iterable, Tuple
 
 import numpy as np
 from mmpose.registry import DATASETS
@@ -14,7 +14,7 @@ from mmregda.datasets.keypoints import BODY16, metainfo_of
 from mmregda.datasets.published import PublishedDataset, finite_array, names_in
 
 # The place of each of the 14 joints of LSP and LSPET among the 16 keypoints.
-BODY16_OF_LSP = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 8, 9]
+_PLACES = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 8, 9]
 
 
 @DATASETS.register_module()
@@ -67,11 +67,8 @@ class LSPDataset(PublishedDataset):
             for name in sorted(n for n in names if re.fullmatch(r'im\d{4}\.jpg', n)):
                 yield dict(img_path=os.path.join('images', name))
             return
-        for index, joints in enumerate(_read_annotation(root)):
-            keypoints = np.zeros((1, 16, 2), dtype=np.float32)
-            visible = np.zeros((1, 16), dtype=np.float32)
-            keypoints[0, BODY16_OF_LSP] = joints[:, :2]
-            visible[0, BODY16_OF_LSP] = 1 - joints[:, 2]
+        for index, joints in enumerate(read_joints(root, (3, 14), 'hidden')):
+            keypoints, visible = body16_of(joints[:, :2], 1 - joints[:, 2])
             yield dict(
                 img_path=os.path.join('images', f'im{index + 1:04d}.jpg'),
                 keypoints=keypoints,
@@ -79,12 +76,46 @@ class LSPDataset(PublishedDataset):
             )
 
 
-def _read_annotation(root: str) -> np.ndarray:
-    """(N, 14, 3): x and y in pixels, and 1 where the joint is hidden."""
+def body16_of(points: np.ndarray, visible: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """LSP's joints as the 16 keypoints of a body.
+
+    Args:
+        points (np.ndarray): (14, 2) in pixels.
+        visible (np.ndarray): (14,).
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: (1, 16, 2) and (1, 16), zeros for the pelvis and
+        the thorax, which are not labelled.
+    """
+    keypoints = np.zeros((1, 16, 2), dtype=np.float32)
+    visibility = np.zeros((1, 16), dtype=np.float32)
+    keypoints[0, _PLACES], visibility[0, _PLACES] = points, visible
+    return keypoints, visibility
+
+
+def read_joints(root: str, shape: Tuple[int, int], third: str) -> np.ndarray:
+    """The joints of ``joints.mat``.
+
+    Args:
+        root (str): The folder that holds it.
+        shape (tuple[int, int]): As published, before the number of images: ``(3, 14)``
+            in LSP, ``(14, 3)`` in LSPET.
+        third (str): What the third number of a joint says, for messages.
+
+    Returns:
+        np.ndarray: (N, 14, 3), x and y in pixels, and 0 or 1.
+
+    Raises:
+        InputError: If the file is missing or damaged, or holds something else.
+    """
     path = os.path.join(root, 'joints.mat')
     joints = load_mat(path, 'joints')
-    with expecting(path, '"joints" of shape (3, 14, 2000): x, y and hidden (0 or 1)'):
-        joints = finite_array(joints, (3, 14, joints.shape[-1])).transpose(2, 1, 0)
+    with expecting(
+        path,
+        f'"joints" of shape ({shape[0]}, {shape[1]}, N): x, y and {third} (0 or 1)',
+    ):
+        joints = finite_array(joints, (*shape, joints.shape[-1]))
+        joints = np.moveaxis(joints, (shape.index(14), shape.index(3), 2), (1, 2, 0))
         if not np.isin(joints[..., 2], (0, 1)).all():
             raise ValueError('the third number of a joint is neither 0 nor 1')
     return joints

@@ -8,10 +8,9 @@ from typing import Iterable
 import numpy as np
 from mmpose.registry import DATASETS
 
-from mmregda.datasets.annotation_files import expecting, load_mat
 from mmregda.datasets.keypoints import BODY16, metainfo_of
-from mmregda.datasets.lsp import BODY16_OF_LSP
-from mmregda.datasets.published import PublishedDataset, finite_array
+from mmregda.datasets.lsp import body16_of, read_joints
+from mmregda.datasets.published import PublishedDataset
 
 _BLOCK = 200
 _MIN_JOINTS = 6
@@ -63,15 +62,13 @@ class LSPExtendedDataset(PublishedDataset):
         )
 
     def load_samples(self, root: str) -> Iterable[dict]:
-        for index, joints in enumerate(_read_annotation(root)):
+        for index, joints in enumerate(read_joints(root, (14, 3), 'labelled')):
             split = 'test' if index // _BLOCK % 5 == 4 else 'train'
             labelled = joints[:, 2] > 0
             if self.split not in (split, 'all') or labelled.sum() < _MIN_JOINTS:
                 continue
-            keypoints = np.zeros((1, 16, 2), dtype=np.float32)
-            visible = np.zeros((1, 16), dtype=np.float32)
-            keypoints[0, BODY16_OF_LSP] = joints[:, :2] * labelled[:, None]
-            visible[0, BODY16_OF_LSP] = labelled
+            points = joints[:, :2] * labelled[:, None]
+            keypoints, visible = body16_of(points, labelled)
             yield dict(
                 img_path=os.path.join('images', f'im{index + 1:05d}.jpg'),
                 bbox=_box(joints[labelled, :2]),
@@ -86,16 +83,3 @@ def _box(points: np.ndarray) -> np.ndarray:
     margin = (_BOX_SCALE - 1) / 2 * (high - low)
     corners = np.concatenate([low - margin, high + margin]).clip(min=0)
     return corners[None].astype(np.float32)
-
-
-def _read_annotation(root: str) -> np.ndarray:
-    """(N, 14, 3): x and y in pixels, and 1 where the joint is labelled."""
-    path = os.path.join(root, 'joints.mat')
-    joints = load_mat(path, 'joints')
-    with expecting(
-        path, '"joints" of shape (14, 3, 10000): x, y and labelled (1 or 0)'
-    ):
-        joints = finite_array(joints, (14, 3, joints.shape[-1])).transpose(2, 0, 1)
-        if not np.isin(joints[..., 2], (0, 1)).all():
-            raise ValueError('the third number of a joint is neither 0 nor 1')
-    return joints

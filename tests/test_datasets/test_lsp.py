@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 from conftest import ROOT
-from layouts import lsp_joints, write_lsp
+from layouts import LSP14, lsp_joints, write_lsp
 from mmengine.structures import InstanceData
 from mmpose.structures import PoseDataSample
 
@@ -19,12 +19,6 @@ from mmregda.evaluation import GroupedPCKAccuracy
 
 REAL = ROOT.parent / 'shared/data/real/lsp/joints.mat'
 NAMES = [BODY16['keypoint_info'][i]['name'] for i in range(16)]
-# The published order of the joints.
-LSP14 = [
-    *('right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee'),
-    *('left_ankle', 'right_wrist', 'right_elbow', 'right_shoulder'),
-    *('left_shoulder', 'left_elbow', 'left_wrist', 'neck', 'head'),
-]
 
 
 def samples_of(root, **kwargs):

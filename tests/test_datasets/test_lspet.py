@@ -6,19 +6,13 @@ import numpy as np
 import pytest
 import scipy.io
 from conftest import ROOT
-from layouts import lspet_joints, write_lspet
+from layouts import LSP14, lspet_joints, write_lspet
 
 from mmregda import InputError
 from mmregda.datasets import BODY16, LSPExtendedDataset
 
 REAL = ROOT.parent / 'shared/data/real/lspet'
 NAMES = [BODY16['keypoint_info'][i]['name'] for i in range(16)]
-# The published order of the joints, which is LSP's.
-LSP14 = [
-    *('right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee'),
-    *('left_ankle', 'right_wrist', 'right_elbow', 'right_shoulder'),
-    *('left_shoulder', 'left_elbow', 'left_wrist', 'neck', 'head'),
-]
 
 
 def samples_of(root, **kwargs):
