@@ -15,7 +15,6 @@ import argparse
 import os
 from typing import List, Tuple
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -28,6 +27,7 @@ from mmregda.apis.compare import (
     augmented,
     displacements,
     evidence,
+    mean_pck,
     paired_bootstrap,
 )
 from mmregda.apis.predict import load_network
@@ -130,9 +130,7 @@ def source_rows(runs, thr: float) -> List[Row]:
         both = [predict_run(Run(*each), 'source', 'source') for each in runs]
     except InputError as error:
         return [('PCK on the source', '', '', f'not measured: {message_of(error)}')]
-    # As GroupedPCKAccuracy's: of each keypoint, then the mean.
-    right = [(each.distance <= thr).sum(0) / each.visible.sum(0) for each in both]
-    pck = [np.nanmean(values) for values in right]
+    pck = [mean_pck(each.distance, thr) for each in both]
     note = f'{len(both[0].visible)} samples'
     return [('PCK on the source', *(f'{100 * value:.1f} %' for value in pck), note)]
 

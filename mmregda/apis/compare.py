@@ -215,7 +215,7 @@ def paired_bootstrap(
     _, rows = np.unique(labels.images[kept], return_inverse=True)
     num_images = int(rows.max()) + 1
     counts = np.zeros((3, num_images, known.shape[1]))
-    correct = (labels.distance <= thr + 1e-9)[:, kept]
+    correct = _within(labels.distance, thr)[:, kept]
     for total, values in zip(counts, (*correct, known[kept])):
         np.add.at(total, rows, values)
     generator = np.random.default_rng(seed)
@@ -231,6 +231,28 @@ def paired_bootstrap(
     return Verdict(
         *(_interval(draws) for draws in (*pck, pck[1] - pck[0])), num_images=num_images
     )
+
+
+def mean_pck(distance: np.ndarray, thr: float = 0.05) -> float:
+    """PCK as in :class:`~mmregda.evaluation.GroupedPCKAccuracy`: of each keypoint, then
+    the mean.
+
+    Args:
+        distance (np.ndarray): (N, K), in units of the box's longer side; NaN without
+            a label.
+        thr (float): In the same units. Defaults to 0.05.
+
+    Returns:
+        float: A fraction; a keypoint that is never labelled does not count.
+    """
+    with np.errstate(invalid='ignore'):
+        correct = _within(distance, thr).sum(axis=0)
+        return float(np.nanmean(correct / (~np.isnan(distance)).sum(axis=0)))
+
+
+def _within(distance: np.ndarray, thr: float) -> np.ndarray:
+    """Which distances are at most the threshold; rounding makes none larger."""
+    return distance <= thr + 1e-9
 
 
 def _interval(draws: np.ndarray) -> Tuple[float, float, float]:

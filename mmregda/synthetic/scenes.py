@@ -123,15 +123,15 @@ def sample_rhd(rng: np.random.Generator, style: Style, size: int = 320) -> Scene
     # What is annotated is float32: the picture shows the rounded camera.
     camera = _camera(np.float32(rng.uniform(0.82, 1.05) * size), [size / 2] * 2)
     side, rest = int(rng.integers(2)), hands.sample_hand(rng)
-    for _ in range(_ATTEMPTS):
+
+    def draw() -> Scene:
         extent = rng.uniform(0.29, 0.58) * size
         reach = size / 2 - 0.52 * extent - 3
         centre = size / 2 + rng.uniform(-reach, reach, 2)
         hand = _moved(*_posed_hand(rng, rest, side, style), camera, extent, centre)
-        scene = _hand_scene(rng, rest, *hand, side, camera, size)
-        if scene.visibility().sum() >= MIN_VISIBLE:
-            break
-    return scene
+        return _hand_scene(rng, rest, *hand, side, camera, size)
+
+    return _well_seen(draw)
 
 
 def sample_h3d(rng: np.random.Generator, style: Style, size: int = 224) -> Scene:
@@ -139,7 +139,8 @@ def sample_h3d(rng: np.random.Generator, style: Style, size: int = 224) -> Scene
     focal = rng.uniform(450, 750)
     camera = _camera(focal, (320, 240))
     rest = hands.sample_hand(rng)
-    for _ in range(_ATTEMPTS):
+
+    def draw() -> Scene:
         extent = focal * 0.17 / rng.uniform(0.35, 0.7)
         place = rng.uniform((0.3, 0.3), (0.7, 0.7)) * (640, 480)
         hand = _moved(*_posed_hand(rng, rest, LEFT, style), camera, extent, place)
@@ -147,7 +148,15 @@ def sample_h3d(rng: np.random.Generator, style: Style, size: int = 224) -> Scene
         scale = size / (1.5 * (high - low).max())
         principal = (size - 1) / 2 + scale * (camera[:2, 2] - (low + high) / 2)
         intrinsics = _camera(scale * focal, principal)
-        scene = _hand_scene(rng, rest, *hand, LEFT, intrinsics, size)
+        return _hand_scene(rng, rest, *hand, LEFT, intrinsics, size)
+
+    return _well_seen(draw)
+
+
+def _well_seen(draw: Callable[[], Scene]) -> Scene:
+    """The first hand with enough visible keypoints, or the last that was drawn."""
+    for _ in range(_ATTEMPTS):
+        scene = draw()
         if scene.visibility().sum() >= MIN_VISIBLE:
             break
     return scene

@@ -22,6 +22,7 @@ from mmregda.apis.compare import (
     as_seen_by,
     augmented,
     displacements,
+    mean_pck,
     paired_bootstrap,
 )
 from mmregda.visualization.comparison_page import write_comparison
@@ -116,6 +117,7 @@ def test_bootstrap_is_that_of_a_loop_over_drawn_images():
             np.percentile(column, [2.5, 97.5]), abs=0.02
         )
     assert found.num_images == 10
+    assert [mean_pck(one, 0.05) for one in distance] == pytest.approx(list(whole))
 
 
 def test_what_is_equal_is_no_real_difference_and_what_is_always_better_is():
