@@ -38,7 +38,7 @@ def message_of(error: InputError) -> str:
 def printable(text: str) -> str:
     """A text without control characters.
 
-    Names in data files end in messages, and a terminal obeys what it is told.
+    Messages quote names from data files, and a terminal would obey what they contain.
     """
     return ''.join(c if c.isprintable() or c == '\n' else repr(c)[1:-1] for c in text)
 

@@ -78,7 +78,7 @@ def as_seen_by(cfg: Config, dataset: UnlabeledImages) -> UnlabeledImages:
 
 
 def augmented(cfg: Config, dataset: UnlabeledImages) -> Optional[UnlabeledImages]:
-    """The same images as the config's training sees its target, for :func:`evidence`.
+    """The same images with the config's target augmentation, for :func:`evidence`.
 
     Args:
         cfg (Config): The config.

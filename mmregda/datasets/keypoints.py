@@ -165,7 +165,7 @@ def metainfo_named(name: str) -> dict:
         files['coco17'] = files['coco']
     if name not in files:
         known = close_matches(name, [*own, *files], listed=100)
-        raise InputError(f'metainfo is "{name}", by which nothing is known.{known}')
+        raise InputError(f'metainfo is "{name}", which is not known.{known}')
     return dict(from_file=os.path.join(folder, files[name]))
 
 

@@ -29,13 +29,13 @@ class LSPExtendedDataset(PublishedDataset):
     LSP the third number is the other way round.) Images with fewer than 6 labelled
     joints are left out.
 
-    No boxes are published. As a detector's stand-in the box is 1.3 times as large as
-    the extent of the labelled joints, about its middle, and cut off at the image's
-    origin; with ``labeled=False`` the joints are read for the boxes, then dropped.
+    No boxes are published. The box stands in for a detector's: the extent of the
+    labelled joints, scaled by 1.3 about its centre and clipped at 0. With
+    ``labeled=False`` the joints are read for the boxes, then dropped.
 
-    No split is published either. Neighbouring images may be of one event, so that
-    blocks of 200 images are kept together: every fifth block is ``'test'``, the
-    others are ``'train'``.
+    No split is published either. Neighbouring images may show one event, so blocks of
+    200 images stay together: every fifth block is ``'test'``, the others are
+    ``'train'``.
 
     Args:
         data_root (str): The folder that holds ``joints.mat`` and ``images``, or the

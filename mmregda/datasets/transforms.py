@@ -89,12 +89,12 @@ class MirrorRightHand(RandomFlip):
 
 
 class GenerateTarget(MMPoseGenerateTarget):
-    """MMPose's ``GenerateTarget``, of which keypoints outside of the crop weigh 0.
+    """MMPose's ``GenerateTarget``, with weight 0 for keypoints outside of the crop.
 
-    A keypoint is outside if the place of the codec's grid that is nearest to it is,
-    as in RegDA's published code. MMPose's codecs give it a weight of 1 as long as a
-    part of its Gaussian is inside, some wherever it is. :func:`~.looked_at` puts this
-    in the place of MMPose's, so it is not in the registry.
+    A keypoint is outside if its nearest position on the codec's grid is, as in RegDA's
+    published code. MMPose's codecs give it weight 1 while any part of its Gaussian is
+    inside, and some always do. :func:`~mmregda.datasets.looked_at` replaces MMPose's
+    transform with this one, so it is not registered.
     """
 
     def transform(self, results: Dict) -> Optional[Dict]:

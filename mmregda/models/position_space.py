@@ -483,7 +483,7 @@ def decodes_as_trained(head: nn.Module) -> bool:
 
 
 def probed_shapes_of(head: Any) -> Sequence[Tuple[int, ...]]:
-    """Shapes of the maps by which a head's loss can be probed; none of other heads."""
+    """Shapes of the maps that probe a head's loss; empty for other heads."""
     kinds = ((_SIMCC_HEADS, SimCCSpace), (_HEATMAP_HEADS, HeatmapSpace))
     sizes = next((s.probed_sizes for heads, s in kinds if isinstance(head, heads)), ())
     return _shapes(head, sizes)
@@ -498,8 +498,8 @@ def _shapes(head: Any, sizes: Sequence[Tuple[int, ...]]) -> List[Tuple[int, ...]
 def is_blind_to_level(loss: Optional[nn.Module], shapes: Sequence[Tuple]) -> bool:
     """Whether a loss depends on the softmax of maps alone.
 
-    It is asked, not known by name: a number is added to each map, which leaves the
-    softmax as it is.
+    The loss itself is asked: a constant is added to each map, which does not change the
+    softmax.
 
     Args:
         loss (nn.Module, optional): A head's.
@@ -528,7 +528,7 @@ def _probe(
     shapes: Sequence[Tuple],
     change: Callable[[Tensor], Tensor] = lambda z: z,
 ) -> Optional[Tensor]:
-    """A loss of two images, of which the first has weights of 0; None if it fails."""
+    """The loss of two images, the first with weights of 0; None if it fails."""
     weights = torch.ones(2, shapes[0][0] if shapes else 0)
     weights[0] = 0.0
     outputs, labels = [], []

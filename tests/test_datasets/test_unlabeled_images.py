@@ -226,7 +226,9 @@ def test_mmposes_keypoints_have_names(root, name, dataset, number):
 
 def test_an_unknown_name_of_keypoints_is_refused(root):
     assert_refused('Did you mean coco17', root=root, metainfo='coco_17')
-    assert_refused('by which nothing is known', root=root, metainfo='../coco')
+    assert_refused(
+        'metainfo is "../coco", which is not known', root=root, metainfo='../coco'
+    )
 
 
 def test_wrapped_like_any_dataset_it_gives_the_same_samples(root):

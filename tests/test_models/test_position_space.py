@@ -256,7 +256,7 @@ def test_a_loss_of_another_scale_than_the_adversary_s_is_said(capsys):
 
 
 HEATMAP_LOSSES = [
-    # Whether it trains a softmax, takes no notice of weights, and the loss.
+    # Whether it trains a softmax, ignores weights, and the loss.
     (True, False, dict(type='KeypointKLLoss')),
     (False, False, dict(type='KeypointMSELoss')),
     (False, False, dict(type='KeypointOHKMMSELoss', use_target_weight=True)),
@@ -300,7 +300,7 @@ def test_what_a_loss_trains_is_seen_from_its_values(softmax, unweighed, loss, ca
     assert model.space.trains_a_softmax == softmax
     require_fitting_loss(model)
     found = ''.join(capsys.readouterr())
-    assert ('takes no notice of weights' in found) == unweighed
+    assert ('ignores keypoint weights' in found) == unweighed
     MODELS.build(config(head=dict(loss=loss)))
     found = ''.join(capsys.readouterr())
     assert ('which trains the values of maps' in found) == (not softmax)

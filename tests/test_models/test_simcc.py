@@ -498,5 +498,5 @@ def test_a_simcc_loss_without_weights_is_said(capsys):
         model = MODELS.build(cfg)
         assert model.space.trains_a_softmax
         require_fitting_loss(model)
-        found = 'takes no notice of weights' in ''.join(capsys.readouterr())
+        found = 'ignores keypoint weights' in ''.join(capsys.readouterr())
         assert found != weighed

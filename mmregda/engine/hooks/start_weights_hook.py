@@ -32,22 +32,21 @@ _LEAST_FACTOR = 4
 
 @HOOKS.register_module()
 class StartWeightsHook(Hook):
-    """Makes logits of heatmaps, where f starts from a head that gives heatmaps.
+    """Rescales the logits of an f that was trained to predict heatmap values.
 
-    A head that was trained with squared errors is no distribution. Its last layer is
-    multiplied by a factor that is fitted on labelled images (see
-    :mod:`~mmregda.models.logit_level`), which moves no prediction. Where there are
-    none, a head whose softmax is far less sharp on the target than its pseudo labels
-    is reported.
+    The output of a head trained with squared errors is no distribution. The hook
+    multiplies its last layer by a factor fitted on labelled images (see
+    :mod:`~mmregda.models.logit_level`); no prediction moves. Without labelled images
+    it warns if the softmax on the target is far less sharp than the pseudo labels.
 
-    The loop of adaptations brings it with it.
+    :class:`~mmregda.engine.DomainAdaptTrainLoop` registers it.
     """
 
     # Before others look at the weights. The rehearsal, of the same priority, is first.
     priority = 'VERY_HIGH'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: Dict[str, Any]) -> None:
-        """Add what starts anew, of which MMEngine would say that it is missing."""
+        """Add the layers that start anew, which MMEngine would report as missing."""
         if not runner._resume:
             own = unwrap(runner.model).state_dict()
             checkpoint['state_dict'] = {**own, **checkpoint['state_dict']}

@@ -124,7 +124,7 @@ def report_decoding(model: nn.Module) -> None:
 
 
 def require_fitting_loss(model: nn.Module) -> None:
-    """Refuse SimCC labels that are no distributions; report weights without effect.
+    """Refuse SimCC labels that are no distributions; report a loss without weights.
 
     Args:
         model (nn.Module): Of MMPose's, or ours.
@@ -149,9 +149,9 @@ def require_fitting_loss(model: nn.Module) -> None:
     shapes = probed_shapes_of(head)
     if shapes and ignores_weights(loss, shapes):
         print_log(
-            f'model.head.loss: {type(loss).__name__} takes no notice of weights, so '
-            'keypoints without a label, or outside of the crop, are learnt as maps of '
-            'zeros. Set model.head.loss.use_target_weight = True.',
+            f'model.head.loss: {type(loss).__name__} ignores keypoint weights, so it '
+            'learns maps of zeros for keypoints without a label or outside of the '
+            'crop. Set model.head.loss.use_target_weight = True.',
             logger='current',
             level=logging.WARNING,
         )

@@ -36,7 +36,7 @@ class Validator(BaseMetric):
     _model: Callable[[], Optional[nn.Module]] = staticmethod(lambda: None)
 
     def see(self, model: nn.Module) -> None:
-        """Take a top-down model, of which no copy is kept."""
+        """Set the top-down model to score; only a weak reference is kept."""
         self._model = weakref.ref(model)
 
     @torch.no_grad()
@@ -72,8 +72,10 @@ class Validator(BaseMetric):
         """
 
     def evaluate(self, size: int) -> Dict[str, float]:
-        """The scores of what all processes have seen. (A batch is no sample, by which
-        MMEngine would share and count them.)"""
+        """Compute the scores over the batches of all processes.
+
+        MMEngine would gather results by sample, and each result here is a batch.
+        """
         seen = [part for parts in all_gather_object(self.results) for part in parts]
         self.results.clear()
         return {f'{self.prefix}/{k}': v for k, v in self.compute_metrics(seen).items()}

@@ -9,10 +9,10 @@ from mmregda.models.adaptations.source_only import SourceOnly
 
 @MODELS.register_module()
 class FineTuning(SourceOnly):
-    """Further training on the target's few labelled images alone.
+    """Fine-tuning on the few labelled target images alone.
 
-    What they are worth without any unlabelled image: the baseline of
-    :class:`~mmregda.models.adaptations.FewLabels`.
+    It is the baseline of :class:`~mmregda.models.adaptations.FewLabels`: it shows what
+    the labels are worth without unlabelled images.
     """
 
     label = 'fine-tuning on a few target labels'

@@ -29,8 +29,8 @@ class MeanTeacher(BaseAdaptation):
     .. math::
         \min_{\psi, f} L_{sup}(f) + \lambda\, L_T(p, \mathcal{J}(p_T); c)
 
-    (The paper's consistency is a squared difference of probabilities. Of maps, which
-    are background but for one place, that is least where nothing is predicted.)
+    (The paper uses the squared difference of probabilities. For maps, which are
+    background almost everywhere, that loss is smallest if nothing is predicted.)
     Running statistics of batch normalisation are those of the perturbed target.
 
     Args:

@@ -34,9 +34,9 @@ class ViewTeacher(BaseAdaptation):
     r"""A teacher that labels one view of the target, for a student of another.
 
     The labels :math:`y = w(\mathcal{J}(p_T))` are the teacher's most likely positions,
-    warped from its view into the student's and rendered there anew. Of a batch, the
-    keypoints of which the teacher is least confident are left out (m), and the student
-    learns :math:`L_T(p, y; m)`. Some of the others are covered in its view.
+    warped from its view into the student's and rendered there anew. The keypoints of a
+    batch with the lowest teacher confidence are masked out (m), and the student learns
+    :math:`L_T(p, y; m)`. Some of the others are covered in its view.
 
     (UniFrame warps both predictions back and compares them in the image as it was. The
     positions are the same; a map is not blurred twice, and axes of SimCC, which do not
@@ -126,8 +126,8 @@ def taught_loss(
 ) -> Tensor:
     """L_T of what the student predicts.
 
-    Of a keypoint of which the nearest place is beyond the grid, the Gaussian would be
-    cut. It weighs 0, as among the source's labels.
+    A keypoint whose nearest grid position is outside would be a cut-off Gaussian. It
+    gets weight 0, as in the source's labels.
 
     Args:
         space (PositionSpace): Of the prediction.
