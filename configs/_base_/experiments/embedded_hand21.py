@@ -17,7 +17,6 @@ model = dict(type='DomainAdaptiveTopdown', adaptation=_base_.adaptation)
 rates = dict(head=0.01)
 optim_wrapper = dict(head=dict(optimizer=dict(lr=rates['head'])))
 default_hooks = dict(checkpoint=dict(interval=200))
-channels_last = True
 custom_hooks = [
     dict(type='DisparityStatisticsHook', interval=40, num_samples=64),
 ]

@@ -10,4 +10,3 @@ _base_ = [
 train_cfg = dict(val_interval=70 * 500)
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.3))))
 custom_hooks = []
-channels_last = True

@@ -29,3 +29,5 @@ model = dict(
         in_channels=64, conv_out_channels=(64,), conv_kernel_sizes=(3,), decoder=codec
     ),
 )
+# Depthwise convolutions are nearly twice as fast with it on a CPU.
+channels_last = True
