@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Deque, Dict, Iterator, List, Optional, Union
 
 import torch
@@ -71,13 +72,14 @@ class PlayerOptimWrapper(OptimWrapper):
     Attributes:
         averages (bool): Whether to average. A model that is wrapped in PyTorch's
             ``DistributedDataParallel`` does so itself. Defaults to False.
-        minimized (Deque[Tensor]): The last losses that went backward from here.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.averages = False
-        self.minimized: Deque[Tensor] = deque(maxlen=100)
+    averages = False
+
+    @cached_property
+    def minimized(self) -> Deque[Tensor]:
+        """Deque[Tensor]: The last losses that went backward from here."""
+        return deque(maxlen=100)
 
     @property
     def parameters(self) -> List[nn.Parameter]:
@@ -138,8 +140,6 @@ class PlayerAmpOptimWrapper(PlayerOptimWrapper, AmpOptimWrapper):
     ) -> None:
         # Past the constructor of MMEngine's own, which asks for a GPU.
         OptimWrapper.__init__(self, **kwargs)
-        self.averages = False
-        self.minimized = deque(maxlen=100)
         self.device_type = self.parameters[0].device.type
         if dtype is None:
             dtype = 'bfloat16' if self.device_type == 'cpu' else 'float16'
