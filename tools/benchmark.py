@@ -70,7 +70,6 @@ from mmregda.visualization import (
     plot_predictions,
     plot_statistics,
     predict_run,
-    write_error_positions,
 )
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -440,10 +439,6 @@ def draw(jobs: list, folder: Path) -> None:
     }
     pair = [short[name] for name in dict.fromkeys((baseline, compared))]
     plot_predictions(str(folder / 'predictions.jpg'), found, pair[0], pair[-1])
-    if all(predictions.labeled for predictions in found.values()):
-        write_error_positions(
-            str(folder / 'error_positions.png'), {label: found[label] for label in pair}
-        )
 
 
 def setting(args: argparse.Namespace) -> dict:

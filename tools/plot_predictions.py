@@ -1,14 +1,10 @@
 #!/usr/bin/env python
-"""Draw predictions of trained models and where their errors are.
+"""Draw the same test images under several trained models.
 
 python tools/plot_predictions.py 'source only=work_dirs/source_only' \\
     RegDA=work_dirs/regda --out-dir figures
 
-Writes
-
-- predictions.jpg: the same test images for every run, chosen by a rule;
-- error_positions.png, .json and .md: how many predictions are right, at another
-  keypoint or on the background, compared with chance (labelled images only).
+Writes predictions.jpg. A rule chooses the images, by the errors of two of the runs.
 """
 
 import argparse
@@ -23,7 +19,6 @@ from mmregda.visualization import (
     load_run,
     plot_predictions,
     predict_run,
-    write_error_positions,
 )
 
 
@@ -55,13 +50,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--per-case', type=int, default=2, help='images per kind of case (default: 2)'
     )
-    parser.add_argument(
-        '--thr',
-        type=float,
-        default=0.05,
-        help="distance that counts as at a keypoint, relative to the input's side "
-        '(default: 0.05)',
-    )
     add_cfg_options(
         parser,
         "override settings of all runs' configs, such as "
@@ -89,12 +77,6 @@ def run(args: argparse.Namespace) -> None:
         images, predictions, args.baseline, args.compared, per_case=args.per_case
     )
     print(images)
-    if all(found.labeled for found in predictions.values()):
-        errors = os.path.join(args.out_dir, 'error_positions.png')
-        write_error_positions(errors, predictions, thr=args.thr)
-        print(errors)
-    else:
-        print(f'the {args.domain} has no labels, so where errors fall is not known')
 
 
 if __name__ == '__main__':

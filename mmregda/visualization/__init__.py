@@ -21,22 +21,15 @@ from mmregda.visualization.samples import (
     write_sample_files,
     write_sample_sheet,
 )
-from mmregda.visualization.spatial_density import (
-    ErrorPositions,
-    error_positions,
-    write_error_positions,
-)
 from mmregda.visualization.statistics import plot_statistics
 
 __all__ = [
     'DrawnSample',
-    'ErrorPositions',
     'Predictions',
     'Run',
     'TrainingSample',
     'draw_predictions',
     'draw_samples',
-    'error_positions',
     'labeled',
     'load_run',
     'load_scalars',
@@ -45,7 +38,6 @@ __all__ = [
     'predict_run',
     'predict_samples',
     'write_dataset_report',
-    'write_error_positions',
     'write_predictions',
     'write_report',
     'write_sample_files',

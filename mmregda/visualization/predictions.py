@@ -70,12 +70,6 @@ class Predictions:
         return bool(self.visible.any())
 
     @property
-    def names(self) -> List[str]:
-        """list[str]: Of the K keypoints."""
-        names = self.dataset.metainfo.get('keypoint_id2name', {})
-        return [names.get(k, str(k)) for k in range(self.keypoints.shape[1])]
-
-    @property
     def files(self) -> List[str]:
         """list[str]: The name of each sample's image file."""
         infos = map(self.dataset.get_data_info, range(len(self.dataset)))

@@ -104,7 +104,7 @@ def test_ends_with_tables_and_figures_and_goes_on_after_a_failure(
     markdown = (work / 'results.md').read_text()
     assert f'| {runs["regda"]["target"]["Avg"]:.1f} |' in markdown
     assert 'PCK@0.05 in percent, source' in markdown
-    for figure in ('statistics.png', 'predictions.jpg', 'error_positions.png'):
+    for figure in ('statistics.png', 'predictions.jpg'):
         assert (work / 'figures' / 'tiny' / figure).stat().st_size > 10_000
     assert 'tiny seed_0 regda: done, source' in capsys.readouterr().out
 
