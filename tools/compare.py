@@ -112,8 +112,10 @@ def evidence_rows(runs, dataset, device) -> List[Row]:
     if None in views:
         return [('without labels', '', '', 'a config trains on no target')]
     both = [
-        evidence(load_network(cfg.model, path, device), seen)
-        for (cfg, path), seen in zip(runs, views)
+        evidence(
+            load_network(cfg.model, path, device), seen, progress=f'two views, {name}'
+        )
+        for name, (cfg, path), seen in zip('AB', runs, views)
     ]
     notes = dict(
         confidence='of the most likely position',
@@ -127,7 +129,10 @@ def evidence_rows(runs, dataset, device) -> List[Row]:
 
 def source_rows(runs, thr: float) -> List[Row]:
     try:
-        both = [predict_run(Run(*each), 'source', 'source') for each in runs]
+        both = [
+            predict_run(Run(*each), 'source', f'source, {name}')
+            for name, each in zip('AB', runs)
+        ]
     except InputError as error:
         return [('PCK on the source', '', '', f'not measured: {message_of(error)}')]
     pck = [mean_pck(each.distance, thr) for each in both]

@@ -105,7 +105,8 @@ def run(args: argparse.Namespace) -> bool:
     if args.draw != 0:
         pictures = os.path.join(out, 'pictures')
         drawn = draw_predictions(
-            pictures, found, dataset.root, dataset.metainfo, args.draw
+            *(pictures, found, dataset.root, dataset.metainfo, args.draw),
+            progress='drawing',
         )
         print(f'{len(drawn)} pictures: {pictures}/')
     left_out = found['left_out']

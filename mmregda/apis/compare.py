@@ -42,7 +42,10 @@ def displacements(one: Found, other: Found) -> np.ndarray:
 
 
 def evidence(
-    network: nn.Module, dataset: Sequence[dict], num_samples: int = 256
+    network: nn.Module,
+    dataset: Sequence[dict],
+    num_samples: int = 256,
+    progress: str = '',
 ) -> Dict[str, float]:
     """What can be said of a model on a domain without labels.
 
@@ -51,6 +54,7 @@ def evidence(
         dataset (Sequence[dict]): With augmentation, as
             :func:`~mmregda.evaluation.label_free_evidence` takes it.
         num_samples (int): Images. Defaults to 256.
+        progress (str): What to show beside a progress bar; without it there is none.
 
     Returns:
         dict[str, float]: ``confidence`` and ``consistency``.
@@ -64,7 +68,9 @@ def evidence(
         largest = torch.stack([z.float().softmax(dim=-1).amax(dim=-1) for z in maps])
         return space.in_input(output), largest.prod(dim=0)
 
-    return label_free_evidence(predict, dataset, num_samples=num_samples)
+    return label_free_evidence(
+        predict, dataset, num_samples=num_samples, progress=progress
+    )
 
 
 def as_seen_by(cfg: Config, dataset: UnlabeledImages) -> UnlabeledImages:

@@ -17,7 +17,6 @@ from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS, MODELS
 from mmpose.structures import PoseDataSample
-from rich.progress import track
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -33,6 +32,7 @@ from mmregda.engine.checkpoints import (
 )
 from mmregda.engine.rehearsal.blame import during
 from mmregda.errors import InputError
+from mmregda.progress import track
 
 # Of a validation pipeline, what UnlabeledImages does itself, what makes nothing but
 # labels, and what changes an image by its labels.
@@ -153,7 +153,7 @@ def predict_images(
     left_out = dict.fromkeys(dataset.left_out)
     seen = set()
     batches = _batches(dataset, _test_loader(cfg), batch_size)
-    for samples in track(batches, progress, len(batches), disable=not progress):
+    for samples in track(batches, progress):
         left_out.update((s, None) for s in samples if isinstance(s, str))
         samples = [sample for sample in samples if not isinstance(sample, str)]
         if not samples:

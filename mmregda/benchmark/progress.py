@@ -6,17 +6,10 @@ from typing import Callable, Dict, Sequence
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskID
 
 from mmregda.benchmark.jobs import Job
+from mmregda.progress import ProgressBars
 
 
 class JobProgress:
@@ -43,12 +36,7 @@ class JobProgress:
         self._jobs = [job for job in jobs if job.status != 'done']
         self._title = title
         self._summary = summary
-        self._progress = Progress(
-            TextColumn('{task.description}'),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+        self._progress = ProgressBars(
             console=console,
             refresh_per_second=2,
             # Iterations of different methods do not take the same time.

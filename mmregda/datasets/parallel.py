@@ -12,13 +12,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
 
 import cv2
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+
+from mmregda.progress import track
 
 # Few enough that an interrupt is noticed soon, many enough that handing
 # tasks over costs nothing.
@@ -48,16 +43,9 @@ def parallel_map(
         progress (bool): Whether to show the bar.
     """
     num_workers = min(num_workers or os.cpu_count() or 1, max(len(tasks), 1))
-    columns = (
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
+    label = description if progress else ''
     if num_workers == 1:
-        return _with_bar(
-            map(function, tasks), len(tasks), columns, description, progress
-        )
+        return list(track(map(function, tasks), label, len(tasks)))
     context = multiprocessing.get_context(_START_METHOD)
     if _START_METHOD == 'forkserver':
         context.set_forkserver_preload([__name__])
@@ -69,14 +57,9 @@ def parallel_map(
     try:
         # The processes start here, before the bar has a thread.
         results = pool.map(function, tasks, chunksize=_CHUNK)
-        return _with_bar(results, len(tasks), columns, description, progress)
+        return list(track(results, label, len(tasks)))
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _with_bar(results, total, columns, description, progress):
-    with Progress(*columns, disable=not progress) as bar:
-        return list(bar.track(results, total=total, description=description))
 
 
 def _start_worker():

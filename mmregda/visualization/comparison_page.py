@@ -10,9 +10,9 @@ from typing import Any, Dict, List, Sequence, Tuple
 import cv2
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich.progress import track
 
 from mmregda.datasets.image_loading import read_image
+from mmregda.progress import track
 from mmregda.visualization.figures import write_text
 
 # Around a box there is so much of its longer side beside it.
@@ -63,7 +63,7 @@ def write_comparison(
     several = Counter(a['image_id'] for a in found[0]['annotations'])
     places = np.argsort(order)
     pairs = list(zip(*(f['annotations'] for f in found)))
-    for index, pair in enumerate(track(pairs, progress, disable=not progress)):
+    for index, pair in enumerate(track(pairs, progress)):
         name = files[pair[0]['image_id']]
         if name != opened:
             opened, pixels = name, read_image(os.path.join(root, name))

@@ -16,6 +16,7 @@ from mmpose.visualization import PoseLocalVisualizer
 from mmregda.datasets.image_loading import read_image
 from mmregda.errors import InputError
 from mmregda.files import atomic_write
+from mmregda.progress import track
 from mmregda.visualization.figures import write_text
 
 
@@ -37,6 +38,7 @@ def draw_predictions(
     root: str,
     metainfo: dict,
     num: Optional[int] = None,
+    progress: str = '',
 ) -> List[str]:
     """Draw predictions with MMPose's visualizer, boxes and all keypoints.
 
@@ -48,6 +50,7 @@ def draw_predictions(
         metainfo (dict): The dataset's parsed metainfo.
         num (int, optional): How many images, evenly spread over all; by
             default all of them.
+        progress (str): What to show beside a progress bar; without it there is none.
 
     Returns:
         list[str]: The pictures.
@@ -72,7 +75,7 @@ def draw_predictions(
     visualizer = PoseLocalVisualizer()
     visualizer.set_dataset_meta(metainfo)
     paths = []
-    for image in images:
+    for image in track(images, progress):
         paths.append(os.path.join(folder, f'{image["file_name"]}.jpg'))
         pixels = read_image(os.path.join(root, image['file_name']))
         drawn = _drawn(visualizer, pixels, by_image[image['id']])

@@ -11,12 +11,12 @@ import torch
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.registry import init_default_scope
 from mmpose.structures import PoseDataSample
-from rich.progress import track
 from torch.utils.data import DataLoader
 
 from mmregda.apis.predict import load_network
 from mmregda.datasets import build_dataset
 from mmregda.errors import InputError
+from mmregda.progress import track
 from mmregda.visualization.runs import Run
 
 
@@ -120,7 +120,7 @@ def predict_run(run: Run, domain: str = 'target', progress: str = '') -> Predict
     )
     network = load_network(run.cfg.model, run.checkpoint)
     found: List[Tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for batch in track(loader, progress, disable=not progress):
+    for batch in track(loader, progress):
         results = network.test_step(batch)
         found.extend(_in_network_input(result) for result in results)
     keypoints, predicted, visible = (np.stack(column) for column in zip(*found))

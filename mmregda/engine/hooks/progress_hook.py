@@ -9,14 +9,9 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TextColumn
+
+from mmregda.progress import ProgressBars
 
 
 @HOOKS.register_module()
@@ -37,19 +32,12 @@ class ProgressBarHook(Hook):
     def __init__(self, title: str, metric: Optional[str] = None) -> None:
         self.title = title
         self.metric = metric
-        self._progress: Optional[Progress] = None
+        self._progress: Optional[ProgressBars] = None
 
     @master_only
     def before_train(self, runner: Runner) -> None:
         """Show the bar."""
-        self._progress = Progress(
-            TextColumn('{task.description}'),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn('{task.fields[note]}'),
-        )
+        self._progress = ProgressBars(TextColumn('{task.fields[note]}'))
         self._task = self._progress.add_task(
             self.title, total=runner.max_iters, completed=runner.iter, note=''
         )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmregda.models.view_warps import ViewWarp
+from mmregda.progress import track
 
 
 @torch.no_grad()
@@ -21,6 +22,7 @@ def label_free_evidence(
     thr: float = 0.05,
     batch_size: int = 32,
     seed: int = 0,
+    progress: str = '',
 ) -> Dict[str, float]:
     """Confidence and consistency of a model on unlabelled images.
 
@@ -50,6 +52,7 @@ def label_free_evidence(
         thr (float): Defaults to 0.05.
         batch_size (int): Defaults to 32.
         seed (int): Of the views: the same for every model.
+        progress (str): What to show beside a progress bar; without it there is none.
 
     Returns:
         dict[str, float]: Both, as fractions; ``consistency`` is not a number
@@ -62,7 +65,7 @@ def label_free_evidence(
     indices = np.linspace(0, len(dataset) - 1, count).round().astype(int)
     confidence, agree, counted = [], 0, 0
     with _seeded(seed):
-        for begin in range(0, count, batch_size):
+        for begin in track(range(0, count, batch_size), progress):
             views, keypoints = [], []
             for _ in range(2):
                 view = [dataset[int(i)] for i in indices[begin : begin + batch_size]]
