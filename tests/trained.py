@@ -20,11 +20,17 @@ def write_model(folder, model, num_images=1):
             layer.momentum = None
     network.head(network.extract_feat(torch.randn(16, 3, SIZE, SIZE)))
     state = network.state_dict()
+    last = 'head.final_layer'
+    if 'head.cls_x.weight' in state:
+        last = None
+    elif last + '.weight' not in state:
+        last = 'neck.convs.0.conv'
     for name, value in state.items():
         # Logits of all levels: none of the maps is anywhere positive.
-        if name == 'head.final_layer.weight' and 'head.cls_x.weight' not in state:
+        part, _, kind = name.rpartition('.')
+        if part == last and kind == 'weight':
             torch.nn.init.normal_(value)
-        elif name == 'head.final_layer.bias' and 'head.cls_x.weight' not in state:
+        elif part == last:
             value -= torch.linspace(20, 60, len(value))
         elif name.startswith('head.cls_'):
             value.normal_()

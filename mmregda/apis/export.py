@@ -294,12 +294,15 @@ def _decode_by_values(head: nn.Module, cfg: dict, weights: Dict[str, Tensor]) ->
         heatmap_size=tuple(map(int, codec.heatmap_size)),
         sigma=codec.sigma,
     )
-    layer = getattr(head, 'final_layer', None)
-    if isinstance(layer, nn.Conv2d):
-        bias = weights.get('head.final_layer.bias', torch.zeros(layer.out_channels))
-        weights['head.final_layer.bias'] = bias + LEVEL
-        if layer.bias is None:
-            cfg['final_layer'] = {**cfg['final_layer'], 'bias': True}
+    channels = head.out_channels
+    if isinstance(head.final_layer, nn.Identity):
+        # A convolution that changes nothing but the level.
+        cfg['final_layer'] = dict(kernel_size=1)
+        weights['head.final_layer.weight'] = torch.eye(channels)[..., None, None]
+    elif head.final_layer.bias is None:
+        cfg['final_layer'] = {**cfg['final_layer'], 'bias': True}
+    bias = weights.get('head.final_layer.bias', torch.zeros(channels))
+    weights['head.final_layer.bias'] = bias + LEVEL
 
 
 def _fold_neck(network: nn.Module, model: dict, weights: Dict[str, Tensor]) -> None:

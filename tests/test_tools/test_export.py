@@ -61,6 +61,16 @@ def model_of(kind):
         codec = CODEC
     if kind == 'no bias':
         cfg['head']['final_layer'] = dict(kernel_size=1, bias=False)
+    if kind == 'no final layer':
+        cfg['backbone']['out_indices'] = (0,)
+        cfg['neck'] = dict(
+            type='ChannelMapper',
+            in_channels=[8],
+            out_channels=21,
+            kernel_size=1,
+            act_cfg=None,
+        )
+        cfg['head'].update(in_channels=21, conv_out_channels=None, final_layer=None)
     if kind == 'stage 1':
         cfg['type'] = 'TopdownPoseEstimator'
         cfg.pop('adaptation')
@@ -93,7 +103,14 @@ def predicted(command, folder):
 @pytest.mark.slow
 def test_mmpose_alone_predicts_the_same_keypoints(command, tmp_path):
     jobs, expected = [], []
-    for kind in ('heatmaps', 'stage 1', 'no bias', 'deconvolutions in both', 'simcc'):
+    for kind in (
+        'heatmaps',
+        'stage 1',
+        'no bias',
+        'no final layer',
+        'deconvolutions in both',
+        'simcc',
+    ):
         folder = tmp_path / kind
         folder.mkdir()
         said, config, checkpoint = exported(command, folder, model_of(kind))
