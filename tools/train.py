@@ -118,6 +118,13 @@ def load_config(args: argparse.Namespace) -> Config:
         parts = (cfg.get('pretrain') or {}).get('parts')
         cfg.pretrain = dict(checkpoint=args.pretrained, parts=parts)
     if args.select_by_target_labels:
+        if not (cfg.get('default_hooks') or {}).get('checkpoint'):
+            raise InputError(
+                f'--select-by-target-labels: "{cfg.filename}" saves no checkpoints to '
+                'select from. Set default_hooks.checkpoint = '
+                'dict(type="AtomicCheckpointHook", by_epoch=False, '
+                'interval=500) in it.'
+            )
         cfg.default_hooks.checkpoint.save_best = 'target/PCK/Avg'
     return cfg
 

@@ -25,6 +25,7 @@ from mmregda.datasets.keypoint_names import keypoint_names, require_same_keypoin
 from mmregda.datasets.keypoints import definition_of
 from mmregda.datasets.pipelines import NEEDS_KEYPOINTS, name_of, without
 from mmregda.engine.checkpoints import (
+    named_as_in,
     read_checkpoint,
     require_same_weights,
     trained_names,
@@ -197,8 +198,8 @@ def load_network(
     parts = [part for part in ('backbone', 'neck', 'head') if model.get(part)]
     model = {**model, **{part: {**model[part], 'init_cfg': None} for part in parts}}
     content = read_checkpoint(checkpoint)
-    weights = weights_of(content, checkpoint)
     network = MODELS.build(model)
+    weights = named_as_in(network, weights_of(content, checkpoint))
     require_same_weights(network, weights, checkpoint, parts)
     network.load_state_dict(weights, strict=False)
     network.trained_names = trained_names(content)

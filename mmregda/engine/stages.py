@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from mmregda.engine.checkpoints import (
     NOTE,
     hand_over,
+    named_as_in,
     read_checkpoint,
     require_same_weights,
     trained_names,
@@ -191,8 +192,9 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
         runner = build_runner(cfg)
         build_validation(runner)
         model = unwrap(runner.model)
+        weights = named_as_in(model, weights)
         require_same_weights(model, weights, checkpoint, [*psi_of(model), 'head'])
-        hand_over(checkpoint, content)
+        hand_over(checkpoint, dict(content, state_dict=weights))
         with workers_alive():
             metrics = runner.val()
         stop_workers(runner)

@@ -16,6 +16,7 @@ from mmpose.registry import DATASETS, MODELS
 from torch import nn
 
 from mmregda import InputError
+from mmregda.apis.predict import load_network
 from mmregda.engine import stages
 from mmregda.engine.checkpoints import read_checkpoint
 from mmregda.engine.hooks import StartWeightsHook
@@ -93,6 +94,26 @@ def test_mmposes_deconvolutions_are_found_in_its_head(cfg, how):
         expected = built.head(built.extract_feat(images))
         found = runner.model.head(runner.model.extract_feat(images))
     assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_mmposes_deconvolutions_are_evaluated_and_predict_as_in_mmpose(cfg):
+    path, cfg.load_from = cfg.load_from, None
+    theirs = with_deconvs_in_the_head(tiny_model_config())
+    built = saved(theirs, path)
+    with torch.no_grad():  # MMPose drops keypoints whose map is nowhere positive.
+        built.head.final_layer.bias += 100
+    torch.save(dict(state_dict=built.state_dict(), meta={}), path)
+    of_mmpose = copy.deepcopy(cfg)
+    of_mmpose.model = theirs
+    expected = stages.evaluate(of_mmpose, path)
+    found = stages.evaluate(copy.deepcopy(cfg), path)
+    assert len(found) > 4 and found == pytest.approx(expected, rel=1e-5)
+    network = load_network(cfg.model, path, 'cpu')
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = built.eval().head(built.extract_feat(images))
+        found = network.head(network.extract_feat(images))
+    assert torch.allclose(found, expected, atol=1e-4)
 
 
 @MODELS.register_module()

@@ -63,6 +63,15 @@ def test_trained_model_is_evaluated_on_the_domain_asked_for(tiny_file, tmp_path)
     assert 'target' in table and 'source' not in table
 
 
+def test_selection_by_target_labels_needs_checkpoints(tiny_file, tmp_path):
+    cfg = Config.fromfile(tiny_file)
+    del cfg.default_hooks['checkpoint']
+    cfg.dump(str(tmp_path / 'none.py'))
+    options = '--select-by-target-labels', '--work-dir', tmp_path
+    done = run_tool('train.py', tmp_path / 'none.py', *options)
+    assert_one_message(done, '--select-by-target-labels', 'none.py', 'checkpoint')
+
+
 def test_progress_bar_has_the_console_and_the_file_the_log(tiny_file, tmp_path):
     cfg = Config.fromfile(tiny_file)
     cfg.runner_type = 'QuietRunner'
