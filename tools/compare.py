@@ -108,9 +108,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def evidence_rows(runs, dataset, device) -> List[Row]:
-    views = [augmented(cfg, dataset) for cfg, _ in runs]
-    if None in views:
-        return [('without labels', '', '', 'a config trains on no target')]
+    # Both see the same views, those of CONFIG if it trains on a target.
+    chosen = next((cfg for cfg, _ in runs[::-1] if augmented(cfg, dataset)), None)
+    if chosen is None:
+        return [('without labels', '', '', 'the config trains on no target')]
+    views = [augmented(chosen, dataset, cfg) for cfg, _ in runs]
     both = [
         evidence(
             load_network(cfg.model, path, device), seen, progress=f'two views, {name}'

@@ -16,7 +16,7 @@ from mmregda.apis.predict import validation_pipeline
 from mmregda.datasets import UnlabeledImages
 from mmregda.datasets.data_files import read_data_file
 from mmregda.datasets.keypoint_names import require_same_keypoints
-from mmregda.datasets.pipelines import unlabeled_pipeline
+from mmregda.datasets.pipelines import name_of, unlabeled_pipeline
 from mmregda.errors import InputError
 from mmregda.evaluation import label_free_evidence
 from mmregda.models.position_space import position_space_of
@@ -83,12 +83,16 @@ def as_seen_by(cfg: Config, dataset: UnlabeledImages) -> UnlabeledImages:
     return _read_with(dataset, validation_pipeline(cfg))
 
 
-def augmented(cfg: Config, dataset: UnlabeledImages) -> Optional[UnlabeledImages]:
+def augmented(
+    cfg: Config, dataset: UnlabeledImages, seen_by: Optional[Config] = None
+) -> Optional[UnlabeledImages]:
     """The same images with the config's target augmentation, for :func:`evidence`.
 
     Args:
         cfg (Config): The config.
         dataset (UnlabeledImages): From :func:`~mmregda.apis.images_to_predict`.
+        seen_by (Config, optional): That of a model with another input size, which is to
+            see the same views in that size.
 
     Returns:
         UnlabeledImages, optional: None if the config trains on no target.
@@ -100,6 +104,9 @@ def augmented(cfg: Config, dataset: UnlabeledImages) -> Optional[UnlabeledImages
     pipeline = [*(target.get('pipeline') or []), *(views[0] if views else [])]
     if not pipeline:
         return None
+    if seen_by is not None:
+        own = {name_of(t): t for t in validation_pipeline(seen_by)}['TopdownAffine']
+        pipeline = [own if name_of(t) == 'TopdownAffine' else t for t in pipeline]
     drawn = _read_with(dataset, pipeline)
     drawn.test_mode = False  # Another image takes the place of a damaged one.
     return drawn

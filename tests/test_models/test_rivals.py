@@ -962,3 +962,16 @@ def test_rivals_have_a_second_regressor_or_none():
 def test_heads_that_move_apart_are_brought_together_at_least_once(num_steps):
     with pytest.raises(InputError, match=f'num_steps is {num_steps}.*from 1'):
         build_model(type='MCD', num_steps=num_steps)
+
+
+@pytest.mark.parametrize(
+    'option',
+    [
+        dict(type='UniFrame', mask_ratio=1),
+        dict(type='SourceFreeTeacher', mask_ratio=1.5),
+        dict(type='FrozenStatisticsSelfTraining', threshold=1.1),
+    ],
+)
+def test_an_option_with_which_nothing_would_be_learned_is_refused(option):
+    with pytest.raises(InputError, match=f'{list(option)[1]} is .*by default'):
+        build_model(**option)

@@ -242,6 +242,28 @@ def test_each_model_sees_images_by_its_own_input_size(tmp_path):
     assert dataset[0]['inputs'].shape == (3, 64, 64)
 
 
+def test_both_models_see_the_same_random_views(tmp_path):
+    write_model(tmp_path, tiny_model_config())
+    cfg = Config.fromfile(tmp_path / 'trained.py')
+    other = copy.deepcopy(cfg)
+    pipeline = cfg.train_dataloader.target.dataset.pipeline
+    turn = dict(type='RandomBBoxTransform', rotate_prob=1.0)
+    cfg.train_dataloader.target.dataset.pipeline = [
+        *pipeline[:4],
+        turn,
+        *pipeline[4:],
+    ]
+    other.val_dataloader.target.dataset.pipeline[4].input_size = (96, 96)
+    dataset = images_to_predict(cfg)
+    maps = []
+    for each in (cfg, other):
+        np.random.seed(0)
+        sample = augmented(cfg, dataset, each)[0]['data_samples']
+        maps.append(sample.image_to_view)
+    assert abs(maps[0][0, 1]) > 0.01  # It is turned.
+    np.testing.assert_allclose(maps[1][:2], 1.5 * maps[0][:2], atol=1e-3)
+
+
 def test_page_of_names_that_are_no_text_can_be_written(page, tmp_path):
     found = predictions(np.zeros((1, 3, 2)))
     found['left_out'] = ['image "\udcff.jpg" is damaged']

@@ -8,6 +8,7 @@ from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
+from mmregda.errors import InputError
 from mmregda.models.adaptations.averaged_teacher import AveragedTeacher, student
 from mmregda.models.adaptations.base import BaseAdaptation, minimize
 from mmregda.models.adaptations.view_teacher import labels_in_view, taught_loss
@@ -43,6 +44,12 @@ class FrozenStatisticsSelfTraining(BaseAdaptation):
 
     def __init__(self, head: Optional[dict] = None, threshold: float = 0.1) -> None:
         super().__init__()
+        if threshold > 1:
+            raise InputError(
+                f'FrozenStatisticsSelfTraining: threshold is {threshold}, but no '
+                'probability exceeds 1, so nothing would be learned. Set '
+                'model.adaptation.threshold to a number from 0 to 1 (0.1 by default).'
+            )
         self.threshold = threshold
         self._begun = False
 

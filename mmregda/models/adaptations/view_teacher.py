@@ -8,6 +8,7 @@ import torch
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
+from mmregda.errors import InputError
 from mmregda.models.adaptations.averaged_teacher import AveragedTeacher, student
 from mmregda.models.adaptations.base import BaseAdaptation
 from mmregda.models.adaptations.perturbation import cover_
@@ -68,6 +69,12 @@ class ViewTeacher(BaseAdaptation):
         occlusion: Optional[dict] = None,
     ) -> None:
         super().__init__()
+        if not 0 <= mask_ratio < 1:
+            raise InputError(
+                f'{type(self).__name__}: mask_ratio is {mask_ratio}, which leaves '
+                'nothing to learn. Set model.adaptation.mask_ratio to a number from 0 '
+                'to less than 1 (0.5 by default).'
+            )
         self.momentum = momentum
         self.mask_ratio = mask_ratio
         self.occlusion = {'threshold': 0.9, **(occlusion or {})}
