@@ -21,6 +21,7 @@ from mmregda.datasets.image_loading import decode_image
 from mmregda.datasets.parallel import parallel_map
 from mmregda.datasets.published import PublishedDataset
 from mmregda.datasets.unlabeled import UnlabeledDataset
+from mmregda.datasets.unlabeled_images import UnlabeledImages
 from mmregda.errors import InputError, message_of
 
 UNREADABLE = 'unreadable dataset'
@@ -486,8 +487,8 @@ def _without_pipeline(dataset_cfg: dict) -> ConfigDict:
     if plain.get('dataset'):
         plain.dataset = _without_pipeline(plain.dataset)
     plain.pop('lazy_init', None)
-    if issubclass(_class_of(plain) or object, PublishedDataset):
-        # All images that are missing are to be found, not the first.
+    if issubclass(_class_of(plain) or object, (PublishedDataset, UnlabeledImages)):
+        # All images that are missing or damaged are to be found, one by one.
         plain.require_images = False
     return plain
 

@@ -143,8 +143,8 @@ def check_image(path: str, decode: bool = True) -> Tuple[int, int]:
 
     Args:
         path (str): The file.
-        decode (bool): Whether PNG of 16 bits and WebP are decoded. Without it their
-            size alone is read.
+        decode (bool): Whether those others are decoded. Without it their headers alone
+            are read, except for TIFF.
 
     Returns:
         tuple[int, int]: Height and width in pixels, upright.
@@ -159,12 +159,14 @@ def check_image(path: str, decode: bool = True) -> Tuple[int, int]:
             head = file.read(_PNG_BIT_DEPTH + 1)
             file.seek(-min(_TAIL_BYTES, os.fstat(file.fileno()).st_size), os.SEEK_END)
             tail = file.read()
-            quick = not decode or head[_PNG_BIT_DEPTH:] != b'\x10'
-            whole = (
-                (head.startswith(_JPEG_START) and _JPEG_END in tail)
-                or (head.startswith(_PNG_START) and quick and _PNG_END in tail)
-                or (head.startswith(b'RIFF') and not decode)
-            )
+            if head.startswith(_JPEG_START):
+                whole = _JPEG_END in tail
+            elif head.startswith(_PNG_START):
+                deep = head[_PNG_BIT_DEPTH:] == b'\x10'
+                whole = _PNG_END in tail and not (decode and deep)
+            else:
+                # Whether a TIFF's size is upright depends on Pillow's version.
+                whole = not decode and head[:2] not in (b'II', b'MM')
             if whole:
                 file.seek(0)
                 with _opened(file) as img:

@@ -69,10 +69,11 @@ class UnlabeledImages(BaseDataset):
             default all are taken.
         skip_corrupt (bool): Go on without images that are missing or damaged
             and boxes that are no boxes, which are counted in a warning.
-            Defaults to False: they are errors. Each image is looked at before
-            training then; damage that shows only when an image is decoded
-            costs a warning and another image, or, with ``test_mode``, is an
-            error all the same.
+            Defaults to False: they are errors. Damage that shows only when an
+            image is decoded costs a warning and another image, or, with
+            ``test_mode``, is an error all the same.
+        require_images (bool): Look at each image when the dataset is built: at
+            headers, and for the ends of JPEG and PNG files. Defaults to True.
         extensions (Sequence[str]): What is taken for an image, by the end of
             its name.
         metainfo (str | dict, optional): The keypoints that a model predicts
@@ -100,6 +101,7 @@ class UnlabeledImages(BaseDataset):
         min_score: float = 0.3,
         categories: Optional[Sequence[int]] = None,
         skip_corrupt: bool = False,
+        require_images: bool = True,
         extensions: Sequence[str] = IMAGE_EXTENSIONS,
         metainfo: Optional[Union[str, dict]] = None,
         pipeline: Transforms = (),
@@ -112,6 +114,7 @@ class UnlabeledImages(BaseDataset):
         self.min_score = min_score
         self.categories = None if categories is None else frozenset(categories)
         self.skip_corrupt = skip_corrupt
+        self.require_images = require_images
         self.extensions = tuple(extension.lower() for extension in extensions)
         self.left_out: List[str] = []
         self._num_replaced = 0
@@ -139,10 +142,8 @@ class UnlabeledImages(BaseDataset):
             if self.boxes is None
             else self._box_samples(folder, left_out)
         )
-        if self.skip_corrupt:
+        if self.skip_corrupt or self.require_images:
             samples = self._whole_samples(folder, samples, left_out)
-        else:
-            self._require_sizes(folder, samples)
         if not samples:
             boxes = f' with the boxes of "{self.boxes}"' if self.boxes else ''
             remedy = f' {REMEDIES[CROWD]}' if left_out[CROWD] else ''
@@ -252,7 +253,7 @@ class UnlabeledImages(BaseDataset):
                 samples.append(sample)
         refused.report(
             f'boxes file "{self.boxes}": of {len(boxes)} entries',
-            f'Paths are relative to "{os.path.abspath(folder.root)}".',
+            f'Paths are relative to "{os.path.abspath(folder.root)}". ',
             self._log,
         )
         self.left_out += refused.entries()
@@ -270,17 +271,18 @@ class UnlabeledImages(BaseDataset):
         self, folder: ImageFolder, samples: List[dict], left_out: Counter
     ) -> List[dict]:
         """The samples whose images pass a quick look."""
+        measure = check_image if self.skip_corrupt else image_size
 
         def look(path: str) -> Union[Tuple[int, int], str]:
             try:
-                return check_image(folder.full_path(path))
+                return measure(folder.full_path(path))
             except InputError as error:
                 return str(error)
 
         paths = sorted({sample['path'] for sample in samples})
         with ThreadPoolExecutor(_NUM_READERS) as readers:
             found = dict(zip(paths, readers.map(look, paths)))
-        refused = _Refused(tolerant=True)
+        refused = _Refused(self.skip_corrupt)
         whole = []
         for path in paths:
             if isinstance(found[path], str):
@@ -307,21 +309,6 @@ class UnlabeledImages(BaseDataset):
         refused.report(f'of {len(paths)} images in "{self.root}"', '', self._log)
         self.left_out += refused.entries()
         return whole
-
-    def _require_sizes(self, folder: ImageFolder, samples: List[dict]) -> None:
-        """Compare images with the sizes that the boxes file states for them."""
-        stated = {s['path']: s['stated_size'] for s in samples if 'stated_size' in s}
-
-        def look(path: str) -> Optional[Tuple[int, int]]:
-            try:
-                return image_size(folder.full_path(path))
-            except InputError:
-                return None  # It is said when the image is read.
-
-        with ThreadPoolExecutor(_NUM_READERS) as readers:
-            for path, size in zip(stated, readers.map(look, stated)):
-                if size:
-                    _require_size(stated[path], size, folder.full_path(path))
 
     def _log(self, message: str, level: int = logging.INFO) -> None:
         print_log(f'UnlabeledImages: {message}', logger='current', level=level)
@@ -356,7 +343,8 @@ class _Refused:
         )
         if not self._tolerant:
             raise InputError(
-                f'{where}, {found}. {hint} Or set skip_corrupt=True to go on without.'
+                f'{where}, {found.rstrip(".")}. {hint}Or set skip_corrupt=True to go '
+                'on without.'
             )
         log(f'left out: {where}, {found}', logging.WARNING)
 

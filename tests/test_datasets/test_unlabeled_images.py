@@ -554,7 +554,8 @@ def test_a_box_is_cut_at_the_border_of_its_image(root, tmp_path):
 def test_a_box_outside_of_its_image_is_refused_or_counted(root, tmp_path, said):
     rows = [*ROWS, ('a.jpg', 40, 0, 10, 10), ('a.jpg', 1, -20, 10, 10)]
     boxes = write_csv(tmp_path / 'boxes.csv', rows)
-    dataset = UnlabeledImages(root, boxes, pipeline=PIPELINE)
+    assert_refused('2 have a box outside', 'a.jpg', root=root, boxes=boxes)
+    dataset = UnlabeledImages(root, boxes, pipeline=PIPELINE, require_images=False)
     for index in (3, 4):
         with pytest.raises(InputError, match='40 x 30 pixels.*lies outside') as error:
             dataset[index]
@@ -741,8 +742,13 @@ def damaged(root):
     return root
 
 
-def test_damaged_images_stop_training_by_default(damaged):
-    dataset = UnlabeledImages(damaged, pipeline=PIPELINE)
+def test_damaged_images_are_refused_before_training(damaged):
+    text = assert_refused('of 8 images', '4 are damaged', root=damaged)
+    assert 'a_cut.jpg' in text and 'skip_corrupt=True' in text
+
+
+def test_damaged_images_that_were_not_looked_at_stop_training(damaged):
+    dataset = UnlabeledImages(damaged, pipeline=PIPELINE, require_images=False)
     assert len(dataset) == 8
     complaints = []
     for index, name in enumerate(names_of(dataset)):
