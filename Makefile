@@ -12,10 +12,11 @@ TARGET ?=
 
 VENV := .venv
 READY := $(VENV)/ready
+DOCS_READY := $(VENV)/docs_ready
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --no-input install
 
 .DEFAULT_GOAL := help
-.PHONY: help venv quickstart test test-slow lint clean
+.PHONY: help venv quickstart test test-slow docs lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -35,12 +36,16 @@ test: $(READY) ## run the tests: what to run before a commit
 test-slow: $(READY) ## run the others: processes, kills, compilers, fuzzing
 	$(PYTEST) -m slow
 
+docs: $(DOCS_READY) ## build the documentation site in docs/_build
+	$(VENV)/bin/python -m sphinx -q -W --keep-going docs docs/_build
+	@echo 'docs/_build/index.html'
+
 lint: $(READY) ## check the style
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
 clean: ## remove .venv and what the tools cache
-	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info docs/_build
 
 # PyTorch goes in by itself, after its dependencies and after mmcv, which
 # would compile its operators if it saw a PyTorch while it is built. The stamp
@@ -62,3 +67,7 @@ $(READY): $(PINNED)
 	$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 	$(VENV)/bin/python -m mmregda.compat
+
+$(DOCS_READY): requirements/docs.txt $(READY)
+	$(PIP) --no-deps -r requirements/docs.txt
+	@touch $@

@@ -2,7 +2,10 @@
 
 import json
 import re
+import subprocess
+import sys
 from functools import lru_cache
+from importlib.util import find_spec
 
 import cv2
 import numpy as np
@@ -30,13 +33,28 @@ from mmengine.registry import (
 )
 from mmpose.registry import MODELS
 
-from mmregda import InputError
+from mmregda import (
+    InputError,
+    apis,
+    codecs,
+    datasets,
+    engine,
+    evaluation,
+    models,
+    visualization,
+)
 from mmregda.components import require_components
 from mmregda.engine import PlayerOptimWrapperConstructor, stages
 from mmregda.engine.checkpoints import load_weights
 from mmregda.models import BaseAdaptation
 
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted(ROOT.glob('docs/*.md'))]
+DOCS = sorted(
+    path
+    for kind in ('*.md', '*.rst')
+    for path in ROOT.glob(f'docs/**/{kind}')
+    if '_build' not in path.parts
+)
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *DOCS]
 
 
 @lru_cache(maxsize=None)  # It registers what it defines, once.
@@ -168,6 +186,38 @@ def test_every_file_that_a_page_links_to_exists(page):
     links = re.findall(r'\]\(([^)#]+)[^)]*\)', page.read_text(encoding='utf-8'))
     paths = [link for link in links if '://' not in link]
     assert not [path for path in paths if not (page.parent / path).exists()]
+
+
+@pytest.mark.parametrize('name', ['CHANGELOG.md', 'CONTRIBUTING.md'])
+def test_links_of_a_page_that_the_site_includes_begin_at_the_root(name):
+    # The option relative-docs of its include finds them by that.
+    links = re.findall(r'\]\((?!\w+://|#)(.*?)\)', (ROOT / name).read_text('utf-8'))
+    assert links and all(link.startswith('./') for link in links)
+
+
+def test_site_lists_every_page():
+    text = (ROOT / 'docs/index.md').read_text(encoding='utf-8')
+    toctrees = re.findall(r'```{toctree}\n(.*?)```', text, re.DOTALL)
+    names = [line for tree in toctrees for line in re.findall(r'^[\w/]+$', tree, re.M)]
+    pages = {str(page.relative_to(ROOT / 'docs').with_suffix('')) for page in DOCS}
+    assert len(names) == len(set(names)) and {*names, 'index'} == pages
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec('sphinx') is None, reason='`make docs` installs Sphinx')
+def test_site_is_built_without_a_warning(tmp_path):
+    build = [sys.executable, '-m', 'sphinx', '-q', '-W', ROOT / 'docs', tmp_path]
+    subprocess.run(build, cwd=ROOT, check=True, timeout=300)
+    index = (tmp_path / 'api.html').read_text(encoding='utf-8')
+    described = set(re.findall(r'id="mmregda\.[\w.]*?(\w+)"', index))
+    modules = (apis, codecs, datasets, engine, evaluation, models, visualization)
+    public = {
+        name
+        for module in modules
+        for name in module.__all__
+        if callable(getattr(module, name))
+    }
+    assert not public - described
 
 
 def test_every_component_in_a_table_is_registered():
