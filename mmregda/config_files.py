@@ -5,20 +5,16 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
-from contextlib import contextmanager
-from typing import Any, Iterator, List, Mapping, Optional
+import traceback
+from typing import Any, Mapping, Optional
 
-import mmengine.config
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmregda.components import require_components
-from mmregda.errors import InputError, close_matches
+from mmregda.errors import InputError, close_matches, place_of
 from mmregda.files import shipped
 
-_OF_MMENGINE = os.path.dirname(mmengine.config.__file__)
 _KINDS = ('.py', '.json', '.yaml', '.yml')
-_IMPORTER = 'import_modules_from_strings'
 # Keys that a run reads beside those of MMEngine's runner.
 _OWN_KEYS = (
     *('channels_last', 'compile', 'pretrain', 'runner_type', 'sync_bn'),
@@ -54,7 +50,7 @@ def read_config(
     options: Optional[Mapping[str, Any]] = None,
     given_as: str = '--cfg-options',
 ) -> Config:
-    """Read a config file, and look at the names in it.
+    """Read a config file.
 
     Args:
         path (str): The file, or one that comes with the package, such as
@@ -68,8 +64,7 @@ def read_config(
 
     Raises:
         InputError: If the file or one that it builds on is missing or cannot be
-            read, if an override fits nothing, or if a component or an argument of
-            one is unknown.
+            read, or if an override fits nothing.
     """
     path = os.fspath(path)
     own = os.path.join(os.path.dirname(shipped('configs')), path)
@@ -80,11 +75,17 @@ def read_config(
         raise InputError(f'config "{path}" {what}.{_neighbours(path)}')
     if not path.endswith(_KINDS):
         raise InputError(f'config "{path}" is none: its name ends in none of {_KINDS}')
-    with _one_message(path):
+    try:
         cfg = Config.fromfile(path)
+    except Exception as error:
+        raise InputError(f'config "{path}": {_mistake(error)}') from error
     merge_options(cfg, options or {}, given_as)
-    require_components(cfg)
     return cfg
+
+
+def name_of(cfg: Mapping) -> str:
+    """What messages call a config."""
+    return f'config "{getattr(cfg, "filename", None) or "(of no file)"}"'
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any], given_as: str) -> None:
@@ -96,8 +97,8 @@ def merge_options(cfg: Config, options: Mapping[str, Any], given_as: str) -> Non
         given_as (str): What the user calls them.
 
     Raises:
-        InputError: If a key is near one that is there and fits none, if no run
-            reads it, or if it leads into what is no dict or list.
+        InputError: If no run reads a key, if one misspells a key that is there, or
+            leads into what is no dict or list.
     """
     for key in options:
         _require_place(cfg, key, given_as)
@@ -120,100 +121,40 @@ def _require_place(cfg: Config, key: str, given_as: str) -> None:
             f'{given_as} {key}: no run reads "{first}", and "{cfg.filename}" does '
             f'not set it.{close_matches(first, known, listed=0)}'
         )
-    node, place = cfg.get(first), first
+    node = cfg.get(first)
     for part in parts:
-        if isinstance(node, (list, tuple)):
-            if not part.isdigit() or int(part) >= len(node):
-                raise InputError(
-                    f'{given_as} {key}: {place} of "{cfg.filename}" is a list of '
-                    f'{len(node)}, whose entries are named by their number from 0'
-                )
+        if isinstance(node, (list, tuple)) and part.isdigit() and int(part) < len(node):
             node = node[int(part)]
         elif isinstance(node, dict) and part in node:
             node = node[part]
         else:
-            if node is not None and not isinstance(node, dict):
-                raise InputError(
-                    f'{given_as} {key}: {place} of "{cfg.filename}" is {node!r}, which '
-                    f'has no "{part}"'
-                )
-            # Arguments of components are looked at when all is merged.
-            if isinstance(node, dict) and 'type' not in node:
-                near = close_matches(part, node, listed=0)
-                if near:
-                    raise InputError(
-                        f'{given_as} {key}: {place} of "{cfg.filename}" has no '
-                        f'"{part}".{near}'
-                    )
-            return
-        place = f'{place}.{part}'
+            break
+    # Arguments of components are looked at when these are built.
+    if parts and isinstance(node, dict) and part not in node and 'type' not in node:
+        near = close_matches(part, node, listed=0)
+        if near:
+            raise InputError(
+                f'{given_as} {key}: there is no "{part}" in "{cfg.filename}".{near}'
+            )
 
 
-@contextmanager
-def _one_message(path: str) -> Iterator[None]:
-    """Within, a config is read; its mistakes become an :class:`InputError`."""
-    try:
-        yield
-    except Exception as error:
-        steps = _steps(error)
-        files = [step.f_locals['filename'] for step in steps if _reads_a_file(step)]
-        if any(step.f_code.co_name == _IMPORTER for step in steps) and not isinstance(
-            error, (ImportError, SyntaxError)
-        ):
-            raise  # A bug of the module that is imported.
-        raise InputError(_message(path, files, steps, error)) from error
-
-
-def _message(path: str, files: List[str], steps: List[Any], error: Exception) -> str:
-    where = f'config "{path}"'
-    if isinstance(error, FileNotFoundError) and files and not os.path.isfile(files[-1]):
-        missing, owner = os.path.normpath(files[-1]), [path, *files][-2]
-        own = os.path.abspath(owner) == os.path.abspath(path)
-        whose = '' if own else f' of "{owner}"'
-        near = _neighbours(missing)
-        return f'{where}: the _base_ "{missing}"{whose} does not exist.{near}'
-    if files and os.path.abspath(path) != files[-1]:
-        where += f', which builds on "{files[-1]}"'
+def _mistake(error: Exception) -> str:
+    """What went wrong while a config was read, and where."""
     if isinstance(error, SyntaxError):
-        text = (error.text or '').strip()
-        if error.filename and os.path.isfile(error.filename):
-            where = f'"{error.filename}"'  # It may be a module of custom_imports.
-        return f'{where}: line {error.lineno}: {error.msg}' + f': {text}' * bool(text)
-    lines = [step.line for step in steps if step.f_code.co_filename in files]
-    where += f', line {lines[-1]}' if lines else ''
-    reason = ' '.join(str(error).split()) or type(error).__name__
+        text = f': {error.text.strip()}' if error.text else ''
+        # MMEngine parses a config without its name, which its functions are given.
+        frames = [frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__)]
+        given = [str(local['filename']) for local in frames if 'filename' in local]
+        given.append(error.filename or '')
+        file = [path for path in given if os.path.isfile(path)][-1]
+        return f'"{file}", line {error.lineno}: {error.msg}{text}'
+    hint = ''
     if isinstance(error, ImportError):
-        cause = error
-        while cause.__cause__ or cause.__context__:
-            cause = cause.__cause__ or cause.__context__
-        return (
-            f'{where}: custom_imports: {cause}. Its modules are to be installed, or in '
-            'a folder of PYTHONPATH.'
-        )
-    return f'{where}: {type(error).__name__}: {reason}'
-
-
-class _Step:
-    """A frame of a traceback, and the line it was in."""
-
-    def __init__(self, traceback: Any) -> None:
-        self.f_code = traceback.tb_frame.f_code
-        self.f_locals = traceback.tb_frame.f_locals
-        self.line = traceback.tb_lineno
-
-
-def _steps(error: BaseException) -> List[_Step]:
-    steps, traceback = [], error.__traceback__
-    while traceback is not None:
-        steps.append(_Step(traceback))
-        traceback = traceback.tb_next
-    return steps
-
-
-def _reads_a_file(step: _Step) -> bool:
-    in_mmengine = step.f_code.co_filename.startswith(_OF_MMENGINE)
-    reader = step.f_code.co_name in ('_file2dict', '_parse_lazy_import')
-    return in_mmengine and reader and isinstance(step.f_locals.get('filename'), str)
+        while error.__context__:  # MMEngine says less.
+            error = error.__context__
+        hint = ' Modules of custom_imports are installed, or in a folder of PYTHONPATH.'
+    text = ' '.join(str(error).split())
+    return f'{type(error).__name__}: {text}, at {place_of(error)}.{hint}'
 
 
 def _neighbours(path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -13,8 +14,14 @@ from typing import Iterable, Iterator
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _NOT_AT_FAULT = (
     *{sysconfig.get_path(name) for name in ('stdlib', 'purelib', 'platlib')},
-    *(os.path.join(_HERE, 'engine', 'rehearsal'), os.path.join(_HERE, 'errors.py')),
+    *(os.path.join(_HERE, name) for name in ('errors.py', 'config_files.py')),
+    os.path.join(_HERE, 'engine', 'rehearsal'),
     '<',
+)
+# As MMEngine's registries and Python itself word them.
+_NO_COMPONENT = re.compile(r'(\S+) is not in the \S+::(.+?) registry')
+_WRONG_ARGUMENT = re.compile(
+    r'got an unexpected keyword argument|missing \d+ required|multiple values for'
 )
 
 
@@ -80,6 +87,47 @@ def reading(what: str) -> Iterator[None]:
         if 'need at least one array to concatenate' in message:
             message = 'it has no samples'  # Which MMEngine finds out so.
         raise InputError(f'{what} cannot be read: {message}') from error
+
+
+@contextmanager
+def building(what: str) -> Iterator[None]:
+    """Turn components and arguments that do not exist into an :class:`InputError`.
+
+    Any other error in a constructor keeps its traceback.
+
+    Args:
+        what (str): Whose components are built, for the message.
+
+    Raises:
+        InputError: With the name, and the one that it may be meant to be.
+    """
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        text = ' '.join(str(error.args[0] if error.args else '').split())
+        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        built = any(file.endswith('build_functions.py') for file in files)
+        unknown = _NO_COMPONENT.search(text)
+        if not built or not (unknown or _WRONG_ARGUMENT.search(text)):
+            raise
+        if unknown:
+            near = close_matches(unknown[1], _registered(unknown[2]), listed=0)
+            text = (
+                f'"{unknown[1]}" is not registered as a {unknown[2]}.{near} One of '
+                'your own names its module in custom_imports.'
+            )
+        raise InputError(f'{what}: {text}') from error
+
+
+def _registered(kind: str) -> Iterator[str]:
+    """The names in MMPose's and MMEngine's registries of a kind, such as ``model``."""
+    from mmengine.registry import Registry
+    from mmpose import registry
+
+    for each in vars(registry).values():
+        if isinstance(each, Registry) and each.name == kind:
+            yield from each.module_dict
+            yield from each.parent.module_dict if each.parent else ()
 
 
 @contextmanager

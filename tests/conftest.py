@@ -8,6 +8,7 @@ import os
 # Before torch: threads that spin while they wait take the cores of other processes.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+import inspect
 import json
 import runpy
 import sys
@@ -116,6 +117,12 @@ def tiny_model_config(num_keypoints: int = 21, **adaptation) -> dict:
         test_cfg=dict(flip_test=False),
         adaptation=adaptation or dict(type='RegDA'),
     )
+
+
+def arguments_of(kind: type) -> set:
+    """The names of a component's arguments, those of its bases included."""
+    owners = [owner for owner in kind.__mro__[:-1] if '__init__' in vars(owner)]
+    return {n for o in owners for n in inspect.signature(o.__init__).parameters}
 
 
 def random_batch(

@@ -1,4 +1,4 @@
-"""What is wrong in a config file or an override is one message, and a bug is none."""
+"""What is wrong in a config file or an override is one message."""
 
 import os
 
@@ -50,22 +50,18 @@ def test_every_shipped_config_is_read():
 @pytest.mark.parametrize(
     ('content', 'parts'),
     [
-        ('x = 1\ny = = 2\n', ['own.py": line 2: invalid syntax: y = = 2']),
-        ('x = 1\ny = undefined\n', ['own.py", line 2: NameError', "'undefined'"]),
-        ('x = [1][5]\n', ['own.py", line 1: IndexError']),
-        (ON_REGDA + 'x = _base_.modle\n', ['own.py", line 2', "'modle'"]),
-        ("_base_ = ['nowhere.py']\n", ['nowhere.py" does not exist']),
-        ("_base_ = ['midle.py']\n", ['midle.py" does not exist. Did you mean middle?']),
-        ("_base_ = ['middle.py']\n", ['gone.py" of "', 'middle.py" does not exist']),
-        ("_base_ = ['broken.py']\n", ['which builds on', 'broken.py": line 1: ']),
-        (
-            "_base_ = ['wrong.py']\n",
-            ['which builds on', 'wrong.py", line 2: NameError'],
-        ),
+        ('x = 1\ny = = 2\n', ['own.py", line 2: invalid syntax: y = = 2']),
+        ('x = 1\ny = undefined\n', ['NameError', "'undefined'", 'own.py:2']),
+        ('x = [1][5]\n', ['IndexError', 'own.py:1']),
+        (ON_REGDA + 'x = _base_.modle\n', ['own.py:2', "'modle'"]),
+        ("_base_ = ['nowhere.py']\n", ['FileNotFoundError', 'nowhere.py']),
+        ("_base_ = ['middle.py']\n", ['FileNotFoundError', 'gone.py']),
+        ("_base_ = ['broken.py']\n", ['broken.py", line 1: ']),
+        ("_base_ = ['wrong.py']\n", ['NameError', 'wrong.py:2']),
         ("_base_ = ['one.py', 'two.py']\n", ['Duplicate key', 'both']),
         (
             "custom_imports = dict(imports=['no_such_module'])\n",
-            ["custom_imports: No module named 'no_such_module'", 'PYTHONPATH'],
+            ["No module named 'no_such_module'", 'custom_imports', 'PYTHONPATH'],
         ),
     ],
 )
@@ -99,12 +95,12 @@ def test_missing_file_is_named_with_its_likes(tmp_path):
         read_config(str(tmp_path))
 
 
-def test_bug_of_an_imported_module_keeps_its_traceback(tmp_path, monkeypatch):
+def test_bug_of_an_imported_module_is_named_with_its_line(tmp_path, monkeypatch):
     (tmp_path / 'module_with_a_bug.py').write_text('x = dict()["missing"]\n')
     monkeypatch.syspath_prepend(str(tmp_path))
     path = tmp_path / 'own.py'
     path.write_text("custom_imports = dict(imports=['module_with_a_bug'])\n")
-    with pytest.raises(KeyError, match='missing'):
+    with pytest.raises(InputError, match="KeyError: 'missing', at .*bug.py:1"):
         read_config(str(path))
 
 
@@ -115,16 +111,10 @@ def test_bug_of_an_imported_module_keeps_its_traceback(tmp_path, monkeypatch):
         ('foo', ['no run reads "foo"']),
         ('train_dataloader.sorce.batch_size', ['"sorce"', 'mean source?']),
         ('train_dataloader.source.batchsize', ['"batchsize"', 'mean batch_size?']),
-        ('val_evaluator.target.70.thr', ['target', 'is a list of']),
-        ('val_evaluator.target.first.thr', ['target', 'is a list of']),
-        (
-            'val_evaluator.target.0.tr',
-            ['GroupedPCKAccuracy takes no "tr"', 'mean thr?'],
-        ),
-        ('log_level.x', ['log_level of', "'INFO'", 'no "x"']),
-        ('train_cfg.max_iter', ['takes no "max_iter"', 'mean max_iters']),
+        ('val_evaluator.target.70.thr', ['target.70', 'cannot be merged']),
+        ('val_evaluator.target.first.thr', ['target.first', 'cannot be merged']),
+        ('log_level.x', ['log_level.x', 'cannot be merged']),
         ('randomness.sed', ['"sed"', 'mean seed?']),
-        ('model.backbone.layers', ['ResNet takes no "layers"', 'depth']),
     ],
 )
 def test_override_that_fits_nothing_is_refused(key, parts):

@@ -43,7 +43,6 @@ from mmregda import (
     models,
     visualization,
 )
-from mmregda.components import require_components
 from mmregda.engine import PlayerOptimWrapperConstructor, stages
 from mmregda.engine.checkpoints import load_weights
 from mmregda.models import BaseAdaptation
@@ -127,7 +126,6 @@ def test_config_of_two_views_fits_its_pair(tmp_path):
     (code,) = (block for block in blocks if 'uniframe.py' in block)
     (tmp_path / 'config.py').write_text(code.replace("'configs/", f"'{ROOT}/configs/"))
     cfg = Config.fromfile(tmp_path / 'config.py')
-    require_components(cfg)
     kind = MODELS.get(cfg.model.adaptation.type)
     assert set(cfg.train_dataloader.target.dataset.views) == set(kind.views)
     assert set(cfg.train_dataloader) == set(kind.domains)

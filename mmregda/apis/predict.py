@@ -32,7 +32,7 @@ from mmregda.engine.checkpoints import (
     weights_of,
 )
 from mmregda.engine.rehearsal.blame import during
-from mmregda.errors import InputError
+from mmregda.errors import InputError, building
 from mmregda.progress import track
 
 # Of a validation pipeline, what UnlabeledImages does itself, what makes nothing but
@@ -198,7 +198,8 @@ def load_network(
     parts = [part for part in ('backbone', 'neck', 'head') if model.get(part)]
     model = {**model, **{part: {**model[part], 'init_cfg': None} for part in parts}}
     content = read_checkpoint(checkpoint)
-    network = MODELS.build(model)
+    with building(f'the model of "{checkpoint}"'):
+        network = MODELS.build(model)
     weights = named_as_in(network, weights_of(content, checkpoint))
     require_same_weights(network, weights, checkpoint, parts)
     network.load_state_dict(weights, strict=False)

@@ -16,12 +16,12 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS, MODELS
+from torch import nn
 
 from mmregda.benchmark.jobs import Job
-from mmregda.components import require_components
 from mmregda.config_files import fingerprint, read_config
 from mmregda.engine.start import load_pretrain_config
-from mmregda.errors import InputError, reading
+from mmregda.errors import InputError, building, reading
 
 # What schedulers of MMEngine name the iterations they count.
 _COUNTS = ('begin', 'end', 'milestones', 'step_size', 'T_max', 'periods', 'total_steps')
@@ -94,8 +94,7 @@ def compose(
         *copy.deepcopy(method.get('custom_hooks') or []),
     ]
 
-    require_components(dict(model=cfg.model))
-    kind = MODELS.get(cfg.model.adaptation.type)
+    kind = _require_fitting(cfg).adaptation
     if oracle:
         if frame.get('labeled_target_loader') is None:
             raise InputError(
@@ -108,7 +107,6 @@ def compose(
         }
         if kind.views:
             cfg.train_dataloader['target'] = _in_views(cfg, kind.views)
-    _require_fitting(cfg)
     return cfg
 
 
@@ -348,18 +346,17 @@ def _imported(custom_imports: Mapping) -> List[str]:
     return [names] if isinstance(names, str) else list(names)
 
 
-def _require_fitting(cfg: Config) -> None:
-    """Build model and optimisers, so that an error comes before the trainings."""
+def _require_fitting(cfg: Config) -> nn.Module:
+    """Build model and optimisers, so that an error comes before the runs."""
     init_default_scope(cfg.get('default_scope', 'mmpose'))
     model = copy.deepcopy(cfg.model)
     for part in ('backbone', 'neck'):
         if model.get(part):
             model[part].init_cfg = None
-    try:
+    with building(f'adaptation {dict(cfg.model.adaptation)}'):
         built = MODELS.build(model)
-    except TypeError as error:
-        raise InputError(f'adaptation {dict(cfg.model.adaptation)}: {error}') from error
-    build_optim_wrapper(built, copy.deepcopy(cfg.optim_wrapper))
+        build_optim_wrapper(built, copy.deepcopy(cfg.optim_wrapper))
+    return built
 
 
 def _dicts(value: Any) -> Iterator[dict]:

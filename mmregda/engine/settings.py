@@ -21,7 +21,7 @@ from mmpose.registry import (
 )
 
 from mmregda.engine.distributed import SYNCHRONIZED_ON_CPU
-from mmregda.errors import InputError
+from mmregda.errors import InputError, close_matches
 
 # MMEngine adds these hooks where a config does not replace them.
 _DEFAULT_HOOKS = dict(
@@ -31,6 +31,11 @@ _DEFAULT_HOOKS = dict(
 _IN_ITERATIONS = dict(
     by_epoch='set by_epoch=False and count iterations',
     begin_epoch='set begin_iter, in iterations',
+)
+# What the loops of this package take from a config.
+_ARGUMENTS = dict(
+    train_cfg={'max_iters', 'val_begin', 'val_interval', 'dynamic_intervals'},
+    val_cfg={'fp16'},
 )
 # More validations or checkpoints than this in one run look like intervals that were
 # meant as epochs.
@@ -113,6 +118,12 @@ def _problems(cfg: Mapping) -> Iterator[str]:
             )
         return
     yield from _about_loop(train_cfg)
+    for key, known in _ARGUMENTS.items():
+        loop = cfg.get(key) or {}
+        if getattr(_class(LOOPS, loop), '__module__', '').startswith('mmregda.'):
+            for name in sorted(set(loop) - {'type', 'by_epoch', 'max_epochs'} - known):
+                near = close_matches(name, known)
+                yield f'{key}: {loop["type"]} takes no "{name}".{near}'
     yield from _about_loaders(cfg.get('train_dataloader') or {}, adaptation)
     yield from _about_hooks(cfg)
     yield from _about_schedules(cfg.get('param_scheduler'), train_cfg.get('max_iters'))
@@ -152,6 +163,8 @@ def _about_loop(train_cfg: Mapping) -> Iterator[str]:
             'iterations: set max_iters and val_interval, with _delete_=True if the '
             'config inherits others'
         )
+    elif 'max_iters' not in train_cfg:
+        yield 'train_cfg has no max_iters'
     for name, given in _intervals(train_cfg).items():
         if not isinstance(given, int) or given < 1:
             yield f'train_cfg.{name} is {given!r}: set it to an integer from 1'

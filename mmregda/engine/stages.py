@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmregda.config_files import name_of
 from mmregda.engine.checkpoints import (
     NOTE,
     hand_over,
@@ -44,7 +45,7 @@ from mmregda.engine.start import (
     psi_of,
     require_fitting_stage,
 )
-from mmregda.errors import InputError
+from mmregda.errors import InputError, building
 from mmregda.files import atomic_write, room_to_write
 
 
@@ -188,7 +189,8 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
             cfg.model[part].init_cfg = None
     cfg.load_from = checkpoint
     cfg.resume = False
-    with joined_processes(cfg.get('launcher', 'none'), cfg.get('env_cfg') or {}):
+    launcher, env_cfg = cfg.get('launcher', 'none'), cfg.get('env_cfg') or {}
+    with joined_processes(launcher, env_cfg), building(name_of(cfg)):
         runner = build_runner(cfg)
         build_validation(runner)
         model = unwrap(runner.model)
@@ -209,7 +211,7 @@ def run(cfg: Config, start: Optional[Start] = None) -> Runner:
         start (Start, optional): Defaults to that of
             :func:`~mmregda.engine.start.find_start`.
     """
-    with room_to_write(cfg.work_dir), workers_alive():
+    with room_to_write(cfg.work_dir), workers_alive(), building(name_of(cfg)):
         runner = build_runner(cfg)
         begin(runner, start)
         runner.train()

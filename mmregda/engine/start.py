@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
-from mmregda.config_files import fingerprint, read_config
+from mmregda.config_files import fingerprint, name_of, read_config
 from mmregda.engine.checkpoints import (
     hand_over,
     named_as_in,
@@ -32,7 +32,7 @@ from mmregda.engine.checkpoints import (
 )
 from mmregda.engine.distributed import broadcast_from_main, unwrap
 from mmregda.engine.settings import require_settings
-from mmregda.errors import InputError
+from mmregda.errors import InputError, building
 
 # The domains whose labels teach.
 LABELED = ('source', 'labeled_target')
@@ -339,8 +339,11 @@ def require_fitting_stage(cfg: Config, stage: Config) -> None:
     """
     require_settings(stage)
     init_default_scope(cfg.get('default_scope', 'mmpose'))
-    weights = MODELS.build(stage.model).state_dict()
-    model, named = MODELS.build(cfg.model), cfg.pretrain.get('parts')
+    with building(name_of(stage)):
+        weights = MODELS.build(stage.model).state_dict()
+    with building(name_of(cfg)):
+        model = MODELS.build(cfg.model)
+    named = cfg.pretrain.get('parts')
     fitting_weights(model, weights, stage.filename, named)
 
 

@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 import torch
 import torch.distributed as dist
-from conftest import METHODS, ROOT, batches_of, tiny_model_config
+from conftest import METHODS, ROOT, arguments_of, batches_of, tiny_model_config
 from mmengine.config import Config
 from mmpose.registry import MODELS
 from processes import DEVICE, results
@@ -20,7 +20,6 @@ from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmregda import InputError
-from mmregda.components import arguments_of
 from mmregda.engine import (
     PlayerDistributedDataParallel,
     PlayerOptimWrapperConstructor,
@@ -104,7 +103,7 @@ def build_model(method, seed):
         mask_ratio=0,
         consistent=0,
     )
-    known, _ = arguments_of(MODELS.get(method))
+    known = arguments_of(MODELS.get(method))
     cfg['adaptation'].update({k: v for k, v in settings.items() if k in known})
     model = MODELS.build(cfg)
     for module in model.modules():

@@ -638,6 +638,38 @@ def test_mistake_is_one_message_with_entry_and_remedy(name, things, tmp_path):
     assert '\n' not in message
 
 
+# Where components stand, each with what is registered there.
+COMPONENTS = (
+    *('model', 'model.adaptation', 'model.backbone', 'model.head', 'model.head.loss'),
+    *('model.head.decoder', 'model.data_preprocessor'),
+    *(f'{SOURCE}.dataset', f'{SOURCE}.dataset.pipeline.0', f'{SOURCE}.sampler'),
+    *('val_dataloader.target.dataset', 'val_evaluator.source.0'),
+    *('default_hooks.logger', 'default_hooks.checkpoint'),
+    *('optim_wrapper.optimizer', 'param_scheduler.0'),
+)
+
+
+@pytest.mark.parametrize('begin', [rehearse, stages.train])
+@pytest.mark.parametrize('place', COMPONENTS)
+def test_component_or_argument_that_does_not_exist_is_named(
+    place, begin, things, tmp_path
+):
+    right = of(config(things, tmp_path), place).type
+    unknown = put(f'{place}.type', f'{right}s')
+    for change, name in (unknown, f'{right}s'), (put(f'{place}.argumnt', 3), 'argumnt'):
+        cfg = mistaken(things, tmp_path, change)
+        if begin is stages.train and place == 'model' and name != 'argumnt':
+            continue  # It trains no model of ours then, which is said first.
+        with pytest.raises(InputError, match=name):
+            begin(cfg)
+
+
+def test_what_may_be_meant_by_an_unknown_name_is_said(things, tmp_path):
+    cfg = mistaken(things, tmp_path, put('model.adaptation.type', 'RegDa'))
+    with pytest.raises(InputError, match='mean RegDA.*custom_imports'):
+        stages.train(cfg)
+
+
 def test_config_without_a_mistake_passes_and_stays_as_it_is(things, tmp_path):
     cfg = config(things, tmp_path)
     # Fewer samples than a batch are drawn again.

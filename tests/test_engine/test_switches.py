@@ -12,6 +12,7 @@ import torch
 from conftest import (
     METHODS,
     ROOT,
+    arguments_of,
     batches_of,
     tiny_config,
     tiny_model_config,
@@ -26,7 +27,6 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmregda import InputError
-from mmregda.components import arguments_of
 from mmregda.datasets.views import views_of
 from mmregda.engine import CompileHook, PlayerOptimWrapperConstructor
 from mmregda.engine import train as train_config
@@ -62,7 +62,7 @@ def build_model(method, **settings):
     cfg = tiny_model_config(num_keypoints=K, type=method)
     cfg.update(backbone=dict(type='ThreeLayers'), **settings)
     # Rounding is not to change what is ranked first.
-    known, _ = arguments_of(MODELS.get(method))
+    known = arguments_of(MODELS.get(method))
     ranks = dict(mask_ratio=0, consistent=0)
     cfg['adaptation'].update({k: v for k, v in ranks.items() if k in known})
     cfg['neck'].update(in_channels=32, out_channels=(16, 16))

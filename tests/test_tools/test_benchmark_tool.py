@@ -262,7 +262,7 @@ def test_target_that_cannot_be_compared_is_refused_before_anything_trains(
     own = changed(pair, tmp_path / 'own', change)
     with pytest.raises(InputError, match='UnlabeledDataset'):
         benchmark('--methods', 'regda', pair=own)
-    with pytest.raises(InputError, match='RegDA takes no "margn".*mean margin?'):
+    with pytest.raises(InputError, match="RegDA.*'margn'"):
         benchmark('--methods', 'regda', '--set', 'regda.margn=3')
     assert not (tmp_path / 'work').exists()
 

@@ -71,6 +71,11 @@ class AtomicCheckpointHook(CheckpointHook):
 
     _due: Optional[Tuple[int, dict]] = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.args:  # With which MMEngine would fail at the first checkpoint.
+            raise InputError(f'checkpoint hook: it takes no {", ".join(self.args)}')
+
     def _init_rule(self, rules: List[Optional[str]], key_indicators: List[str]) -> None:
         try:
             super()._init_rule(rules, key_indicators)

@@ -29,7 +29,7 @@ from mmengine.logging import MessageHub, MMLogger, print_log
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmpose.registry import HOOKS, MODELS
+from mmpose.registry import HOOKS, MODELS, PARAM_SCHEDULERS
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -40,7 +40,9 @@ from mmregda.engine.loops import (
     require_scheduled_players,
     unwrap,
 )
+from mmregda.engine.player_optim_wrappers import by_player
 from mmregda.engine.rehearsal.blame import during
+from mmregda.engine.settings import schedules_of
 from mmregda.errors import InputError
 
 
@@ -190,6 +192,7 @@ def built_from(cfg: Config) -> Parts:
     parts.train = readers_from(cfg, 'train')
     parts.val = readers_from(cfg, 'val')
     domains = getattr(getattr(model, 'adaptation', None), 'domains', ('source',))
+    _require_schedules(cfg, optim_wrapper)
     parts.choices += _built_choices(cfg, domains, [r.domain for r in parts.val])
     return parts
 
@@ -250,7 +253,7 @@ def _evaluator(reader: Reader, cfg: Any) -> Evaluator:
 def _built_choices(
     cfg: Config, drawn: Sequence[str], validated: Sequence[str]
 ) -> Iterator[Choice]:
-    """What is decided by metrics in a run that has not begun.
+    """Build all hooks of a run that has not begun; what metrics decide in them.
 
     Args:
         cfg (Config): Of the run.
@@ -261,7 +264,7 @@ def _built_choices(
     entries = {f'default_hooks.{name}': hook for name, hook in default.items()}
     entries.update({f'custom_hooks[{i}]': hook for i, hook in enumerate(custom)})
     for entry, hook in entries.items():
-        if isinstance(hook, dict) and ('save_best' in hook or 'monitor' in hook):
+        if isinstance(hook, dict):
             with during(
                 f'{entry} cannot be built',
                 f'Look at {entry}: a metric that MMEngine does not know takes '
@@ -271,6 +274,14 @@ def _built_choices(
             if hasattr(hook, 'choose_without_source'):
                 hook.choose_without_source(drawn, validated)
             yield from _choices_of(hook)
+
+
+def _require_schedules(cfg: Config, optim_wrapper: Any) -> None:
+    """Build the schedules of a run that has not begun."""
+    optimizer = next(iter(by_player(optim_wrapper).values()))
+    for where, schedule in schedules_of(cfg.get('param_scheduler')):
+        with during(f'{where} cannot be built', f'Look at {where}.'):
+            PARAM_SCHEDULERS.build(schedule, default_args=dict(optimizer=optimizer))
 
 
 def _choices_of(part: Any) -> Iterator[Choice]:
