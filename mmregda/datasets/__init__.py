@@ -1,11 +1,7 @@
 """Published datasets read as they are, and transforms that MMPose lacks."""
 
 from mmregda.datasets.checks import DatasetReport, check_config, check_datasets
-from mmregda.datasets.coco_datasets import (
-    build_dataset,
-    looked_at,
-    metrics_looked_at,
-)
+from mmregda.datasets.coco_datasets import build_dataset, looked_at
 from mmregda.datasets.freihand import FreiHANDDataset
 from mmregda.datasets.h3d import H3DDataset
 from mmregda.datasets.human36m import Human36MDataset
@@ -60,5 +56,4 @@ __all__ = [
     'check_datasets',
     'looked_at',
     'metainfo_of',
-    'metrics_looked_at',
 ]

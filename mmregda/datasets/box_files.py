@@ -9,7 +9,14 @@ import os
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from mmregda.datasets.annotation_files import decode_text
-from mmregda.datasets.coco_files import Faults, as_flag, mend_id, shown, stated_size
+from mmregda.datasets.coco_files import (
+    Faults,
+    require_flag,
+    require_id,
+    require_image,
+    shown,
+    stated_size,
+)
 from mmregda.datasets.data_files import read_data_file
 from mmregda.errors import InputError
 
@@ -130,7 +137,7 @@ def _images_of(content: Any, path: str) -> Dict[int, dict]:
                 'Each is an object with "id" and "file_name".',
             )
             continue
-        mend_id(image, 'id', place, faults)
+        require_id(image, 'id', place, faults)
         if type(image.get('id')) is not int:
             continue
         other = images.setdefault(image['id'], image)
@@ -158,7 +165,7 @@ def _read_coco(
             score=_numbers([entry.get('score', 1)], 1)[0],
             category=entry.get('category_id'),
             place=f'{kind}[{index}]',
-            is_crowd=bool(as_flag(entry.get('iscrowd'))),
+            is_crowd=bool(entry.get('iscrowd')),
             size=stated_size(image),
         )
 
@@ -177,19 +184,11 @@ def _look_at_entries(
                 f'Each is an object with "image_id" and "bbox". {EXPECTED}',
             )
             continue
-        mend_id(entry, 'image_id', place, faults)
-        image_id = entry.get('image_id')
-        if type(image_id) is int and image_id not in images:
-            faults.add(
-                place,
-                f'has the image_id {image_id}, which no image has',
-                'Are these the boxes of other images?',
-            )
+        require_id(entry, 'image_id', place, faults)
+        require_image(entry, images, place, faults)
         if entry.get('category_id') is not None:
-            mend_id(entry, 'category_id', place, faults)
-        flag = entry.get('iscrowd')
-        if as_flag(flag) is None:
-            faults.add(place, f'has "iscrowd": {shown(flag)}', 'Set iscrowd to 0 or 1.')
+            require_id(entry, 'category_id', place, faults)
+        require_flag(entry, place, faults)
     faults.require_none(f'boxes file "{path}"')
 
 

@@ -40,7 +40,6 @@ LEFT_OUT = 'left out by skip_corrupt'
 LEFT_OUT_BY_READER = 'left out by the reader'
 OTHER_SIZE = "size in the file not the image's"
 ODD_FILE = 'odd annotation file'
-ASIDE = 'read all the same'
 
 # A keypoint on the border of the image, in either convention of pixel centres.
 _BORDER = 0.5
@@ -530,8 +529,6 @@ def _of_files(name: str, looks: List[Look]) -> Iterator[Finding]:
                 yield Finding(LEFT_OUT_BY_READER, name, file.path, summary)
             for line in file.notes:
                 yield Finding(ODD_FILE, name, file.path, line)
-            for line in file.asides:
-                yield Finding(ASIDE, name, file.path, line, spoils=False)
         for path, problem in look.other_sizes.items():
             yield Finding(OTHER_SIZE, name, path, problem)
 

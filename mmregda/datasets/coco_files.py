@@ -1,11 +1,9 @@
 """Files in COCO's layout, looked at before another reader trusts them.
 
 pycocotools, and MMPose's datasets on top of it, index entries by whatever ids they
-have: of annotations that share an id the last one labels every image, ids and
-numbers of an unexpected type end in a traceback, and what is not wanted is dropped
-without a word. Here what is wrong becomes one
-:class:`~mmregda.errors.InputError` with file, entry and remedy, and what can only
-be meant one way is put right in memory; the file stays as it is.
+have: of annotations that share an id the last one labels every image, and ids and
+numbers of an unexpected type end in a traceback. Here what is wrong becomes one
+:class:`~mmregda.errors.InputError` with file, entry and remedy.
 """
 
 from __future__ import annotations
@@ -17,23 +15,21 @@ from typing import Any, Container, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from mmregda.datasets.annotation_files import load_json
 from mmregda.errors import InputError
 
-NUM_IMAGES = 64
-"""int: Images of a dataset that are decoded, if need be, before a run."""
 CROWD = 'crowds (iscrowd)'
 """str: What an entry with a true ``iscrowd`` is counted as."""
 NO_KEYPOINTS = 'without keypoints'
-NO_AREA = 'with a box of no area in the image'
 REMEDIES = {
     CROWD: 'Set iscrowd to 0 where a single person or hand is annotated.',
     NO_KEYPOINTS: 'Of a target, UnlabeledImages takes the boxes alone.',
 }
 """dict: What to do where this is why nothing is left."""
-LARGEST = float(np.finfo(np.float32).max)
-"""float: A larger number is infinite where it is used."""
 
-_FLAGS = {'0': 0, '1': 1, 'false': 0, 'true': 1}
+# A larger number is infinite where it is used.
+_LARGEST = float(np.finfo(np.float32).max)
+_LAYOUT = 'Expected COCO\'s {"images": [...], "annotations": [...]}.'
 _ENTRIES = dict(
     images='an object with "id", "file_name", "width" and "height"',
     annotations='an object with "id", "image_id", "category_id", "bbox", "keypoints"',
@@ -47,7 +43,7 @@ class Faults:
     def __init__(self) -> None:
         self._kinds: Dict[str, List[Any]] = {}
 
-    def add(self, place: str, problem: str, remedy: str, count: int = 1) -> None:
+    def add(self, place: str, problem: str, remedy: str) -> None:
         """Note a fault.
 
         Args:
@@ -55,10 +51,9 @@ class Faults:
             problem (str): The rest of the sentence, such as ``has no "id"``.
             remedy (str): What to do. Faults with one remedy are one kind, of
                 which the first is shown.
-            count (int): How many entries have it.
         """
         kind = self._kinds.setdefault(remedy, [place, problem, 0])
-        kind[2] += count
+        kind[2] += 1
 
     def require_none(self, file: Any) -> None:
         """Raise :class:`InputError` with everything that was noted.
@@ -80,123 +75,111 @@ class CocoFile:
 
     Attributes:
         path (str): The file.
-        content (Any): What it holds, put right.
         what (str): What it is, for messages.
-        entries (str): What it is a list of, for messages.
-        mended (Counter): What was put right, and how often.
-        left_out (dict[str, list[str]]): By reason, the entries that MMPose will
-            leave out, such as ``annotations[3]``.
+        left_out (Counter): How many entries MMPose leaves out, by reason.
         num_entries (int): Annotations, or detections.
         notes (list[str]): What is odd and may not be meant.
-        asides (list[str]): What does no harm.
     """
 
     path: str
-    content: Any
     what: str = 'annotation file'
-    entries: str = 'annotations'
-    mended: Counter = field(default_factory=Counter)
-    left_out: Dict[str, List[str]] = field(default_factory=dict)
+    left_out: Counter = field(default_factory=Counter)
     num_entries: int = 0
     notes: List[str] = field(default_factory=list)
-    asides: List[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return f'{self.what} "{self.path}"'
 
-    @property
-    def images(self) -> List[dict]:
-        """list[dict]: COCO's images."""
-        return self.content['images']
+    def load(self) -> Any:
+        """What the file holds, if other readers can read it.
 
-    @property
-    def annotations(self) -> List[dict]:
-        """list[dict]: COCO's annotations; none in a file without."""
-        return self.content.get('annotations', [])
-
-    @property
-    def categories(self) -> List[dict]:
-        """list[dict]: COCO's categories; none in a file without."""
-        return self.content.get('categories', [])
-
-    def num_left_out(self) -> int:
-        """How many entries the reader leaves out."""
-        return sum(map(len, self.left_out.values()))
+        Raises:
+            InputError: If it is missing, damaged, or not in plain UTF-8.
+        """
+        content = load_json(self.path, self.what)
+        with open(self.path, 'rb') as head:
+            coding = json.detect_encoding(head.read(4))
+        if coding != 'utf-8':
+            raise InputError(
+                f'{self} is in {coding}, which pycocotools does not read. Save it in '
+                'UTF-8, without a byte order mark.'
+            )
+        return content
 
     def summary_of_left_out(self) -> str:
         """One line on what the reader leaves out, or ''."""
-        count = self.num_left_out()
-        if not count:
-            return ''
-        reasons = ', '.join(
-            f'{len(places)} {reason}' + f', such as {places[0]}' * bool(places[0])
-            for reason, places in self.left_out.items()
-        )
-        return (
-            f'left out by the reader: {count} of {self.num_entries} {self.entries} '
-            f'({reasons})'
-        )
+        reasons = ', '.join(f'{n} {reason}' for reason, n in self.left_out.items())
+        count = sum(self.left_out.values())
+        found = f'left out by the reader: {count} of {self.num_entries} ({reasons})'
+        return found if count else ''
 
 
-def look_at_entries(file: CocoFile, needed: Sequence[str]) -> None:
+def look_at_entries(file: CocoFile, content: Any, needed: Sequence[str]) -> None:
     """Look at the lists of a file, and at ids, names, sizes and flags in them.
 
     Args:
-        file (CocoFile): The file, which is put right.
+        file (CocoFile): The file.
+        content (Any): What it holds.
         needed (Sequence[str]): The lists that have to be there, such as
             ``images``.
 
     Raises:
         InputError: If anything is wrong.
     """
-    _require_lists(file, needed)
+    _require_lists(file, content, needed)
     faults = Faults()
     for name in _ENTRIES:
-        _look_at_ids(file, name, faults)
+        _look_at_ids(content.get(name, []), name, faults)
     faults.require_none(file)
     for name in _ENTRIES:
-        _look_for_doubled_ids(file.content.get(name, []), name, faults)
-    _look_at_images(file, faults)
-    _look_at_annotations(file, faults)
+        _look_for_doubled_ids(content.get(name, []), name, faults)
+    for index, image in enumerate(content['images']):
+        _look_at_image(image, f'images[{index}]', faults)
+    for index, annotation in enumerate(content.get('annotations', [])):
+        place = f'annotations[{index}]'
+        if 'category_id' in annotation or 'categories' in content:
+            require_id(annotation, 'category_id', place, faults)
+        require_flag(annotation, place, faults)
     faults.require_none(file)
-    file.num_entries = len(file.annotations)
-    used = {annotation['image_id'] for annotation in file.annotations}
-    bare = sum(image['id'] not in used for image in file.images)
-    if bare and used:
-        file.asides.append(f'{bare} of {len(file.images)} images have no annotation')
 
 
-def look_at_detections(file: CocoFile, image_ids: Container[int]) -> None:
+def look_at_detections(file: CocoFile, content: Any, image_ids: Container[int]) -> None:
     """Look at detected boxes in COCO's format for results, for MMPose's datasets.
 
     Args:
-        file (CocoFile): The file, which is put right.
+        file (CocoFile): The file.
+        content (Any): What it holds.
         image_ids (Container[int]): The ids that images have.
 
     Raises:
         InputError: If anything is wrong.
     """
-    if not (isinstance(file.content, list) and file.content):
+    if not (isinstance(content, list) and content):
         raise InputError(
             f'{file} holds no detections. Expected COCO\'s [{{"image_id", "bbox", '
             '"score", "category_id"}, ...].'
         )
-    faults, taken = Faults(), []
-    for index, entry in enumerate(file.content):
+    faults = Faults()
+    for index, entry in enumerate(content):
         place = f'detections[{index}]'
         if not isinstance(entry, dict):
             faults.add(place, f'is {shown(entry)}', 'Each is an object.')
             continue
-        reason = _look_at_detection(entry, place, image_ids, faults, file.mended)
-        if reason:
-            file.left_out.setdefault(reason, []).append(place)
-        else:
-            taken.append(entry)
+        for key in ('image_id', 'category_id'):
+            require_id(entry, key, place, faults)
+        require_image(entry, image_ids, place, faults)
+        box, score = entry.get('bbox'), entry.get('score')
+        numbers = [*box[:4], score] if isinstance(box, list) else []
+        if len(numbers) != 5 or not all(map(_is_finite, numbers)) or min(box[2:4]) <= 0:
+            faults.add(
+                place,
+                f'has "bbox": {shown(box)} and "score": {shown(score)}',
+                'Give x, y, width and height in pixels, and a number as score.',
+            )
+        file.left_out['of a category other than 1'] += entry.get('category_id') != 1
     faults.require_none(file)
-    file.num_entries = len(file.content)
-    if NO_AREA in file.left_out:  # MMPose would take them.
-        file.mended['detections of no area'] += len(file.left_out[NO_AREA])
-        file.content = taken
+    file.left_out = +file.left_out
+    file.num_entries = len(content)
 
 
 def shown(value: Any, most: int = 40) -> str:
@@ -205,67 +188,38 @@ def shown(value: Any, most: int = 40) -> str:
     return text if len(text) <= most else text[: most - 3] + '...'
 
 
-def number_of(value: Any) -> Optional[float]:
-    """A number, also one that is written as text; None for what is none."""
-    if not isinstance(value, (int, float, str)):
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
+def require_id(entry: dict, key: str, place: str, faults: Faults) -> None:
+    """Note an id that is no integer of at most 64 bits.
 
-
-def integer_id(value: Any) -> Optional[int]:
-    """An id as an integer, or None for what is none.
-
-    A float is taken if it is whole and small enough to be exact: so pandas writes
-    ids. Text is not, since predictions go by the ids of the file, where "7" is
-    not 7.
+    Text is none: predictions go by the ids of the file, where "7" is not 7.
     """
-    if type(value) is int:
-        return value if -(2**63) <= value < 2**63 else None
-    if type(value) is float and value.is_integer() and abs(value) <= 2**53:
-        return int(value)
-    return None
+    value = entry.get(key)
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        found = f'"{key}": {shown(value)}' if key in entry else f'no "{key}"'
+        faults.add(place, f'has {found}', f'Give each an integer as "{key}".')
 
 
-def mend_id(
-    entry: dict, key: str, place: str, faults: Faults, mended: Optional[Counter] = None
+def require_image(
+    entry: dict, image_ids: Container[int], place: str, faults: Faults
 ) -> None:
-    """Make an entry's id an integer, or note a fault.
-
-    Args:
-        entry (dict): An image, annotation or category.
-        key (str): Such as ``image_id``.
-        place (str): The entry, for messages.
-        faults (Faults): Where it is noted that the id is none.
-        mended (Counter, optional): Where it is counted that it was put right.
-    """
-    found = integer_id(entry.get(key))
-    if found is None:
-        value = f'"{key}": {shown(entry[key])}' if key in entry else f'no "{key}"'
-        faults.add(place, f'has {value}', f'Give each an integer as "{key}".')
-    elif type(entry[key]) is not int:
-        entry[key] = found
-        if mended is not None:
-            mended['ids with a decimal point, such as 1.0'] += 1
+    """Note an ``image_id`` that no image has."""
+    image_id = entry.get('image_id')
+    if type(image_id) is int and image_id not in image_ids:
+        problem = f'has the image_id {image_id}, which no image has'
+        faults.add(place, problem, 'Are these the boxes of other images?')
 
 
-def as_flag(value: Any) -> Optional[int]:
-    """``iscrowd`` as 0 or 1, or None for what is neither."""
-    if isinstance(value, str):
-        return _FLAGS.get(value.strip().lower())
-    if value is None:
-        return 0
-    return int(value) if isinstance(value, (int, float)) and value in (0, 1) else None
+def require_flag(entry: dict, place: str, faults: Faults) -> None:
+    """Note an ``iscrowd`` that is neither true nor false; text is always true."""
+    flag = entry.get('iscrowd')
+    if not (flag is None or isinstance(flag, (int, float)) and flag in (0, 1)):
+        faults.add(place, f'has "iscrowd": {shown(flag)}', 'Set iscrowd to 0 or 1.')
 
 
 def stated_size(image: dict) -> Optional[Tuple[float, float]]:
     """Width and height that an image's entry states, or None."""
-    width, height = (number_of(image.get(key)) for key in ('width', 'height'))
-    if width is None or height is None:
-        return None
-    return (width, height) if min(width, height) > 0 else None
+    size = image.get('width'), image.get('height')
+    return size if all(map(_is_finite, size)) and min(size) > 0 else None
 
 
 def other_size(
@@ -308,144 +262,49 @@ def _is_about(stated: Sequence[float], size: Sequence[int]) -> bool:
     return all(abs(a - b) <= 1 for a, b in zip(stated, size))
 
 
-def _require_lists(file: CocoFile, needed: Sequence[str]) -> None:
-    content = file.content
-    layout = 'Expected COCO\'s {"images": [...], "annotations": [...]}.'
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < _LARGEST
+
+
+def _require_lists(file: CocoFile, content: Any, needed: Sequence[str]) -> None:
     if not isinstance(content, dict):
         kind = 'a list' if isinstance(content, list) else shown(content)
-        raise InputError(f'{file} is {kind} at its top level. {layout}')
+        raise InputError(f'{file} is {kind} at its top level. {_LAYOUT}')
     for name in _ENTRIES:
         is_there = name in content or name in needed
         if is_there and not isinstance(content.get(name), list):
-            raise InputError(f'{file} has no list of "{name}". {layout}')
-    for name in needed:
-        if not content[name]:
-            raise InputError(f'{file} has an empty list of "{name}". {layout}')
+            raise InputError(f'{file} has no list of "{name}". {_LAYOUT}')
+        if name in needed and not content[name]:
+            raise InputError(f'{file} has an empty list of "{name}". {_LAYOUT}')
 
 
-def _look_at_ids(file: CocoFile, name: str, faults: Faults) -> None:
-    keys = ('id', 'image_id') if name == 'annotations' else ('id',)
-    for index, entry in enumerate(file.content.get(name, [])):
+def _look_at_ids(entries: List[Any], name: str, faults: Faults) -> None:
+    for index, entry in enumerate(entries):
         place = f'{name}[{index}]'
         if not isinstance(entry, dict):
             faults.add(place, f'is {shown(entry)}', f'Each is {_ENTRIES[name]}.')
             continue
-        for key in keys:
-            mend_id(entry, key, place, faults, file.mended)
+        require_id(entry, 'id', place, faults)
+        if name == 'annotations':
+            require_id(entry, 'image_id', place, faults)
 
 
 def _look_for_doubled_ids(entries: List[dict], name: str, faults: Faults) -> None:
     first: Dict[int, int] = {}
-    doubled: Dict[int, List[int]] = {}
     for index, entry in enumerate(entries):
         other = first.setdefault(entry['id'], index)
-        if other != index and not _are_one(name, entries[other], entry):
-            doubled.setdefault(entry['id'], [other]).append(index)
-    if doubled:
-        number, (a, b, *more) = next(iter(doubled.items()))
-        others = f' (and {len(doubled) - 1} other ids are not unique)'
-        faults.add(
-            f'{name}[{a}] and {name}[{b}]',
-            f'have the id {number}{others * (len(doubled) > 1)}',
-            'Number them.',
-            1 + len(more),
-        )
+        # Files that were joined may have one image or category twice.
+        if other != index and (name == 'annotations' or entry != entries[other]):
+            place = f'{name}[{other}] and {name}[{index}]'
+            faults.add(place, f'have the id {entry["id"]}', f'Number the {name}.')
 
 
-def _are_one(name: str, one: dict, other: dict) -> bool:
-    """Whether what is there twice is one thing, as in files that were joined."""
-    if name == 'images':
-        keys = ('file_name', 'width', 'height')
-        return all(one.get(key) == other.get(key) for key in keys)
-    return name == 'categories' and one == other
-
-
-def _look_at_images(file: CocoFile, faults: Faults) -> None:
-    for index, image in enumerate(file.images):
-        place, name = f'images[{index}]', image.get('file_name')
-        if not (isinstance(name, str) and name):
-            value = f'"file_name": {shown(name)}' if name is not None else 'no name'
-            faults.add(
-                place, f'has {value}', 'Give each the name of its file as "file_name".'
-            )
-        for key in ('width', 'height'):
-            if key in image:
-                _mend_side(file, image, key, place, faults)
-
-
-def _mend_side(
-    file: CocoFile, image: dict, key: str, place: str, faults: Faults
-) -> None:
-    """Make a width or height a number, and remove one that states nothing."""
-    value = image[key]
-    if type(value) is int and 0 < value < LARGEST:
-        return
-    side = number_of(value)
-    if value is None or side == 0:
-        del image[key]
-    elif side is None or not 0 < side < LARGEST:
-        faults.add(
-            place,
-            f'has "{key}": {shown(value)}',
-            'Give the size of the image in pixels, or leave it out.',
-        )
-    else:
-        image[key] = int(side) if side.is_integer() else side
-        file.mended['sizes that are text'] += isinstance(value, str)
-
-
-def _look_at_annotations(file: CocoFile, faults: Faults) -> None:
-    known = {category['id'] for category in file.categories}
-    for index, annotation in enumerate(file.annotations):
-        place = f'annotations[{index}]'
-        if annotation.get('category_id') is None and len(known) <= 1:
-            annotation['category_id'] = next(iter(known), 1)
-            file.mended['annotations without a category_id'] += 1
-        mend_id(annotation, 'category_id', place, faults, file.mended)
-        value = annotation.get('iscrowd', 0)
-        if type(value) is int and 0 <= value <= 1:
-            continue
-        flag = as_flag(value)
-        if flag is None:
-            faults.add(
-                place, f'has "iscrowd": {shown(value)}', 'Set iscrowd to 0 or 1.'
-            )
-        annotation['iscrowd'] = flag
-        file.mended['iscrowd that is text or null'] += type(value) in (str, type(None))
-
-
-def _look_at_detection(
-    entry: dict,
-    place: str,
-    image_ids: Container[int],
-    faults: Faults,
-    mended: Counter,
-) -> str:
-    """Look at one detection.
-
-    Returns:
-        str: Why it is left out, or ''.
-    """
-    for key in ('image_id', 'category_id'):
-        mend_id(entry, key, place, faults, mended)
-    image_id = entry.get('image_id')
-    if type(image_id) is int and image_id not in image_ids:
-        faults.add(
-            place,
-            f'has the image_id {image_id}, which no image has',
-            'Give the detections that were made on these images.',
-        )
-    box = entry.get('bbox')
-    sides = [number_of(v) for v in box[:4]] if isinstance(box, list) else []
-    values = [number_of(entry.get('score')), *sides]
-    if len(values) != 5 or not all(v is not None and abs(v) < LARGEST for v in values):
-        found = f'"bbox": {shown(box)} and "score": {shown(entry.get("score"))}'
-        remedy = 'Give x, y, width and height in pixels, and a number as score.'
-        faults.add(place, f'has {found}', remedy)
-        return ''
-    if any(isinstance(v, str) for v in (entry['score'], *box)):
-        entry.update(bbox=sides, score=values[0])
-        mended['numbers that are text'] += 1
-    if entry.get('category_id') != 1:
-        return 'of a category other than 1'
-    return NO_AREA if min(sides[2:]) <= 0 else ''
+def _look_at_image(image: dict, place: str, faults: Faults) -> None:
+    name = image.get('file_name')
+    if not (isinstance(name, str) and name):
+        remedy = 'Give each the name of its file as "file_name".'
+        faults.add(place, f'has "file_name": {shown(name)}', remedy)
+    for key in ('width', 'height'):
+        if key in image and not (_is_finite(image[key]) and image[key] > 0):
+            remedy = 'Give the size of the image in pixels.'
+            faults.add(place, f'has "{key}": {shown(image[key])}', remedy)

@@ -7,7 +7,6 @@ import unicodedata
 from collections import Counter
 from typing import Dict, List, Sequence, Set, Tuple
 
-from mmregda.datasets.published import names_in
 from mmregda.errors import InputError
 
 
@@ -125,44 +124,6 @@ class ImageFolder:
             else:
                 extension = os.path.splitext(entry.name)[1].lower()
                 self.others[extension or 'without extension'] += 1
-
-
-class FolderListings:
-    """Finds files by names that were written elsewhere; each folder is read once.
-
-    macOS takes accented letters apart (NFD), most others do not (NFC), and Windows
-    separates folders by backslashes.
-
-    Args:
-        root (str): The folder that names are relative to.
-    """
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._folders: Dict[str, Dict[str, str]] = {}
-
-    def find(self, name: str) -> str:
-        """The name as it is spelled there, or '' if there is no such file."""
-        for spelled in dict.fromkeys((name, name.replace('\\', '/'))):
-            if os.path.isabs(spelled) or '://' in spelled:
-                return spelled if os.path.exists(spelled) else ''
-            found = ''
-            for part in spelled.split('/'):
-                if part not in ('', os.curdir, os.pardir):
-                    known = self._listing(found)
-                    part = known.get(part) or known.get(_composed(part))
-                    if not part:
-                        break
-                found = f'{found}/{part}' if found else part
-            else:
-                return found
-        return ''
-
-    def _listing(self, folder: str) -> Dict[str, str]:
-        if folder not in self._folders:
-            names = names_in(os.path.join(self._root, folder) or os.curdir)
-            self._folders[folder] = _by_spelling(names)
-        return self._folders[folder]
 
 
 def _by_spelling(names: Sequence[str]) -> Dict[str, str]:

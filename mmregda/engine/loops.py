@@ -15,7 +15,7 @@ from mmpose.registry import LOOPS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmregda.datasets import looked_at, metrics_looked_at
+from mmregda.datasets import looked_at
 from mmregda.datasets.samplers import build_numbered_dataloader, seed_generators
 from mmregda.engine.distributed import (
     PlayerDistributedDataParallel,
@@ -282,8 +282,7 @@ class DomainValLoop(BaseLoop):
                 loader = runner.build_dataloader(loader, seed=runner.seed)
             entry = f'{self.phase}_evaluator.{domain}'
             with reading(entry):
-                metrics = metrics_looked_at(evaluator[domain], entry)
-                metrics = runner.build_evaluator(metrics)
+                metrics = runner.build_evaluator(evaluator[domain])
             self.loops[domain] = self.one_domain(runner, loader, metrics, fp16)
             show_model(self.loops[domain].evaluator, unwrap(runner.model))
         self.domain: Optional[str] = None
@@ -485,7 +484,6 @@ def build_validation(runner: Runner) -> None:
                 diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False),
             )
         with reading('val_evaluator'):
-            evaluator = metrics_looked_at(evaluator, 'val_evaluator')
             runner._val_evaluator = runner.build_evaluator(evaluator)
 
 

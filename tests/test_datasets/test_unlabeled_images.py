@@ -405,13 +405,13 @@ def test_a_crowd_is_no_sample(root, tmp_path):
     assert boxes_of(dataset) == EXPECTED[1:]
 
 
-@pytest.mark.parametrize('flag', ['0', 0.0, False, None, 'false'])
+@pytest.mark.parametrize('flag', [0, 0.0, False, None])
 def test_no_crowd_is_written_in_several_ways(root, tmp_path, flag):
     boxes = write_json(tmp_path / 'coco.json', coco_of(ROWS, iscrowd=flag))
     assert boxes_of(UnlabeledImages(root, boxes)) == EXPECTED
 
 
-@pytest.mark.parametrize('flag', [1, '1', 1.0, True])
+@pytest.mark.parametrize('flag', [1, 1.0, True])
 def test_crowds_are_counted_and_nothing_but_crowds_is_an_error(
     root, tmp_path, said, flag
 ):
@@ -428,7 +428,7 @@ def test_crowds_are_counted_and_nothing_but_crowds_is_an_error(
     assert 'Left out: 2 crowds (iscrowd), 2 images without a box' in said[-1][1]
 
 
-@pytest.mark.parametrize('flag', [2, 'no', [], 0.5])
+@pytest.mark.parametrize('flag', [2, '0', 'no', [], 0.5])
 def test_a_crowd_is_0_or_1(root, tmp_path, flag):
     boxes = write_json(tmp_path / 'coco.json', coco_of(ROWS, iscrowd=flag))
     assert_refused('annotations[0] (and 2 more) has "iscrowd"', root=root, boxes=boxes)
@@ -442,15 +442,8 @@ def with_ids(coco, to_id):
     return coco
 
 
-def test_whole_floats_are_ids(root, tmp_path):
-    boxes = write_json(tmp_path / 'coco.json', with_ids(coco_of(ROWS), float))
-    dataset = UnlabeledImages(root, boxes)
-    ids = [dataset.get_data_info(i)['img_id'] for i in range(3)]
-    assert ids == [70, 71, 70] and {type(number) for number in ids} == {int}
-
-
 @pytest.mark.parametrize(
-    'to_id', [str, lambda i: i + 0.5, lambda i: None, bool, 'x{}'.format]
+    'to_id', [str, float, lambda i: i + 0.5, lambda i: None, bool, 'x{}'.format]
 )
 def test_ids_that_are_no_integers_are_refused(root, tmp_path, to_id):
     boxes = write_json(tmp_path / 'coco.json', with_ids(coco_of(ROWS), to_id))

@@ -33,7 +33,7 @@ from mmpose.registry import HOOKS, MODELS, PARAM_SCHEDULERS
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmregda.datasets import looked_at, metrics_looked_at
+from mmregda.datasets import looked_at
 from mmregda.datasets.samplers import SeededDataset, seed_generators
 from mmregda.engine.loops import (
     drawn_dataloaders,
@@ -245,7 +245,7 @@ def no_samples(entry: str, kind: str) -> InputError:
 def _evaluator(reader: Reader, cfg: Any) -> Evaluator:
     entry = reader.metrics
     with during(f'{entry} cannot be built', f'Look at {entry} and its files.'):
-        evaluator = Evaluator(metrics_looked_at(cfg or [], entry))
+        evaluator = Evaluator(cfg or [])
     evaluator.dataset_meta = reader.metainfo
     return evaluator
 
