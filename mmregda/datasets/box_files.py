@@ -165,7 +165,7 @@ def _read_coco(
             score=_numbers([entry.get('score', 1)], 1)[0],
             category=entry.get('category_id'),
             place=f'{kind}[{index}]',
-            is_crowd=bool(entry.get('iscrowd')),
+            is_crowd=entry.get('iscrowd') in (1, '1'),
             size=stated_size(image),
         )
 
@@ -188,7 +188,7 @@ def _look_at_entries(
         require_image(entry, images, place, faults)
         if entry.get('category_id') is not None:
             require_id(entry, 'category_id', place, faults)
-        require_flag(entry, place, faults)
+        require_flag(entry, place, faults, known=(0, 1, '0', '1'))
     faults.require_none(f'boxes file "{path}"')
 
 

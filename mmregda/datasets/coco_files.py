@@ -209,10 +209,12 @@ def require_image(
         faults.add(place, problem, 'Are these the boxes of other images?')
 
 
-def require_flag(entry: dict, place: str, faults: Faults) -> None:
-    """Note an ``iscrowd`` that is neither true nor false; text is always true."""
+def require_flag(
+    entry: dict, place: str, faults: Faults, known: Sequence[Any] = (0, 1)
+) -> None:
+    """Note an ``iscrowd`` that is none of the known; to pycocotools text is true."""
     flag = entry.get('iscrowd')
-    if not (flag is None or isinstance(flag, (int, float)) and flag in (0, 1)):
+    if flag not in (None, *known):
         faults.add(place, f'has "iscrowd": {shown(flag)}', 'Set iscrowd to 0 or 1.')
 
 

@@ -83,7 +83,8 @@ class LabelCheck:
             reason = self._reason(label, info)
         except Exception as error:  # Whatever an unexpected value leads it to.
             raise InputError(
-                f'{self._file}: the annotation of id {label["id"]} cannot be read by '
+                f'{self._file}: the annotation of id {label["id"]}'
+                f'{_oddity(label, image)} cannot be read by '
                 f'{type(self._dataset).__name__} ({type(error).__name__}: {error}). '
                 'Compare it with an annotation that it reads.'
             ) from error
@@ -178,3 +179,14 @@ class LabelCheck:
         if len(self._taken) > 1 and (len(definitions) > 1 or unknown):
             counts = ', '.join(f'{n} of {c}' for c, n in self._taken.most_common(5))
             notes.append(f'annotations of several categories are read: {counts}')
+
+
+def _oddity(label: dict, image: dict) -> str:
+    """What readers are likely to stumble over, or ''."""
+    odd = [f'has "{key}": null' for key, value in label.items() if value is None]
+    odd += [
+        f'is of "{image["file_name"]}", which has no "{key}" in the list of images'
+        for key in ('width', 'height')
+        if key not in image
+    ]
+    return f', which {odd[0]},' if odd else ''

@@ -251,7 +251,10 @@ FAULTS = {
         annotation(3, keypoints=[-0.5, 0.4, 1, 0.5, 0.5, 2, 9, 9, 0, 1, 0.9, 2]),
         ['id 14 lies within a pixel', 'not in fractions'],
     ),
-    'keypoints that are null': (annotation(3, keypoints=None), ['id 14']),
+    'keypoints that are null': (
+        annotation(3, keypoints=None),
+        ['id 14, which has "keypoints": null,'],
+    ),
     'keypoints that are text': (annotation(3, keypoints='1 2 2'), ['id 14']),
     'keypoints with a word': (keypoints(3, 4, 'left'), ['id 14', "'left'"]),
     'keypoints without visibility': (annotation(3, keypoints=[1, 2] * 4), ['id 14']),
@@ -284,7 +287,7 @@ FAULTS = {
     'a negative width': (image(6, width=-5), ['images[6] has "width": -5']),
     'a width that is text': (image(6, width='48'), ['images[6] has "width": "48"']),
     'a width of 0': (image(6, width=0), ['images[6] has "width": 0']),
-    'no width': (image(6, width=...), ['id 17', "KeyError: 'width'"]),
+    'no width': (image(6, width=...), ['id 17', '"6.png", which has no "width" in']),
     'iscrowd as a word': (annotation(3, iscrowd='0'), ['has "iscrowd": "0"']),
     'an accent in another form': (image(6, file_name='a\u0308.png'), ['images[6]']),
     'an image turned': (
