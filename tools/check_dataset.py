@@ -2,12 +2,12 @@
 """Read all data of a config and report problems.
 
 Finds missing, empty or damaged images; empty boxes and boxes outside of the image;
-keypoints that are outside, too few, too many or not finite; images in both training
-and test; annotations that MMPose leaves out; and image sizes that differ from the
-annotation file. For the training target only images and boxes are checked.
+keypoints outside of the image; images in both training and test; annotations that
+MMPose leaves out; and image sizes that differ from the annotation file. For the
+training target only images and boxes are checked.
 
-Writes summary.md (also printed), summary.png and findings.csv. Exit status: 0 no
-problem, 1 problems were found, 2 nothing could be read.
+Writes summary.md (also printed) and findings.csv. Exit status: 0 no problem, 1 problems
+were found, 2 nothing could be read.
 
 python tools/check_dataset.py configs/regda_rhd2h3d.py
 """
@@ -20,7 +20,6 @@ from mmregda.command_line import ArgumentParser, add_cfg_options
 from mmregda.config_files import read_config
 from mmregda.datasets import check_config
 from mmregda.errors import ending_in_one_line
-from mmregda.visualization import write_dataset_report
 
 
 def parse_args() -> argparse.Namespace:
@@ -43,9 +42,9 @@ def run(args: argparse.Namespace) -> bool:
     name = os.path.splitext(os.path.basename(args.config))[0]
     report = check_config(cfg, args.workers)
     out = args.out or f'work_dirs/{name}/check'
-    write_dataset_report(out, report)
+    report.write(out)
     print(report.to_markdown())
-    print(f'{out}/: summary.md, summary.png, findings.csv')
+    print(f'{out}/: summary.md, findings.csv')
     return not report.problems
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import csv
 import hashlib
 import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -23,6 +25,7 @@ from mmregda.datasets.published import PublishedDataset
 from mmregda.datasets.unlabeled import UnlabeledDataset
 from mmregda.datasets.unlabeled_images import UnlabeledImages
 from mmregda.errors import InputError, message_of
+from mmregda.files import atomic_write
 
 UNREADABLE = 'unreadable dataset'
 LABELED_TARGET = 'labelled training target'
@@ -32,8 +35,6 @@ DAMAGED = 'damaged image'
 EMPTY_BOX = 'empty box'
 BOX_OUTSIDE = 'box outside of the image'
 KEYPOINT_OUTSIDE = 'keypoint outside of the image'
-WRONG_COUNT = 'wrong count'
-NOT_FINITE = 'value not finite'
 SAME_FILE = 'file in training and test'
 SAME_CONTENT = 'content in training and test'
 LEFT_OUT = 'left out by skip_corrupt'
@@ -41,6 +42,8 @@ LEFT_OUT_BY_READER = 'left out by the reader'
 OTHER_SIZE = "size in the file not the image's"
 ODD_FILE = 'odd annotation file'
 
+# The name of an image need not be UTF-8.
+_ERRORS = 'backslashreplace'
 # A keypoint on the border of the image, in either convention of pixel centres.
 _BORDER = 0.5
 
@@ -73,23 +76,21 @@ class SplitSummary:
         name (str): Such as ``'val/target'``.
         num_samples (int): Samples, of which an image may have several.
         num_images (int): Images.
-        box_sides (np.ndarray): (N,) the longer side of each box, in pixels; a
-            sample without a box counts as its whole image.
+        box_sides (list[float]): The longer side of each box, in pixels; a sample
+            without a box counts as its whole image.
         num_over_border (int): Boxes that reach out of their image.
-        keypoint_names (list[str]): (K,); empty if labels were not looked at.
-        num_labeled (int): Instances with keypoints.
-        visible (np.ndarray): (K,) the share of them in which a keypoint is
-            labelled with a visibility above 0.
+        num_labeled (int): Instances with keypoints, if labels were looked at.
+        visible (float): The share of their keypoints that are labelled with a
+            visibility above 0.
     """
 
     name: str
     num_samples: int = 0
     num_images: int = 0
-    box_sides: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    box_sides: List[float] = field(default_factory=list)
     num_over_border: int = 0
-    keypoint_names: List[str] = field(default_factory=list)
     num_labeled: int = 0
-    visible: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    visible: float = 0.0
 
 
 @dataclass
@@ -103,6 +104,19 @@ class DatasetReport:
     def problems(self) -> List[Finding]:
         """list[Finding]: Those that spoil training or evaluation."""
         return [finding for finding in self.findings if finding.spoils]
+
+    def write(self, folder: str) -> None:
+        """Write ``summary.md``, one page, and ``findings.csv``, all of them."""
+        os.makedirs(folder, exist_ok=True)
+        with atomic_write(os.path.join(folder, 'summary.md')) as path:
+            Path(path).write_bytes(self.to_markdown().encode(errors=_ERRORS))
+        with atomic_write(os.path.join(folder, 'findings.csv')) as path, open(
+            path, 'w', newline='', encoding='utf-8', errors=_ERRORS
+        ) as file:
+            writer = csv.writer(file, lineterminator='\n')
+            writer.writerow(['kind', 'split', 'path', 'detail', 'spoils'])
+            for finding in self.findings:
+                writer.writerow([*finding[:-1], 'yes' if finding.spoils else 'no'])
 
     def to_markdown(self, examples: int = 3) -> str:
         """One page: what there is, what is wrong, some examples of each."""
@@ -219,8 +233,6 @@ def check_datasets(
     - Images that are missing, of no bytes, cut short or not decodable.
     - Boxes without an area, or wholly outside of the image.
     - Labelled keypoints (visibility above 0) outside of the image.
-    - Other numbers of keypoints or visibilities than the metainfo says.
-    - Values that are not finite.
     - Images in a split whose name starts with ``train`` and in another whose
       name does not: the same file, or the same bytes in two files.
 
@@ -300,113 +312,65 @@ def _path_of(info: dict) -> str:
 def _check_samples(
     name: str, dataset: Any, infos: List[dict], images: Dict[str, _Image]
 ) -> Tuple[SplitSummary, List[Finding]]:
-    metainfo = dataset.metainfo
-    num_keypoints = metainfo.get('num_keypoints')
-    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', ())
-    if any(map(_is_converter, transforms)):
-        num_keypoints = None
+    summary, findings = SplitSummary(name, len(infos)), []
     labeled = not isinstance(dataset, UnlabeledDataset)
-    findings: List[Finding] = []
-    box_sides, visible, num_labeled = [], np.zeros(num_keypoints or 0), 0
-    num_over_border = 0
+    shares = []
     for info in infos:
         path = _path_of(info)
         size = images[path].size
-
-        def found(kind: str, detail: str, path: str = path) -> None:
-            findings.append(Finding(kind, name, path, detail))
-
-        if size:
-            problem, _ = other_size(info.get('stated_size'), *size)
-            if problem:
-                found(OTHER_SIZE, f'{problem} (the boxes file)')
-        if info.get('bbox') is not None:
-            boxes = np.asarray(info['bbox'], dtype=np.float64).reshape(-1, 4)
-            for kind, detail in _faults_of_boxes(boxes, size):
-                found(kind, detail)
-            box_sides.extend((boxes[:, 2:] - boxes[:, :2]).max(axis=1))
-            if size:
-                num_over_border += int(_are_over_border(boxes, size).sum())
-        elif size:
-            box_sides.append(max(size))
-        if not labeled or info.get('keypoints') is None:
-            continue
-        keypoints = np.asarray(info['keypoints'], dtype=np.float64)
-        weights = np.asarray(
-            info.get('keypoints_visible', np.ones(keypoints.shape[:2]))
-        )
-        if weights.ndim == 3:  # MMPose packs visibility and weight together.
-            weights = weights[..., 0]
-        if num_keypoints is not None and keypoints.shape[-2] != num_keypoints:
-            found(
-                WRONG_COUNT,
-                f'{keypoints.shape[-2]} keypoints, the metainfo names {num_keypoints}',
-            )
-            continue
-        if weights.shape != keypoints.shape[:-1]:
-            found(
-                WRONG_COUNT,
-                f'{weights.size} visibilities for '
-                f'{np.prod(keypoints.shape[:-1])} keypoints',
-            )
-            continue
-        for kind, detail in _faults_of_keypoints(keypoints, weights, size):
-            found(kind, detail)
-        num_labeled += len(keypoints)
-        if num_keypoints is not None:
-            visible += (weights.reshape(-1, num_keypoints) > 0).sum(axis=0)
-    sides = np.asarray(box_sides, dtype=np.float64)
-    id2name = metainfo.get('keypoint_id2name') or {}
-    summary = SplitSummary(name, len(infos), box_sides=sides[np.isfinite(sides)])
-    summary.num_over_border = num_over_border
-    if num_labeled:
-        summary.num_labeled = num_labeled
-        summary.visible = visible / num_labeled
-        summary.keypoint_names = [id2name.get(k, str(k)) for k in range(len(visible))]
+        faults = [*_faults_of_boxes(info, size, summary)]
+        problem = size and other_size(info.get('stated_size'), *size)[0]
+        if problem:
+            faults.append((OTHER_SIZE, f'{problem} (the boxes file)'))
+        if labeled and info.get('keypoints') is not None:
+            keypoints = np.asarray(info['keypoints'], dtype=np.float64)
+            seen = np.asarray(info.get('keypoints_visible', 1)) > 0
+            # MMPose may pack visibility and weight together.
+            seen = seen[..., 0] if seen.ndim == 3 else seen
+            seen = np.broadcast_to(seen, keypoints.shape[:-1])
+            faults += _faults_of_keypoints(keypoints, seen, size)
+            summary.num_labeled += len(keypoints)
+            shares.append(seen.mean())
+        findings += [Finding(kind, name, path, detail) for kind, detail in faults]
+    summary.visible = float(np.mean(shares)) if shares else 0.0
     return summary, findings
 
 
-def _are_over_border(boxes: np.ndarray, size: Tuple[int, int]) -> np.ndarray:
-    before, beyond = boxes[:, :2] < -_BORDER, boxes[:, 2:] > np.add(size, _BORDER)
-    return (before | beyond).any(axis=1)
-
-
 def _faults_of_boxes(
-    boxes: np.ndarray, size: Optional[Tuple[int, int]]
+    info: dict, size: Optional[Tuple[int, int]], summary: SplitSummary
 ) -> Iterator[Tuple[str, str]]:
-    for box in boxes:
-        text = 'box ' + _numbers(box)
-        if not np.isfinite(box).all():
-            yield NOT_FINITE, text
-        elif (box[2:] <= box[:2]).any():
-            yield EMPTY_BOX, text
+    """Faults of a sample's boxes, which are counted in the summary."""
+    if info.get('bbox') is None:
+        summary.box_sides += [float(max(size))] if size else []
+        return
+    for box in np.asarray(info['bbox'], dtype=np.float64).reshape(-1, 4):
+        summary.box_sides.append(float((box[2:] - box[:2]).max()))
+        if (box[2:] <= box[:2]).any():
+            yield EMPTY_BOX, f'box {_numbers(box)}'
         elif size and ((box[:2] >= size).any() or (box[2:] <= 0).any()):
-            yield BOX_OUTSIDE, f'{text}, image {size[0]}x{size[1]}'
+            yield BOX_OUTSIDE, f'box {_numbers(box)}, image {size[0]}x{size[1]}'
+        if size:
+            out = (box[:2] < -_BORDER) | (box[2:] > np.add(size, _BORDER))
+            summary.num_over_border += int(out.any())
 
 
 def _faults_of_keypoints(
-    keypoints: np.ndarray, weights: np.ndarray, size: Optional[Tuple[int, int]]
+    keypoints: np.ndarray, seen: np.ndarray, size: Optional[Tuple[int, int]]
 ) -> Iterator[Tuple[str, str]]:
-    """Faults of (N, K, D) keypoints with (N, K) visibilities, one of a kind."""
-    finite = np.isfinite(keypoints).all(axis=-1) & np.isfinite(weights)
-    if not finite.all():
-        yield NOT_FINITE, _listed(keypoints, ~finite)
-    if size:
-        points = np.where(finite[..., None], keypoints[..., :2], 0)
-        outside = ((points < -_BORDER) | (points > np.array(size) + _BORDER)).any(-1)
-        outside &= finite & (weights > 0)
-        if outside.any():
-            yield (
-                KEYPOINT_OUTSIDE,
-                f'{_listed(keypoints, outside)}, image {size[0]}x{size[1]}',
-            )
-
-
-def _listed(keypoints: np.ndarray, chosen: np.ndarray) -> str:
-    first = tuple(np.argwhere(chosen)[0])
-    more = int(chosen.sum()) - 1
-    text = f'keypoint {first[-1]} at {_numbers(keypoints[first][:2])}'
-    return text + f' and {more} more' * bool(more)
+    """Those of (N, K, D) keypoints, of which (N, K) are labelled."""
+    if not size:
+        return
+    points = keypoints[..., :2]
+    outside = ((points < -_BORDER) | (points > np.add(size, _BORDER))).any(axis=-1)
+    outside &= seen
+    if outside.any():
+        first = tuple(np.argwhere(outside)[0])
+        more = f' and {outside.sum() - 1} more' * (outside.sum() > 1)
+        yield (
+            KEYPOINT_OUTSIDE,
+            f'keypoint {first[-1]} at {_numbers(points[first])}{more}, image '
+            f'{size[0]}x{size[1]}',
+        )
 
 
 def _numbers(values: np.ndarray) -> str:
@@ -554,41 +518,32 @@ def _verdict(problems: List[Finding]) -> str:
 
 
 def _rows_of_counts(splits: List[SplitSummary]) -> List[List[str]]:
-    def box(split: SplitSummary) -> str:
-        if not len(split.box_sides):
-            return ''
+    columns = [_counts_of(split) for split in splits]
+    return [[label, *(counts[label] for counts in columns)] for label in columns[0]]
+
+
+def _counts_of(split: SplitSummary) -> Dict[str, str]:
+    box, over = '', ''
+    if split.box_sides:
         low, middle, high = np.percentile(split.box_sides, (0, 50, 100))
-        return f'{middle:.0f} ({low:.0f} to {high:.0f})'
-
-    def over_border(split: SplitSummary) -> str:
-        if not len(split.box_sides):
-            return ''
-        return f'{100 * split.num_over_border / len(split.box_sides):.1f} %'
-
-    def visibility(split: SplitSummary) -> str:
-        if not len(split.visible):
-            return 'not looked at'
-        return f'{100 * split.visible.mean():.1f} %'
-
-    return [
-        ['samples', *(str(split.num_samples) for split in splits)],
-        ['images', *(str(split.num_images) for split in splits)],
-        ['longer side of the box, median (range)', *map(box, splits)],
-        ['boxes that reach out of the image', *map(over_border, splits)],
-        ['visible keypoints', *map(visibility, splits)],
-    ]
+        box = f'{middle:.0f} ({low:.0f} to {high:.0f})'
+        over = f'{100 * split.num_over_border / len(split.box_sides):.1f} %'
+    seen = f'{100 * split.visible:.1f} %' if split.num_labeled else 'not looked at'
+    return {
+        'samples': str(split.num_samples),
+        'images': str(split.num_images),
+        'longer side of the box, median (range)': box,
+        'boxes that reach out of the image': over,
+        'visible keypoints': seen,
+    }
 
 
 def _table(head: List[str], rows: List[List[str]]) -> List[str]:
     # In columns, to be read in a terminal too.
-    widths = [max(map(len, column)) for column in zip(head, *rows)]
-    rule = ['-' * widths[0], *('-' * (width - 1) + ':' for width in widths[1:])]
-    lines = [head, rule, *rows]
-    return [
-        '| ' + ' | '.join(map(_aligned, cells, widths, range(len(cells)))) + ' |'
-        for cells in lines
-    ]
-
-
-def _aligned(cell: str, width: int, column: int) -> str:
-    return cell.rjust(width) if column else cell.ljust(width)
+    first, *others = [max(map(len, column)) for column in zip(head, *rows)]
+    rule = ['-' * first, *('-' * (width - 1) + ':' for width in others)]
+    table = []
+    for cell, *cells in (head, rule, *rows):
+        aligned = [f'{cell:<{first}}', *map(str.rjust, cells, others)]
+        table.append(f'| {" | ".join(aligned)} |')
+    return table

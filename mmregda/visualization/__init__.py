@@ -1,7 +1,6 @@
 """Figures, and what they are drawn from."""
 
 from mmregda.visualization.curves import load_scalars
-from mmregda.visualization.dataset_report import write_dataset_report
 from mmregda.visualization.prediction_files import (
     draw_predictions,
     write_predictions,
@@ -37,7 +36,6 @@ __all__ = [
     'plot_statistics',
     'predict_run',
     'predict_samples',
-    'write_dataset_report',
     'write_predictions',
     'write_report',
     'write_sample_files',

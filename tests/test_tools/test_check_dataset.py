@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 
-import cv2
 import pytest
 from conftest import ROOT, tiny_config
 
@@ -27,15 +26,13 @@ def pair(hand_pair, tmp_path):
     return tmp_path / 'pair'
 
 
-def test_sound_data_exits_with_0_and_leaves_a_page_and_a_figure(pair, tmp_path):
+def test_sound_data_exits_with_0_and_leaves_a_page(pair, tmp_path):
     done = check(tmp_path / 'tiny.py', '--out', tmp_path / 'out', '--workers', 2)
     assert done.returncode == 0, done.stderr[-2000:]
     assert 'Nothing was found' in done.stdout
     assert 'train/source' in done.stdout and '100%' not in done.stdout
     page = (tmp_path / 'out/summary.md').read_text()
-    assert '| samples  ' in page and 'summary.png' in page
-    height, width, _ = cv2.imread(str(tmp_path / 'out/summary.png')).shape
-    assert height > 800 and width > 800
+    assert '| samples  ' in page
     assert (tmp_path / 'out/findings.csv').read_text().count('\n') == 1
 
 
