@@ -27,8 +27,9 @@ quickstart: $(READY) ## adapt a model within minutes; SOURCE=... TARGET=... for 
 	$(VENV)/bin/python tools/quickstart.py \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(TARGET),--target "$(TARGET)")
 
-# What every test run has: two processes, which take over each other's tests.
-PYTEST := $(VENV)/bin/python -m pytest -q -n 2 --dist worksteal --durations=10 tests
+# What every test run has: two processes of one thread, which take over each other's
+# tests.
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist worksteal --durations=10 tests
 
 test: $(READY) ## run the tests: what to run before a commit
 	$(PYTEST) -m 'not slow'

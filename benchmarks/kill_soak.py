@@ -23,7 +23,6 @@ import os
 
 # Sums depend on the number of threads, which is to be the same in all runs.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 import argparse
 import random

@@ -21,7 +21,6 @@ than three standard errors.
 import os
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 import argparse
 import statistics

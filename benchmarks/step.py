@@ -33,9 +33,7 @@ running statistics by 1e-3: one pass too many or too few makes about 0.1 of them
 from __future__ import annotations
 
 # ruff: noqa: E402, I001
-import os
-
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+import mmregda  # noqa: F401 Before torch: it sets how threads wait.
 
 import argparse
 import gc
@@ -62,7 +60,6 @@ from mmpose.structures import PoseDataSample
 from rich.progress import track
 from torch import Tensor, nn
 
-import mmregda  # noqa: F401
 from mmregda.engine.hooks.compile_hook import (
     CompileHook,
     begin_iteration,

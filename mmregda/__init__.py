@@ -7,9 +7,11 @@ config, repairs what keeps MMPose from importing (see
 
 import os
 
-# Threads that wait must not spin: on few cores they would take them from the data
-# workers. OpenMP reads this when torch is first imported.
+# Threads that wait must not spin for long: on few cores they would take them from the
+# data workers. But waking them for each small layer takes longer than that layer: GNU's
+# OpenMP may spin for some microseconds. It reads this when torch is first imported.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 
 from mmregda import compat  # noqa: E402
 from mmregda.version import __version__  # noqa: E402

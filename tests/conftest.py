@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-# ruff: noqa: E402
-import os
-
-# Before torch: threads that spin while they wait take the cores of other processes.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+# ruff: noqa: E402, I001
+import mmregda  # noqa: F401 Before torch: it sets how threads wait.
 
 import inspect
 import json
@@ -29,8 +26,6 @@ from PIL import Image
 # Its first import writes a cache, which a second process would read half written:
 # here it is done before there are several.
 from yapf.yapflib import yapf_api
-
-import mmregda  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,15 +13,12 @@ your own config fragment. A pair is any adaptation config.
 """
 
 # ruff: noqa: E402, I001
-import os
-
-# Threads that wait must not spin: on few cores they would take them from the
-# data workers. OpenMP reads this when torch is first imported.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+import mmregda  # Before torch: it sets how threads wait.
 
 import argparse
 import ast
 import itertools
+import os
 import platform
 import signal
 import sys
@@ -38,7 +35,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-import mmregda
 from mmregda import InputError, compat
 from mmregda.synthetic import write_body_pair, write_hand_pair
 from mmregda.benchmark.plan import (

@@ -11,13 +11,10 @@ report.png.
 """
 
 # ruff: noqa: E402, I001
-import os
-
-# Threads that wait must not spin: on few cores they would take them from the
-# data workers. OpenMP reads this when torch is first imported.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+import mmregda  # noqa: F401 Before torch: it sets how threads wait.
 
 import argparse
+import os
 import sys
 import time
 from contextlib import contextmanager

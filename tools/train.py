@@ -6,15 +6,12 @@ bash tools/dist_train.sh configs/regda_rhd2h3d.py 8
 """
 
 # ruff: noqa: E402, I001
-import os
-
-# Threads that wait must not spin: on few cores they would take them from the
-# data workers. OpenMP reads this when torch is first imported.
-os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+import mmregda  # noqa: F401 Before torch: it sets how threads wait.
 
 import argparse
 import gc
 import logging
+import os
 
 import torch
 from mmengine.config import Config

@@ -177,10 +177,8 @@ def _start(job: Job, worker: Sequence[str], slot: int, slots: int) -> subprocess
 
 def _environment(slot: int, slots: int) -> Dict[str, str]:
     env = dict(os.environ)
-    # Two trainings of one thread are faster than one of two, and then
-    # another; threads that wait must not spin.
+    # Two runs of one thread are faster than one of two, and then another.
     env.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1) // slots)))
-    env.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     count = torch.cuda.device_count()
     if count > 1:
         devices = env.get('CUDA_VISIBLE_DEVICES') or ','.join(map(str, range(count)))
