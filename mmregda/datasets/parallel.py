@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 
 import cv2
@@ -56,14 +57,32 @@ def parallel_map(
     )
     try:
         # The processes start here, before the bar has a thread.
-        results = pool.map(function, tasks, chunksize=_CHUNK)
+        with _one_thread_each():
+            results = pool.map(function, tasks, chunksize=_CHUNK)
         return list(track(results, label, len(tasks)))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _one_thread_each():
+    """Let processes that start here compute in one thread.
+
+    One process a core is the parallelism; threads within would compete. NumPy's BLAS
+    reads the number when it is imported.
+    """
+    before = os.environ.get('OMP_NUM_THREADS')
+    os.environ['OMP_NUM_THREADS'] = '1'
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ['OMP_NUM_THREADS']
+        else:
+            os.environ['OMP_NUM_THREADS'] = before
+
+
 def _start_worker():
-    # One process a core is the parallelism; threads within would compete.
     cv2.setNumThreads(1)
     # An interrupt is the parent's to handle: it ends the pool in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,6 +1,7 @@
 """The rendered pairs on disk: layouts, determinism, safe writing."""
 
 import json
+import os
 import pickle
 import runpy
 import signal
@@ -225,6 +226,13 @@ def test_first_images_do_not_depend_on_how_many_follow(bodies, tmp_path):
     few = synthetic.write_lsp(tmp_path, 1, num_workers=1, progress=False)
     name = 'images/im0001.jpg'
     assert (few / name).read_bytes() == (bodies[1] / name).read_bytes()
+
+
+def test_workers_of_parallel_map_compute_in_one_thread(monkeypatch):
+    monkeypatch.setenv('OMP_NUM_THREADS', '3')
+    names = ['OMP_NUM_THREADS'] * 2
+    assert parallel_map(os.getenv, names, 2, progress=False) == ['1', '1']
+    assert os.environ['OMP_NUM_THREADS'] == '3'
 
 
 def test_parallel_map_keeps_the_order_and_passes_errors_on():
