@@ -14,6 +14,8 @@ from mmpose.registry import DATASETS
 from PIL import Image
 
 from mmregda import compat
+from mmregda.apis import images_to_predict, predict_images
+from mmregda.apis.labelling import write_label_first
 from mmregda.datasets import HAND21
 from mmregda.engine import stages
 from mmregda.visualization import load_scalars
@@ -325,6 +327,47 @@ def test_real_freihand_is_a_source(photographs, tmp_path, monkeypatch):
     metrics = stages.train(cfg)
     assert 0 <= metrics['source/AUC'] <= 1
     assert (tmp_path / 'run' / 'iter_2.pth').is_file()
+
+
+# Predictions, corrected
+
+
+@pytest.fixture(scope='module')
+def corrected(trained, tmp_path_factory):
+    """What labelling tools are given; nobody had to correct anything."""
+    config, checkpoint, _ = trained
+    cfg, folder = Config.fromfile(config), tmp_path_factory.mktemp('first')
+    # Inside of the images, at whose border MMPose cuts off a pixel more.
+    (folder / 'boxes.json').write_text(json.dumps(boxes_with(lambda i: {})))
+    root = cfg.train_dataloader.target.dataset.root
+    dataset = images_to_predict(cfg, root, str(folder / 'boxes.json'))
+    found = predict_images(cfg, str(checkpoint), dataset, device='cpu')
+    doubt = [1 - annotation['score'] for annotation in found['annotations']]
+    names = write_label_first(str(folder), found, doubt, dataset.root, num=4)
+    assert len(set(names)) == 4
+    return folder / 'coco.json'
+
+
+def test_corrected_predictions_are_a_validation_set(
+    source, photographs, tmp_path, monkeypatch, trained, corrected
+):
+    cfg = photographs_example(
+        tmp_path, monkeypatch, source, photographs, LABELS=corrected
+    )
+    metrics = stages.evaluate(cfg, str(trained[1]))
+    # Of the model that has predicted them.
+    assert metrics['target/PCK'] == 1 and metrics['target/EPE'] < 0.01
+    assert metrics['source/PCK'] < 1
+
+
+def test_corrected_predictions_are_a_few_labels_to_learn_from(
+    source, photographs, tmp_path, monkeypatch, corrected
+):
+    cfg = photographs_example(tmp_path, monkeypatch, source, photographs, FEW=corrected)
+    assert len(DATASETS.build(cfg.train_dataloader.labeled_target.dataset)) == 6
+    cfg.model.adaptation = dict(type='FewLabels')
+    stages.train(cfg)
+    assert (tmp_path / 'iter_2.pth').is_file()
 
 
 # Keypoints in another order

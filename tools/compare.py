@@ -7,8 +7,9 @@ python tools/compare.py CONFIG A.pth B.pth --images photographs --labels few.jso
 Prints the confidence of both models and their consistency under augmentation on the
 target, their PCK on the source, and how many keypoints moved. Writes an HTML page that
 needs no network and shows the images with the largest differences first, with both
-skeletons, filters and arrow keys. With --labels, also prints PCK of both with 95 %
-intervals and whether they differ.
+skeletons, filters and arrow keys. Beside it, label_first/ holds 20 images where they
+differ, with B's predictions, for CVAT and Label Studio. With --labels, also prints PCK
+of both with 95 % intervals and whether they differ.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from mmregda.apis.compare import (
     mean_pck,
     paired_bootstrap,
 )
+from mmregda.apis.labelling import write_label_first
 from mmregda.apis.predict import load_network
 from mmregda.command_line import ArgumentParser, add_cfg_options
 from mmregda.config_files import read_config
@@ -105,6 +107,9 @@ def run(args: argparse.Namespace) -> None:
         progress='pictures',
     )
     print(f'{path}: {size / 2**20:.1f} MB')
+    first = os.path.join(os.path.dirname(path), 'label_first')
+    names = write_label_first(first, found[1], moved.mean(axis=1), dataset.root)
+    print(f'{len(names)} images to label first: {first}/')
 
 
 def evidence_rows(runs, dataset, device) -> List[Row]:

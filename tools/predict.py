@@ -10,7 +10,9 @@ The default for IMAGES is the config's target. Writes
   (keypoint names) and annotations (bbox as x, y, w, h; keypoints as x, y, visibility;
   keypoint_scores), in pixels of the upright image (EXIF orientation applied). The
   visibility is 2 for scores from 0.3, 1 for lower scores, and 0 outside of the image;
-- pictures/, the images with skeletons.
+- pictures/, the images with skeletons;
+- label_first/, the images to label first (least confidence, different poses), as
+  pre-annotations for CVAT and Label Studio (docs/own_data.md).
 
 Damaged images are skipped, counted and named, also as left_out in predictions.json.
 Exit status: 0 all images were predicted, 1 some were skipped, 2 none was predicted.
@@ -23,6 +25,7 @@ from typing import Optional
 
 from mmregda import compat
 from mmregda.apis import images_to_predict, predict_images
+from mmregda.apis.labelling import write_label_first
 from mmregda.command_line import ArgumentParser, add_cfg_options
 from mmregda.config_files import read_config
 from mmregda.errors import ending_in_one_line, printable
@@ -75,6 +78,13 @@ def parse_args() -> argparse.Namespace:
         help='images to draw, evenly spread over the folder (default: 16)',
     )
     parser.add_argument(
+        '--label-first',
+        type=how_many,
+        default=20,
+        metavar='N|all|none',
+        help='images to write for labelling tools (default: 20)',
+    )
+    parser.add_argument(
         '--batch-size',
         type=positive,
         help="boxes per batch (default: that of the config's validation)",
@@ -109,6 +119,13 @@ def run(args: argparse.Namespace) -> bool:
             progress='drawing',
         )
         print(f'{len(drawn)} pictures: {pictures}/')
+    if args.label_first != 0:
+        first = os.path.join(out, 'label_first')
+        doubt = [1 - annotation['score'] for annotation in found['annotations']]
+        names = write_label_first(
+            first, found, doubt, dataset.root, args.label_first or num_images
+        )
+        print(f'{len(names)} images to label first: {first}/')
     left_out = found['left_out']
     if left_out:
         lines = map(printable, left_out)

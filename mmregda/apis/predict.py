@@ -131,12 +131,12 @@ def predict_images(
         - ``categories``: one, whose ``keypoints`` are the K names and whose
           ``skeleton`` is COCO's, counted from 1;
         - ``annotations``: a list of ``id``, ``image_id``, ``category_id``,
-          ``bbox`` (x, y, w, h), ``area``, ``iscrowd`` (0), ``keypoints`` (x, y and
-          visibility of each, 3K numbers), ``num_keypoints``, ``bbox_score``,
-          ``keypoint_scores`` and ``score``, their mean. The visibility is 2 from a
-          score of 0.3 on, 1 below it, and 0 outside of the image. A score is the
-          probability of being where the keypoint is drawn (within 3 sigma of the
-          labels' Gaussians);
+          ``bbox`` (x, y, w, h), ``area``, ``iscrowd`` (0), ``segmentation`` (empty),
+          ``keypoints`` (x, y and visibility of each, 3K numbers), ``num_keypoints``,
+          ``bbox_score``, ``keypoint_scores`` and ``score``, their mean. The
+          visibility is 2 from a score of 0.3 on, 1 below it, and 0 outside of the
+          image. A score is the probability of being where the keypoint is drawn
+          (within 3 sigma of the labels' Gaussians);
         - ``left_out``: a sentence for whatever was damaged, naming the file.
 
     Raises:
@@ -315,6 +315,7 @@ def _annotation(result: PoseDataSample, checkpoint: str) -> Dict[str, Any]:
         bbox=np.round([x1, y1, x2 - x1, y2 - y1], 3).tolist(),
         area=round((x2 - x1) * (y2 - y1), 3),
         iscrowd=0,
+        segmentation=[],  # CVAT's reader asks for it.
         keypoints=[number for (x, y), v in rows for number in (x, y, v)],
         num_keypoints=int((visible > 0).sum()),
         bbox_score=round(float(instance.bbox_scores[0]), 5),

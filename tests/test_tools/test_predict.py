@@ -217,7 +217,8 @@ def test_pictures_are_upright_and_show_the_predictions(
 
     predict(*arguments, '--draw', '2', out=tmp_path / 'two')
     assert len(list((tmp_path / 'two/pictures').rglob('*.jpg'))) == 2
-    predict(*arguments, '--draw', 'none', out=tmp_path / 'none')
+    nothing = ('--draw', 'none', '--label-first', 'none')
+    predict(*arguments, *nothing, out=tmp_path / 'none')
     assert os.listdir(tmp_path / 'none') == ['predictions.json']
 
 
