@@ -481,55 +481,6 @@ def test_report_of_this_environment_says_that_it_is_usable():
     assert 'RuntimeWarning' not in done.stderr
 
 
-def write_opencv(site, version, contrib=False, headless=False):
-    """The files of one distribution of OpenCV, and the note of all in ``noted``."""
-    package = site / 'cv2'
-    package.mkdir(exist_ok=True)
-    (package / '__init__.py').write_text(
-        f'__version__ = {version.rpartition(".")[0]!r}\n'
-    )
-    (package / 'version.py').write_text(
-        f'opencv_version = "{version}"\ncontrib = {contrib}\nheadless = {headless}\n'
-    )
-    name = f'opencv{"_contrib" * contrib}_python{"_headless" * headless}'
-    note = site / f'{name}-{version}.dist-info'
-    note.mkdir()
-    (note / 'METADATA').write_text(
-        f'Metadata-Version: 2.1\nName: {name.replace("_", "-")}\nVersion: {version}\n'
-    )
-
-
-OPENCVS = [
-    ('4.9.0.80', dict()),
-    ('4.10.0.84', dict(headless=True)),
-    ('4.11.0.86', dict(contrib=True)),
-    ('4.11.0.86', dict(contrib=True, headless=True)),
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('last', range(len(OPENCVS)))
-def test_opencv_that_imports_is_reported_of_several_over_each_other(tmp_path, last):
-    order = [*OPENCVS[:last], *OPENCVS[last + 1 :], OPENCVS[last]]
-    for version, kind in order:
-        write_opencv(tmp_path, version, **kind)
-    code = COMPAT_ALONE + (
-        'from mmregda.compat.__main__ import found\n'
-        'import json; print(json.dumps([compat.find_distribution("cv2"), found()]))'
-    )
-    done = python('-c', code, site=tmp_path)
-    (name, version), rows = json.loads(done.stdout)
-    kind = OPENCVS[last][1]
-    expected = 'opencv' + '-contrib' * kind.get('contrib', False) + '-python'
-    expected += '-headless' * kind.get('headless', False)
-    assert (name, version) == (expected, OPENCVS[last][0])
-    text = dict(rows)['cv2']
-    assert text.startswith(f'{version.rpartition(".")[0]} ({name};')
-    for other, _ in OPENCVS:
-        assert other in text
-    assert 'pip uninstall' in text and 'opencv-contrib-python-headless' in text
-
-
 @pytest.mark.parametrize(
     ('versions', 'said'),
     [

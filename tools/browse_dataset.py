@@ -5,7 +5,6 @@ Keypoints are read from the training targets (heatmaps and keypoint weights), no
 the annotation, so a wrong codec shows. No display is needed.
 
 python tools/browse_dataset.py configs/regda_rhd2h3d.py
-python tools/browse_dataset.py configs/regda_rhd2h3d.py --files --out samples
 """
 
 import argparse
@@ -14,7 +13,7 @@ import os
 from mmregda.command_line import ArgumentParser, add_cfg_options
 from mmregda.config_files import read_config
 from mmregda.errors import ending_in_one_line
-from mmregda.visualization import draw_samples, write_sample_files, write_sample_sheet
+from mmregda.visualization import draw_samples, write_sample_sheet
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,15 +21,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--out',
-        help='output PNG, or output folder with --files (default: '
-        'work_dirs/<config name>/samples[.png])',
+        help='output PNG (default: work_dirs/<config name>/samples.png)',
     )
     parser.add_argument(
         '--num', type=int, default=8, help='samples per domain (default: 8)'
     )
-    shape = parser.add_mutually_exclusive_group()
-    shape.add_argument('--sheet', action='store_true', help='write one PNG (default)')
-    shape.add_argument('--files', action='store_true', help='write one PNG per pair')
     parser.add_argument(
         '--stage',
         choices=('before', 'after'),
@@ -49,12 +44,8 @@ def run(args: argparse.Namespace) -> str:
     cfg = read_config(args.config, args.cfg_options)
     name = os.path.splitext(os.path.basename(args.config))[0]
     samples = draw_samples(cfg, num=args.num, seed=args.seed, stage=args.stage)
-    if args.files:
-        out = args.out or f'work_dirs/{name}/samples'
-        write_sample_files(out, samples)
-    else:
-        out = args.out or f'work_dirs/{name}/samples.png'
-        write_sample_sheet(out, samples)
+    out = args.out or f'work_dirs/{name}/samples.png'
+    write_sample_sheet(out, samples)
     return out
 
 

@@ -235,40 +235,12 @@ def is_installed(name: str) -> bool:
 
 def find_distribution(name: str) -> Tuple[Optional[str], Optional[str]]:
     """The distribution that provides module ``name``, and its version."""
-    return next(iter(find_distributions(name)), (None, None))
-
-
-def find_distributions(name: str) -> List[Tuple[str, str]]:
-    """All that are installed of those that provide module ``name``, and versions.
-
-    Where several are installed over each other, the one whose files are there, as far
-    as they tell, is the first.
-    """
-    found = []
     for distribution in DISTRIBUTIONS.get(name, (name,)):
         try:
-            found.append((distribution, metadata.version(distribution)))
+            return distribution, metadata.version(distribution)
         except metadata.PackageNotFoundError:
             continue
-    if len(found) > 1:
-        version, flavour = _in_files(name)
-        found.sort(key=lambda each: (each[1] != version, each[0] != flavour))
-    return found
-
-
-def _in_files(name: str) -> Tuple[str, str]:
-    """The version that a package's files say, and of OpenCV which distribution."""
-    spec = importlib.util.find_spec(name)
-    for folder in (spec and spec.submodule_search_locations) or ():
-        path = os.path.join(folder, 'version.py')
-        if os.path.isfile(path):
-            with open(path, encoding='utf-8', errors='replace') as file:
-                text = file.read()
-            version = re.search(r'version(?:__)?\s*=\s*[\'"]([^\'"]+)', text)
-            contrib = '-contrib' if re.search(r'contrib\s*=\s*True', text) else ''
-            headless = '-headless' if re.search(r'headless\s*=\s*True', text) else ''
-            return version[1] if version else '', f'opencv{contrib}-python{headless}'
-    return '', ''
+    return None, None
 
 
 def parse(version: str) -> Tuple[int, ...]:

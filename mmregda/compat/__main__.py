@@ -35,11 +35,8 @@ def found() -> List[Tuple[str, str]]:
         ('platform', platform.platform()),
     ]
     for name in ROWS:
-        distributions = compat.find_distributions(name)
         if not compat.is_installed(name):
             text = 'not installed'
-        elif len(distributions) > 1:
-            text = _over_each_other(name, distributions) + _particulars(name)
         else:
             distribution, version = compat.find_distribution(name)
             text = version or 'version unknown'
@@ -48,20 +45,6 @@ def found() -> List[Tuple[str, str]]:
             text += _particulars(name)
         rows.append((name, text))
     return rows
-
-
-def _over_each_other(name: str, distributions: List[Tuple[str, str]]) -> str:
-    """What imports, where several distributions have written the same files."""
-    try:
-        version = importlib.import_module(name).__version__
-    except Exception:  # a mixture of files fails in many ways
-        version = f'{distributions[0][1]}, does not import'
-    names = [distribution for distribution, _ in distributions]
-    listed = ', '.join(' '.join(each) for each in distributions)
-    return (
-        f'{version} ({names[0]}; installed over each other: {listed}. To have one: pip '
-        f'uninstall {" ".join(names)}, then install one of them)'
-    )
 
 
 def _particulars(name: str) -> str:
@@ -98,22 +81,10 @@ def find_failure() -> Optional[str]:
 
 
 def report(rows, repaired, problems, failure) -> None:
-    """Print it all, as a table where rich is there to draw one."""
-    try:
-        from rich.console import Console
-        from rich.table import Table
-    except ImportError:
-        width = max(len(name) for name, _ in rows)
-        for name, text in rows:
-            print(f'{name:<{width}}  {text}')
-    else:
-        table = Table(show_header=False, title='mmregda: environment')
-        table.add_column(style='bold', no_wrap=True)
-        table.add_column(overflow='fold')
-        for name, text in rows:
-            table.add_row(name, text)
-        Console().print(table)
-
+    """Print it all."""
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        print(f'{name:<{width}}  {text}')
     print('Repaired:' if repaired else 'Repaired: nothing')
     for line in repaired:
         print(f'  - {line}')

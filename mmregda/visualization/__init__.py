@@ -17,7 +17,6 @@ from mmregda.visualization.runs import Run, labeled, load_run
 from mmregda.visualization.samples import (
     TrainingSample,
     draw_samples,
-    write_sample_files,
     write_sample_sheet,
 )
 from mmregda.visualization.statistics import plot_statistics
@@ -38,6 +37,5 @@ __all__ = [
     'predict_samples',
     'write_predictions',
     'write_report',
-    'write_sample_files',
     'write_sample_sheet',
 ]

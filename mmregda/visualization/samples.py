@@ -21,6 +21,9 @@ from mmregda.errors import InputError, reading
 from mmregda.visualization.figures import new_figure, save_figure
 from mmregda.visualization.skeletons import draw_image, draw_skeleton
 
+# Samples of each domain in a row of a sheet.
+_PER_ROW = 2
+
 
 @dataclass
 class TrainingSample:
@@ -91,19 +94,16 @@ def draw_samples(
     return samples
 
 
-def write_sample_sheet(
-    path: str, samples: Dict[str, Sequence[TrainingSample]], pairs: int = 2
-) -> None:
+def write_sample_sheet(path: str, samples: Dict[str, Sequence[TrainingSample]]) -> None:
     """Write samples as one PNG, the domains side by side.
 
     Args:
         path (str): The PNG.
         samples (dict[str, Sequence[TrainingSample]]): By domain.
-        pairs (int): Samples of each domain in a row. Defaults to 2.
     """
     domains = list(samples)
     length = max(len(drawn) for drawn in samples.values())
-    pairs = max(1, min(pairs, length))
+    pairs = max(1, min(_PER_ROW, length))
     rows, columns = max(1, -(-length // pairs)), pairs * len(domains)
     figure = new_figure(2.4 * columns, 2.6 * rows + 0.2)
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -118,28 +118,6 @@ def write_sample_sheet(
             heading = f'{domain}\n' * (row == 0)
             axes.set_title(heading + sample.caption, fontsize=7)
     save_figure(figure, path)
-
-
-def write_sample_files(
-    folder: str, samples: Dict[str, Sequence[TrainingSample]]
-) -> List[str]:
-    """Write a PNG for each place in the domains' lists, side by side.
-
-    Args:
-        folder (str): Where ``000.png`` and so on go; made if it is missing.
-        samples (dict[str, Sequence[TrainingSample]]): By domain.
-
-    Returns:
-        list[str]: The files.
-    """
-    os.makedirs(folder, exist_ok=True)
-    length = max(len(drawn) for drawn in samples.values())
-    paths = []
-    for index in range(length):
-        row = {domain: drawn[index : index + 1] for domain, drawn in samples.items()}
-        paths.append(os.path.join(folder, f'{index:03d}.png'))
-        write_sample_sheet(paths[-1], row, pairs=1)
-    return paths
 
 
 def encoded_keypoints(

@@ -15,7 +15,6 @@ from mmregda.datasets import RHDDataset
 from mmregda.visualization import (
     TrainingSample,
     draw_samples,
-    write_sample_files,
     write_sample_sheet,
 )
 from mmregda.visualization.samples import encoded_keypoints
@@ -241,12 +240,3 @@ def test_a_sheet_has_both_domains_side_by_side(tmp_path):
     write_sample_sheet(str(path), samples)
     assert blocks(path, red) == (2, 2)
     assert blocks(path, green) == (2, 2)
-
-
-def test_files_are_one_for_each_pair(tmp_path):
-    red, green = (250, 30, 30), (30, 250, 30)
-    samples = dict(source=colored(red, 1, True), target=colored(green, 2, False))
-    paths = write_sample_files(str(tmp_path / 'out'), samples)
-    assert [p[-7:] for p in paths] == ['000.png', '001.png']
-    assert blocks(paths[0], red) == blocks(paths[0], green) == (1, 1)
-    assert blocks(paths[1], red) == (0, 0) and blocks(paths[1], green) == (1, 1)
