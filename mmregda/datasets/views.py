@@ -17,9 +17,7 @@ from mmregda.errors import InputError
 Transforms = Sequence[Union[dict, Callable]]
 
 IMAGE_TO_VIEW = 'image_to_view'
-IMAGE_TO_CROP = 'image_to_crop'
-_CROP = 'crop_of_all_views'
-_KNOWN = (IMAGE_TO_VIEW, IMAGE_TO_CROP, _CROP, 'input_size', 'flip_indices')
+_KNOWN = (IMAGE_TO_VIEW, 'input_size', 'flip_indices')
 
 
 class ViewPipeline:
@@ -35,10 +33,7 @@ class ViewPipeline:
     results['image_to_view']``.
 
     With ``views`` the image is loaded once, passes the transforms of
-    ``pipeline``, and then those of each view apart. The samples of views also
-    have ``image_to_crop``, the map to what the input would be if the views did
-    not augment: the box that ``pipeline`` has left (MMPose's
-    ``GetBBoxCenterScale``), by the same ``TopdownAffine``, without rotation.
+    ``pipeline``, and then those of each view apart.
 
     Args:
         pipeline (list): Transforms, as in any MMPose dataset.
@@ -74,9 +69,6 @@ class ViewPipeline:
         results = self._shared(results)
         if not self.views or results is None:
             return results
-        if 'bbox_center' in results:
-            box = results['bbox_center'][0], results['bbox_scale'][:1]
-            results[_CROP] = (results[IMAGE_TO_VIEW], *box)
         samples = {}
         for name, transforms in self.views.items():
             # Some of MMPose's transforms write into what they are given.
@@ -127,13 +119,10 @@ class _Tracked:
             return None
         if 'data_samples' in found:
             # Whatever its meta_keys are: these belong together.
-            known.pop(_CROP, None)
             found['data_samples'].set_metainfo(known)
             return found
         for name, value in known.items():
             found.setdefault(name, value)
-        if isinstance(self.transform, TopdownAffine) and _CROP in known:
-            found[IMAGE_TO_CROP] = _crop(self.transform, *known[_CROP])
         if found[IMAGE_TO_VIEW] is known[IMAGE_TO_VIEW]:  # or it has said so itself
             moved = self._move(image, found)
             if moved is not None:
@@ -167,26 +156,8 @@ def _size(image: Any) -> Optional[Tuple[int, int]]:
 def _warp(transform: TopdownAffine, results: dict) -> np.ndarray:
     """What ``TopdownAffine`` has just done, (3, 3)."""
     rotation = results['bbox_rotation'][0] if 'bbox_rotation' in results else 0.0
-    center, scale = results['input_center'], results['input_scale']
-    return _matrix(transform, center, scale, rotation)
-
-
-def _crop(
-    transform: TopdownAffine,
-    image_to_box: np.ndarray,
-    center: np.ndarray,
-    scale: np.ndarray,
-) -> np.ndarray:
-    """What it would do to a box, center (2,) and scale (1, 2), without rotation."""
-    width, height = transform.input_size
-    scale = transform._fix_aspect_ratio(scale, aspect_ratio=width / height)[0]
-    return _matrix(transform, center, scale, 0.0) @ image_to_box
-
-
-def _matrix(
-    transform: TopdownAffine, center: np.ndarray, scale: np.ndarray, rotation: float
-) -> np.ndarray:
     warp = get_udp_warp_matrix if transform.use_udp else get_warp_matrix
+    center, scale = results['input_center'], results['input_scale']
     matrix = warp(center, scale, rotation, output_size=transform.input_size)
     return np.vstack([matrix, [0, 0, 1]])
 

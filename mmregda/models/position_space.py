@@ -86,13 +86,16 @@ def position_space_of(head: BaseHead) -> PositionSpace:
 
 
 class PositionSpace(ABC):
-    """What methods ask about positions, whatever the head.
+    r"""What methods ask about positions, whatever the head.
+
+    An ``output`` is what a head's forward pass gives, ``maps`` are logits (B, K, P) of
+    each distribution of a keypoint, and the *grid* is the places that they are over.
 
     Args:
         head (BaseHead): Of which the codec and the loss are read.
 
     Raises:
-        InputError: If labels that the codec writes are not :math:`\\mathcal{H}(y)`.
+        InputError: If labels that the codec writes are not :math:`\mathcal{H}(y)`.
     """
 
     def __init__(self, head: Any) -> None:
@@ -114,24 +117,13 @@ class PositionSpace(ABC):
 
     @abstractmethod
     def maps(self, output: Output) -> Maps:
-        """Logits of each distribution of a keypoint.
-
-        Args:
-            output (Tensor | tuple[Tensor]): Of the head's forward pass.
-
-        Returns:
-            list[Tensor]: Each (B, K, P).
-        """
+        """The maps of an output, a list of (B, K, P)."""
 
     @abstractmethod
     def keypoints(self, output: Output) -> Tensor:
-        r"""The most likely positions, :math:`\mathcal{J}(p)`.
+        r"""The most likely positions :math:`\mathcal{J}(p)`, (B, K, 2) int64.
 
-        Args:
-            output (Tensor | tuple[Tensor]): Of the head's forward pass.
-
-        Returns:
-            Tensor: (B, K, 2), x and y on the space's grid, int64.
+        They are x and y on the grid.
         """
 
     @abstractmethod
@@ -143,26 +135,16 @@ class PositionSpace(ABC):
             output (Tensor | tuple[Tensor]): A head's, whose grid it is.
 
         Returns:
-            list[Tensor]: Each (B, K, P), as :meth:`maps`, without a gradient.
+            list[Tensor]: Each (B, K, P), without a gradient.
         """
 
     def pseudo_labels(self, output: Output) -> Maps:
-        r"""Gaussians around the predictions, :math:`\mathcal{H}(\mathcal{J}(p))`.
-
-        Args:
-            output (Tensor | tuple[Tensor]): Of the head's forward pass.
-
-        Returns:
-            list[Tensor]: Each (B, K, P), without a gradient.
-        """
+        r""":math:`\mathcal{H}(\mathcal{J}(p))`, each (B, K, P), without a gradient."""
         return self.gaussians(self.keypoints(output), output)
 
     @abstractmethod
     def confidence(self, output: Output) -> Tensor:
         """The probability of being within 3 sigma of the most likely position.
-
-        Args:
-            output (Tensor | tuple[Tensor]): Of the head's forward pass.
 
         Returns:
             Tensor: (B, K), between 0 and 1, without a gradient.
@@ -177,14 +159,9 @@ class PositionSpace(ABC):
 
     @abstractmethod
     def on_grid(self, pixels: Tensor) -> Tensor:
-        """The places of the grid nearest to keypoints, as :meth:`in_input` has them.
+        """The places of the grid (int64) nearest to keypoints in pixels of the input.
 
-        Args:
-            pixels (Tensor): (B, K, 2), in pixels of the input, such as what another
-                view has predicted.
-
-        Returns:
-            Tensor: (B, K, 2), x and y, int64; beyond the grid if they are outside.
+        Both are (B, K, 2); of what is outside, the place is beyond the grid.
         """
 
     @abstractmethod
@@ -199,25 +176,10 @@ class PositionSpace(ABC):
 
     @abstractmethod
     def labels(self, data_samples: SampleList) -> Output:
-        """The labels of a batch, as the head's loss takes them.
-
-        Args:
-            data_samples (list[PoseDataSample]): B labelled samples.
-
-        Returns:
-            Tensor | tuple[Tensor]: Of the shapes of the head's output.
-        """
+        """The labels of B samples, of the shapes of the head's output."""
 
     def supervised_loss(self, output: Output, data_samples: SampleList) -> Tensor:
-        """The head's own loss, without its accuracy on the CPU.
-
-        Args:
-            output (Tensor | tuple[Tensor]): Of a head's forward pass.
-            data_samples (list[PoseDataSample]): B labelled samples.
-
-        Returns:
-            Tensor: A scalar.
-        """
+        """The head's own loss on labelled samples, without its accuracy on the CPU."""
         return self.loss_module(
             output, self.labels(data_samples), label_weights(data_samples)
         )
@@ -227,12 +189,7 @@ class PositionSpace(ABC):
 
         Methods multiply the losses by it that they weigh against the head's: with
         the paper's margin and trade-off, these then weigh what they do in the paper.
-
-        Args:
-            output (Tensor | tuple[Tensor]): Of the head's forward pass.
-
-        Returns:
-            float: 1 for a loss that is a mean over keypoints of sums over positions.
+        It is 1 for a loss that is a mean over keypoints of sums over positions.
         """
         return 1.0
 

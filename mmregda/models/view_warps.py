@@ -31,11 +31,10 @@ _SLACK = 1e-3
 
 
 class ViewWarp:
-    """From one view of each image of a batch into another view, or into the crop.
+    """From one view of each image of a batch into another view; see :meth:`between`.
 
-    It is made by :meth:`between` or :meth:`to_crop`. Where one of two views is
-    mirrored, left and right change places: keypoint k of one is keypoint
-    ``flip_indices[k]`` of the other.
+    Where one of two views is mirrored, left and right change places: keypoint k of one
+    is keypoint ``flip_indices[k]`` of the other.
 
     Args:
         matrices (np.ndarray): (B, 3, 3) float64, from pixels of the view that is
@@ -74,22 +73,8 @@ class ViewWarp:
         Raises:
             InputError: If a sample does not know where it lies in its image.
         """
-        matrices = _from_image(destination, 'image_to_view') @ np.linalg.inv(
-            _from_image(origin, 'image_to_view')
-        )
+        matrices = _from_image(destination) @ np.linalg.inv(_from_image(origin))
         sizes = tuple(origin[0].input_size), tuple(destination[0].input_size)
-        return cls(matrices, sizes, _flip_indices(origin), device)
-
-    @classmethod
-    def to_crop(cls, origin: Sequence[Any], device: Any = 'cpu') -> ViewWarp:
-        """From a view into the crop: the input if the views did not augment.
-
-        Arguments and errors are those of :meth:`between`.
-        """
-        matrices = _from_image(origin, 'image_to_crop') @ np.linalg.inv(
-            _from_image(origin, 'image_to_view')
-        )
-        sizes = (tuple(origin[0].input_size),) * 2
         return cls(matrices, sizes, _flip_indices(origin), device)
 
     def inverse(self) -> ViewWarp:
@@ -235,16 +220,14 @@ def warp_maps(
     return F.grid_sample(maps, grid, align_corners=False), inside.unsqueeze(1)
 
 
-def _from_image(samples: Sequence[Any], name: str) -> np.ndarray:
-    """The affine maps (B, 3, 3) in the metainfo of samples."""
-    found = [sample.get(name) for sample in samples]
+def _from_image(samples: Sequence[Any]) -> np.ndarray:
+    """The affine maps (B, 3, 3) of samples, from their images to their views."""
+    found = [sample.get('image_to_view') for sample in samples]
     if any(matrix is None for matrix in found):
-        hint = (
-            'GetBBoxCenterScale belongs into its pipeline, before what views do apart'
-            if name == 'image_to_crop'
-            else 'UnlabeledDataset and UnlabeledImages give it to their samples'
+        raise InputError(
+            'a sample of the target has no image_to_view: UnlabeledDataset and '
+            'UnlabeledImages give it to their samples'
         )
-        raise InputError(f'a sample of the target has no {name}: {hint}')
     return np.stack(found)
 
 

@@ -170,7 +170,7 @@ def test_what_a_warp_needs_is_packed_whatever_else_is():
     views = dict(teacher=[WARP, dict(PACK, meta_keys=('img_path',))])
     (view,) = ViewPipeline([BOX], views)(info()).values()
     assert set(view['data_samples'].metainfo_keys()) == {
-        *('img_path', 'image_to_view', 'image_to_crop', 'input_size', 'flip_indices')
+        *('img_path', 'image_to_view', 'input_size', 'flip_indices')
     }
 
 
@@ -179,8 +179,7 @@ class Anew(BaseTransform):
     """Makes new results, of what it knows."""
 
     def transform(self, results):
-        ours = ('image_to_view', 'image_to_crop', 'crop_of_all_views')
-        return {key: results[key] for key in results if key not in ours}
+        return {key: results[key] for key in results if key != 'image_to_view'}
 
 
 def test_transform_that_makes_new_results_loses_nothing():
@@ -188,9 +187,8 @@ def test_transform_that_makes_new_results_loses_nothing():
     views = dict(teacher=[anew, FLIP, WARP, anew, PACK])
     (view,) = ViewPipeline([anew, BOX], views)(info()).values()
     expected = ViewPipeline([BOX], dict(teacher=[FLIP, WARP, PACK]))(info())
-    for key in ('image_to_view', 'image_to_crop'):
-        found, other = (s['data_samples'].get(key) for s in (view, expected['teacher']))
-        np.testing.assert_array_equal(found, other)
+    found, other = (s['data_samples'] for s in (view, expected['teacher']))
+    np.testing.assert_array_equal(found.image_to_view, other.image_to_view)
 
 
 @pytest.mark.parametrize(
@@ -215,17 +213,6 @@ def test_each_view_is_an_ordinary_sample_of_the_image():
         assert list(view) == ['inputs', 'data_samples']
         assert isinstance(view['data_samples'], PoseDataSample)
         assert_is_seen(view, photograph())
-    teacher, student = (view['data_samples'] for view in sample.values())
-    # The first does not augment, so that it is the crop itself.
-    np.testing.assert_allclose(teacher.image_to_crop, teacher.image_to_view)
-    assert (
-        np.linalg.det(student.image_to_view) > 0 > np.linalg.det(student.image_to_crop)
-    )
-    # By the warp of each: that of UDP has a pixel less from border to border.
-    plain = ViewPipeline([dict(type='MirrorRightHand'), BOX, UDP, PACK])(info())
-    np.testing.assert_allclose(
-        student.image_to_crop, plain['data_samples'].image_to_view
-    )
 
 
 def test_one_view_leaves_the_others_alone():
@@ -306,10 +293,9 @@ def test_batches_of_views_arrive_as_they_were_collated(folder, num_workers):
                 assert torch.equal(image, one['inputs'])
             for sample, one in zip(view['data_samples'], expected):
                 assert sample.id == one['data_samples'].id
-                for key in ('image_to_view', 'image_to_crop'):
-                    np.testing.assert_array_equal(
-                        sample.get(key), one['data_samples'].get(key)
-                    )
+                np.testing.assert_array_equal(
+                    sample.image_to_view, one['data_samples'].image_to_view
+                )
 
 
 def test_damaged_image_is_replaced_in_all_views(folder):

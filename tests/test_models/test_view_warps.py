@@ -259,19 +259,6 @@ def test_left_and_right_change_places_where_a_view_is_mirrored():
     torch.testing.assert_close(back, keypoints, atol=1e-3, rtol=0)
 
 
-def test_crop_is_what_the_views_share():
-    crop, view = affine(scale=(1.2, 1.2)), affine(70, (0.9, 0.9))
-    (sample,) = samples([view])
-    with pytest.raises(InputError, match='image_to_crop.*GetBBoxCenterScale'):
-        ViewWarp.to_crop([sample])
-    sample.set_metainfo(dict(image_to_crop=crop))
-    found, _ = ViewWarp.to_crop([sample]).keypoints(
-        torch.tensor(cv2.transform(points(8)[None], view[:2]))
-    )
-    expected = cv2.transform(points(8)[None], crop[:2])
-    np.testing.assert_allclose(found, expected, atol=1e-3)
-
-
 def test_samples_that_do_not_know_where_they_lie_are_refused():
     unknown = [PoseDataSample(metainfo=dict(input_size=(WIDTH, HEIGHT)))]
     with pytest.raises(InputError, match='image_to_view.*UnlabeledDataset'):
