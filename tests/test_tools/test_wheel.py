@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 
 import pytest
 from conftest import ROOT, tiny_config
@@ -28,6 +29,10 @@ def test_wheel_trains_alone(hand_pair, tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert 'mmregda/py.typed' in names
     assert not [name for name in names if name.startswith(('tests/', 'tools/'))]
+    # Where `mim train` and `mim test` look.
+    mim = 'mmregda/.mim/'
+    for name in ('configs/regda_rhd2h3d.py', 'tools/train.py', 'tools/test.py'):
+        assert mim + name in names
     site = tmp_path / 'site'
     subprocess.run([*pip, 'install', *options[:2], '--target', site, wheel], **quietly)
     shutil.rmtree(tmp_path / 'checkout')
@@ -51,10 +56,27 @@ def test_wheel_trains_alone(hand_pair, tmp_path):
     done = run(sys.executable, '-m', 'mmregda', 'train', 'tiny.py')
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / 'run/iter_10.pth').exists()
+    test = [site / mim / 'tools/test.py', 'tiny.py', 'run/iter_10.pth']
+    done = run(sys.executable, *test, '--launcher', 'none')
+    assert done.returncode == 0, done.stderr[-3000:]
     # The console script, a config that comes with it, and what that builds on.
     done = run(site / 'bin/mmregda', 'train', 'configs/quickstart/regda.py')
     assert done.returncode == 1 and 'error: ' in done.stderr, done.stderr[-3000:]
     assert str(tmp_path / 'nowhere') in done.stderr
+
+
+def test_mim_finds_a_config_by_its_name_alone():
+    """It looks through the whole package and wants one file of that name."""
+    installed = [ROOT / folder for folder in ('mmregda', 'configs', 'tools')]
+    names = Counter(path.name for folder in installed for path in folder.rglob('*.py'))
+    configs = [*ROOT.glob('configs/*.py'), *ROOT.glob('configs/examples/*.py')]
+    assert len(configs) > 20
+    assert [path for path in configs if names[path.name] > 1] == []
+
+
+def test_mim_gives_no_options_that_the_tool_has_not(command):
+    # With --gpus in its help MIM would give it, or --device cpu.
+    assert '--gpus' not in command('train.py', '--help')
 
 
 def test_every_tool_is_a_command(monkeypatch, capsys):
