@@ -9,11 +9,13 @@ import torch
 import torch.nn.functional as F
 from conftest import (
     METHODS,
+    SIMCC_CODEC,
     SIZE,
     batches_of,
     random_simcc_batch,
     tiny_simcc_config,
 )
+from mmengine.config import Config
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 
 from mmregda import InputError
@@ -24,6 +26,10 @@ from mmregda.models import SimCCSpace
 from mmregda.models.adaptations.mcd import discrepancy
 from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss, ground_false
 
+WHOLE_BODY = (
+    'mmpose::wholebody_2d_keypoint/rtmpose/coco-wholebody/'
+    'rtmpose-m_8xb64-270e_coco-wholebody-256x192.py'
+)
 K, BINS, SIGMA, BETA = 5, 2 * SIZE, (2.5, 3.0), 10.0
 
 
@@ -500,3 +506,34 @@ def test_a_simcc_loss_without_weights_is_said(capsys):
         require_fitting_loss(model)
         found = 'ignores keypoint weights' in ''.join(capsys.readouterr())
         assert found != weighed
+
+
+def test_rtmpose_of_whole_bodies_takes_a_step():
+    """MMPose's config of 133 keypoints, with few channels and small images."""
+    cfg = Config.fromstring(f'_base_ = ["{WHOLE_BODY}"]', '.py').model
+    cfg.backbone.update(
+        deepen_factor=0.167, widen_factor=0.125, norm_cfg=dict(type='BN'), init_cfg=None
+    )
+    cfg.backbone.pop('_scope_')  # MMPose has it, too.
+    cfg.head.update(
+        in_channels=128,
+        input_size=(SIZE, SIZE),
+        in_featuremap_size=(SIZE // 32, SIZE // 32),
+        decoder={**cfg.head.decoder, **SIMCC_CODEC},
+    )
+    torch.manual_seed(0)
+    cfg.update(type='DomainAdaptiveTopdown', adaptation=dict(type='RegDA'))
+    model = MODELS.build(cfg)
+    model.init_weights()
+    before = copy.deepcopy(model.state_dict())
+    data = dict(
+        source=random_simcc_batch(2, 133, 0),
+        target=random_simcc_batch(2, 133, 1, labeled=False),
+    )
+    logged = model.train().train_step(data, build_optimizers(model))
+    assert len(logged) > 3 and all(np.isfinite(float(v)) for v in logged.values())
+    moved = [n for n, v in model.state_dict().items() if not torch.equal(v, before[n])]
+    for part in ('backbone.', 'head.', 'adaptation.adversary.'):
+        assert [name for name in moved if name.startswith(part)]
+    found = model.eval().head(model.extract_feat(torch.zeros(1, 3, SIZE, SIZE)))
+    assert [axis.shape for axis in found] == [(1, 133, 2 * SIZE)] * 2
