@@ -306,6 +306,8 @@ def test_tool_says_what_is_known_without_labels_and_with_some(command, tmp_path)
     assert 'a real difference' in said and '6 images' in said
     assert 'of 126 keypoints moved by more than 5 % of the box' in said
     assert f'{page}: 0.' in said
+    first = json.loads((page.parent / 'label_first/coco.json').read_text())
+    assert len(first['images']) == 6
 
     # The same model twice; of the config's train pipeline nothing is left.
     cfg = Config.fromfile(config)

@@ -217,6 +217,8 @@ def test_pictures_are_upright_and_show_the_predictions(
 
     predict(*arguments, '--draw', '2', out=tmp_path / 'two')
     assert len(list((tmp_path / 'two/pictures').rglob('*.jpg'))) == 2
+    names = (tmp_path / 'two/label_first/images.txt').read_text().split()
+    assert sorted(names) == ['grey.png', 'holiday/scene.png', 'turned.jpg']
     nothing = ('--draw', 'none', '--label-first', 'none')
     predict(*arguments, *nothing, out=tmp_path / 'none')
     assert os.listdir(tmp_path / 'none') == ['predictions.json']
