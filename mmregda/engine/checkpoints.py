@@ -17,7 +17,6 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from mmregda.datasets.keypoint_names import keypoint_names
-from mmregda.engine.player_optim_wrappers import by_player
 from mmregda.errors import InputError
 from mmregda.files import atomic_write
 from mmregda.models.necks import DeconvNeck
@@ -248,7 +247,8 @@ def newest_resumable(work_dir: str) -> Optional[Checkpoint]:
             # Others, such as the best, are not made to resume from.
             problems += [str(error)] * (path == named)
             continue
-        if run not in (None, content['message_hub']['runtime_info'].get(RUN_ID)):
+        info = content['message_hub'].get('runtime_info') or {}
+        if run not in (None, info.get(RUN_ID)):
             continue
         if named is None:
             problems.insert(0, f'"{os.path.join(work_dir, NOTE)}" is not there')
@@ -305,26 +305,8 @@ def require_resumable(
     for name in states if optimizer else states[:-1]:
         if not isinstance(content.get(name), dict):
             raise InputError(f'"{path}" has no {name}')
-    for name in ('epoch', 'iter'):
-        number = content['meta'].get(name)
-        if type(number) is not int or number < 0:
-            raise InputError(f'"{path}" has {number!r} for meta.{name}, not a number')
-    seed = content['meta'].get('seed')
-    if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
-        raise InputError(f'"{path}" has {seed!r} for meta.seed, not a number')
-    for name in ('log_scalars', 'runtime_info'):
-        if not isinstance(content['message_hub'].get(name), dict):
-            raise InputError(f'"{path}" has no message_hub.{name}')
-    for player, state in by_player(content.get('optimizer') or {}).items():
-        if not (
-            isinstance(state, dict)
-            and isinstance(state.get('state'), dict)
-            and isinstance(state.get('param_groups'), list)
-            and all(isinstance(group, dict) for group in state['param_groups'])
-        ):
-            raise InputError(f'"{path}" has no state of an optimiser for {player!r}')
-    if 'optimizer' in content and not content['optimizer']:
-        raise InputError(f'"{path}" has an empty optimizer')
+    if type(content['meta'].get('iter')) is not int:
+        raise InputError(f'"{path}" has no meta.iter')
     _require_weights(content['state_dict'], path)
 
 

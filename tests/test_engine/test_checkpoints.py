@@ -386,13 +386,8 @@ def test_checkpoint_that_does_not_fit_is_not_gone_on_from(interrupted, name):
 MALFORMED = {
     'no meta': lambda c: c.update(meta=5),
     'no iterations': lambda c: c.update(meta={}),
-    'iterations below zero': lambda c: c['meta'].update(iter=-5),
-    'a seed that is text': lambda c: c['meta'].update(seed='x'),
     'no scalars': lambda c: c.update(message_hub=5),
-    'scalars that are none': lambda c: c['message_hub'].update(log_scalars=5),
     'no optimiser': lambda c: c.update(optimizer=5),
-    'an optimiser of nothing': lambda c: c.update(optimizer={}),
-    'an optimiser without groups': lambda c: c['optimizer'].pop('param_groups'),
     'weights that are none': lambda c: c['state_dict'].update(weight=5),
     'weights without names': lambda c: c['state_dict'].update({1: torch.ones(1)}),
 }

@@ -222,19 +222,6 @@ def simcc(head=(), encoder=()):
 
 
 @TRANSFORMS.register_module()
-class SometimesLooksAtKeypoints:
-    """Of a user's own, and not known by name."""
-
-    def __init__(self, prob=0.01):
-        self.prob = prob
-
-    def __call__(self, results):
-        if random.random() < self.prob:
-            results['keypoints'] = results['keypoints'] + 1
-        return results
-
-
-@TRANSFORMS.register_module()
 class Spoil:
     def __call__(self, results):
         results['img'] = results['img'] * np.float32('nan')
@@ -420,22 +407,6 @@ MISTAKES = {
         ('"k0" (keypoint 0)', 'val_dataloader.target', 'swap'),
     ),
     # Labels where there are none.
-    "a transform of one's own that now and then needs keypoints": (
-        insert('target', 0, dict(type='SometimesLooksAtKeypoints')),
-        ("'keypoints' is missing", f' in {TARGET}', 'needs keypoints', 'Leave it out'),
-    ),
-    'the same as one of two branches': (
-        insert(
-            'target',
-            0,
-            dict(
-                type='RandomChoice',
-                transforms=[[dict(type='SometimesLooksAtKeypoints')], []],
-                prob=[0.0, 1.0],
-            ),
-        ),
-        ("'keypoints' is missing", f' in {TARGET}', 'needs keypoints', 'Leave it out'),
-    ),
     'an unlabelled source': (
         lambda cfg: put(f'{SOURCE}.dataset', cfg.train_dataloader.target.dataset)(cfg),
         (SOURCE, 'UnlabeledImages has no labels', 'labelled dataset'),
@@ -506,7 +477,7 @@ MISTAKES = {
     ),
     'no annotation file of a metric': (
         put('val_evaluator.source', dict(type='CocoMetric', ann_file='nowhere.json')),
-        ('CocoMetric of val_evaluator.source', 'nowhere.json', 'does not exist'),
+        ('CocoMetric', 'val_evaluator.source', 'No such file', 'nowhere.json'),
     ),
     'no file of metainfo': (
         put(f'{SOURCE}.dataset.metainfo', dict(from_file='nowhere.py')),

@@ -274,16 +274,6 @@ def test_network_that_timm_does_not_have_is_refused(kwargs, said):
         TimmBackbone(**kwargs)
 
 
-def test_images_that_patches_do_not_cover_are_refused():
-    backbone = TimmBackbone('vit_small_patch14_dinov2', depth=1)
-    with pytest.raises(InputError, match=r'patches of \(14, 14\).*\(126, 126\)'):
-        backbone(images(128))
-    # One of one size, at another.
-    backbone = TimmBackbone('cait_xxs24_224', depth=1)
-    with pytest.raises(InputError, match=r'img_size=\(128, 128\)'):
-        backbone(images(128))
-
-
 @pytest.mark.parametrize('model_name', ['test_efficientnet', 'test_vit'])
 def test_frozen_stages_stay_as_they_are(model_name):
     torch.manual_seed(0)

@@ -12,29 +12,22 @@ from mmregda.datasets import UnlabeledDataset
 from mmregda.datasets.pipelines import (
     PIPELINES,
     leaves,
-    name_of,
-    nodes,
 )
-from mmregda.engine.rehearsal.blame import culprit_of, described, during
+from mmregda.engine.rehearsal.blame import during
 from mmregda.engine.rehearsal.parts import Reader, no_samples
 from mmregda.errors import InputError
 
 # Of a combined dataset, at most so many parts are looked into.
 _MOST_PARTS = 4
-# Of a random choice, so many branches are tried.
-_MOST_CHOICES = 4
 # What is learnt from.
 _LABELED = ('train_dataloader.source', 'train_dataloader.labeled_target')
-# What only labelled samples have before the pipeline.
-_LABELS = ('keypoints', 'keypoints_visible', 'transformed_keypoints', 'keypoints_3d')
 
 
 def look_at(reader: Reader) -> None:
     """Look at a dataset before its pipeline.
 
     Raises:
-        InputError: If it has no samples, or its transforms need labels that it does
-            not have.
+        InputError: If it has no samples, or none of the labels that teach.
     """
     _require_batches(reader)
     dataset = undisturbing(reader.dataset)
@@ -42,8 +35,12 @@ def look_at(reader: Reader) -> None:
     reader.labeled = not isinstance(dataset, UnlabeledDataset) and (
         first is None or 'keypoints' in first
     )
-    if not reader.labeled:
-        _require_no_labels_needed(reader, dataset)
+    if not reader.labeled and reader.entry in _LABELED:
+        raise InputError(
+            f'{reader.entry}: {reader.kind} has no labels, from which the model is to '
+            'learn. Give it a labelled dataset, and the unlabelled one to '
+            'train_dataloader.target.'
+        )
 
 
 def read_samples(reader: Reader) -> None:
@@ -76,7 +73,21 @@ def undisturbing(dataset: Any) -> Any:
     What it knows of its samples is shared with the dataset, which may be large. Its
     transforms are copies: some count, or keep images or generators.
     """
-    return _with_pipelines(dataset, copy.deepcopy)
+
+    def copied(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: copied(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(copied, value))
+        if isinstance(value, PIPELINES):
+            return copy.deepcopy(value)
+        return undisturbing(value) if _is_dataset(value) else value
+
+    twin = copy.copy(dataset)
+    for name, value in _attributes(dataset).items():
+        if any(isinstance(i, PIPELINES) or _is_dataset(i) for i in _items(value)):
+            vars(twin)[name] = copied(value)
+    return twin
 
 
 def _require_batches(reader: Reader) -> None:
@@ -90,57 +101,6 @@ def _require_batches(reader: Reader) -> None:
             f'{reader.entry}: with drop_last, {num_samples} samples are not a batch of '
             f'{reader.batch_size}. Set {reader.entry}.drop_last = False.'
         )
-
-
-def _require_no_labels_needed(reader: Reader, dataset: Any) -> None:
-    """Refuse transforms that need keypoints, where there are none."""
-    if reader.entry in _LABELED:
-        raise InputError(
-            f'{reader.entry}: {reader.kind} has no labels, from which the model is to '
-            'learn. Give it a labelled dataset, and the unlabelled one to '
-            'train_dataloader.target.'
-        )
-    found = _failing_without_labels(dataset)
-    if found:
-        raise InputError(
-            f'{found[0]} in {reader.entry}.dataset.pipeline needs keypoints, which '
-            f'{reader.kind} does not have. Leave it out.'
-        )
-
-
-def _failing_without_labels(dataset: Any) -> List[str]:
-    """What asks for labels when every random transform has its turn."""
-    for turn in range(_MOST_CHOICES):
-        eager = _with_pipelines(dataset, lambda p, t=turn: _without_chance(p, t))
-        try:
-            eager[0]
-        except Exception as error:
-            # Transforms that seldom meet may fail together for other reasons.
-            asked_for = isinstance(error, KeyError) and error.args[:1]
-            if asked_for and asked_for[0] in _LABELS:
-                return [f'{culprit_of(error) or "A transform"} ({described(error)})']
-    return []
-
-
-def _without_chance(pipeline: Callable, turn: int) -> Callable:
-    """A pipeline whose random transforms are all applied.
-
-    Args:
-        pipeline (Callable): Which stays as it is.
-        turn (int): Which of its branches a choice takes.
-    """
-    pipeline = copy.deepcopy(pipeline)
-    for node in nodes(pipeline):
-        settings = getattr(node, '__dict__', {})
-        if name_of(node) == 'RandomChoice':
-            branches = len(node.transforms)
-            node.prob = [float(i == turn % branches) for i in range(branches)]
-            continue
-        for name, value in settings.items():
-            chance = name in ('p', 'prob') or name.endswith('_prob')
-            if chance and isinstance(value, float) and 0 < value < 1:
-                settings[name] = 1.0
-    return pipeline
 
 
 def _require_packed(sample: Any, reader: Reader, named: str) -> None:
@@ -193,28 +153,6 @@ def _pipelines_of(dataset: Any) -> Iterator[Callable]:
             # The inner pipeline of an unlabelled dataset is not used.
             elif _is_dataset(item) and not isinstance(dataset, UnlabeledDataset):
                 yield from _pipelines_of(item)
-
-
-def _with_pipelines(dataset: Any, change: Callable[[Any], Any]) -> Any:
-    """A dataset with other pipelines, which shares all else."""
-
-    def changed(value: Any) -> Any:
-        if isinstance(value, PIPELINES):
-            return change(value)
-        return _with_pipelines(value, change) if _is_dataset(value) else value
-
-    twin = copy.copy(dataset)
-    for name, value in _attributes(dataset).items():
-        if not any(isinstance(i, PIPELINES) or _is_dataset(i) for i in _items(value)):
-            continue
-        if isinstance(value, dict):
-            value = {key: changed(item) for key, item in value.items()}
-        elif isinstance(value, (list, tuple)):
-            value = type(value)(map(changed, value))
-        else:
-            value = changed(value)
-        vars(twin)[name] = value
-    return twin
 
 
 def _attributes(dataset: Any) -> dict:

@@ -136,7 +136,6 @@ class TimmBackbone(BaseModule):
         Returns:
             tuple[Tensor]: Maps (B, C, h, w), in the order of ``out_indices``.
         """
-        self._require_fitting(x)
         return tuple(
             self.net.forward_intermediates(
                 x,
@@ -167,28 +166,6 @@ class TimmBackbone(BaseModule):
                 'keeps in its batch normalisation. Leave sync_bn out.'
             )
         return self
-
-    def _require_fitting(self, x: Tensor) -> None:
-        """A transformer's patches cover the image, or it is refused."""
-        embed = getattr(self.net, 'patch_embed', None)
-        patch = getattr(embed, 'patch_size', None)
-        if not isinstance(patch, (tuple, list)):
-            return
-        size = tuple(x.shape[-2:])
-        fixed = getattr(embed, 'img_size', None)
-        if getattr(embed, 'strict_img_size', False) and fixed not in (None, size):
-            raise InputError(
-                f'{self.model_name} is built for images of {tuple(fixed)} and is given '
-                f'{size} (height, width). Set model.backbone.img_size={size}.'
-            )
-        if any(side % p for side, p in zip(size, patch)):
-            nearest = tuple(max(1, round(s / p)) * p for s, p in zip(size, patch))
-            raise InputError(
-                f'{self.model_name} reads patches of {tuple(patch)}, and its images '
-                f'of {size} (height, width) are no multiple of that. Set input_size '
-                'in the codec and in TopdownAffine, for one to (width, height) = '
-                f'{nearest[::-1]}.'
-            )
 
     def _whole_network(
         self, weights: Dict[str, Tensor], where: str
