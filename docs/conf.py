@@ -17,7 +17,7 @@ html_theme = 'furo'
 extensions = [
     'myst_parser',
     'sphinx.ext.autodoc',
-    'sphinx.ext.mathjax',
+    'sphinx-mathjax-offline',
     'sphinx.ext.napoleon',
     'sphinx_copybutton',
 ]

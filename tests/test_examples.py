@@ -1,19 +1,14 @@
 """Recipes for models that users have: each trains for two iterations."""
 
-import copy
-import json
 import math
-from importlib.util import find_spec
 
-import numpy as np
 import pytest
-import torch
 from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpose.registry import DATASETS, MODELS
-from PIL import Image
+from shrunk import save_start, shrink, write_labelled_images
 
 from mmregda.config_files import read_config
 from mmregda.engine import stages
@@ -25,49 +20,11 @@ HAND = 'regda_rtmpose-m_hand.py'
 BODY = 'regda_rtmpose-m_body.py'
 VIT = 'regda_vitpose-s.py'
 YOURS = 'regda_from_your_checkpoint.py'
-NUM_IMAGES = 4
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """Images, labels for any number of keypoints, and boxes without."""
-    root = tmp_path_factory.mktemp('data')
-    (root / 'images').mkdir()
-    rng = np.random.default_rng(0)
-    boxes = ['path,x,y,w,h']
-    for i in range(NUM_IMAGES):
-        coarse = rng.integers(0, 256, (8, 6, 3), np.uint8)
-        Image.fromarray(coarse).resize((90, 120)).save(root / 'images' / f'{i}.jpg')
-        boxes.append(f'{i}.jpg,10,5,60,100')
-    (root / 'boxes.csv').write_text('\n'.join(boxes))
-    for number in (17, 21):
-        points = rng.uniform((15, 20), (65, 95), (NUM_IMAGES, number, 2))
-        labels = [np.insert(p, 2, 2, axis=1).ravel().tolist() for p in points]
-        names = [f'k{k}' for k in range(number)]
-        category = dict(id=1, name='person', keypoints=names, skeleton=[])
-        content = dict(
-            images=[
-                dict(id=i, file_name=f'{i}.jpg', width=90, height=120)
-                for i in range(NUM_IMAGES)
-            ],
-            annotations=[
-                dict(
-                    id=i,
-                    image_id=i,
-                    category_id=1,
-                    iscrowd=0,
-                    bbox=[10, 5, 60, 100],
-                    area=6000,
-                    segmentation=[],
-                    num_keypoints=number,
-                    keypoints=label,
-                )
-                for i, label in enumerate(labels)
-            ],
-            categories=[category],
-        )
-        (root / f'{number}.json').write_text(json.dumps(content))
-    return root
+    return write_labelled_images(tmp_path_factory.mktemp('data'))
 
 
 def shrunk(name, folder, work_dir, monkeypatch, **environment):
@@ -77,61 +34,9 @@ def shrunk(name, folder, work_dir, monkeypatch, **environment):
     )
     for variable, value in environment.items():
         monkeypatch.setenv(variable, str(value))
-    cfg = read_config(str(EXAMPLES / name))
+    cfg = shrink(read_config(str(EXAMPLES / name)), folder)
     cfg.work_dir = str(work_dir)
-    number = 21 if name == HAND else 17
-    loaders = [*cfg.train_dataloader.values(), cfg.val_dataloader]
-    for loader in loaders:
-        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
-        datasets = loader.dataset.get('datasets')
-        if datasets:  # Those that MMPose reads as it does COCO's.
-            plain = ('OneHand10KDataset', 'FreiHandDataset')
-            datasets[:] = [each for each in datasets if each.type in plain]
-        for dataset in datasets or [loader.dataset]:
-            if dataset.type != 'UnlabeledImages':
-                dataset.update(
-                    data_root=str(folder),
-                    ann_file=f'{number}.json',
-                    data_prefix=dict(img='images/'),
-                )
-                dataset.pop('bbox_file', None)
-    # Of what MMPose's configs want of other packages, MMPose has its own.
-    cfg.model.backbone.pop('_scope_', None)
-    for pipeline in (loaders[0].dataset.pipeline, loaders[1].dataset.pipeline):
-        for transform in pipeline:
-            transform.type = transform.type.replace('mmdet.', '')
-        if find_spec('albumentations') is None:
-            pipeline[:] = [t for t in pipeline if t.type != 'Albumentation']
-    if 'ann_file' in cfg.val_evaluator:
-        cfg.val_evaluator.ann_file = str(folder / f'{number}.json')
-    cfg.train_cfg.update(max_iters=2, val_interval=2)
-    for schedule in cfg.param_scheduler:  # A warm-up of one iteration.
-        schedule.update({key: 1 for key in ('begin', 'end') if key in schedule})
-    cfg.default_hooks.checkpoint.interval = 2
-    if cfg.model.backbone.type == 'CSPNeXt':
-        cfg.model.backbone.update(deepen_factor=0.167, widen_factor=0.125)
-        cfg.model.head.in_channels = 128
-        cfg.model.head.gau_cfg.update(hidden_dims=32, s=16)
-    elif cfg.model.backbone.type == 'ResNet':
-        cfg.model.backbone.update(depth=18, base_channels=8, stem_channels=8)
-        cfg.model.head.update(in_channels=64, deconv_out_channels=(16, 16, 16))
-    elif cfg.model.backbone.type == 'TimmBackbone':
-        cfg.model.backbone.update(pretrained=False)
-    cfg.model.backbone.init_cfg = None
     return cfg
-
-
-def save_start(cfg, path):
-    """What MMPose's own model of the config would have as its checkpoint."""
-    model = copy.deepcopy(cfg.model.to_dict())
-    model.pop('adaptation')
-    torch.manual_seed(0)
-    init_default_scope('mmpose')
-    built = MODELS.build(dict(model, type='TopdownPoseEstimator'))
-    built.init_weights()
-    torch.save(dict(state_dict=built.state_dict(), meta={}), path)
-    cfg.load_from = str(path)
-    return built.state_dict()
 
 
 @pytest.mark.slow
@@ -141,6 +46,7 @@ def test_recipe_trains_from_a_checkpoint_on_unlabelled_photographs(
 ):
     cfg = shrunk(name, folder, tmp_path / 'run', monkeypatch)
     start = save_start(cfg, tmp_path / 'start.pth')
+    cfg.load_from = str(tmp_path / 'start.pth')
     init_default_scope('mmpose')
     for sample in DATASETS.build(cfg.train_dataloader.target.dataset):
         data_sample = sample['data_samples']
