@@ -58,14 +58,14 @@ def shrink(cfg, folder):
     """A network of the same kind and few channels, two iterations, no workers.
 
     Args:
-        cfg (Config): Changed in place.
+        cfg (Config): Of a run, changed in place.
         folder (Path): Of :func:`write_labelled_images`, which is what datasets in
             COCO's layout read if their own files are not there.
 
     Returns:
         Config: The same.
     """
-    number = cfg.model.head.get('out_channels') if cfg.get('model') else None
+    number = cfg.model.head.out_channels
     for node in _dicts_in(cfg._cfg_dict):
         if 'batch_size' in node and 'dataset' in node:
             node.update(batch_size=2, num_workers=0, persistent_workers=False)
@@ -96,8 +96,7 @@ def shrink(cfg, folder):
         cfg.train_cfg.update(max_iters=2, val_interval=2)
     if not cfg.get('default_hooks', {}).get('checkpoint', {}).get('by_epoch', True):
         cfg.default_hooks.checkpoint.interval = 2
-    if cfg.get('model'):
-        _shrink_model(cfg.model)
+    _shrink_model(cfg.model)
     return cfg
 
 
@@ -137,13 +136,25 @@ def _shrink_model(model):
         backbone.update(pretrained=False, init_cfg=None)
 
 
-def save_start(cfg, path):
-    """What MMPose's own model of the config would have as its checkpoint."""
+def save_start(cfg, path, trained=False):
+    """What MMPose's own model of the config would have as its checkpoint.
+
+    Args:
+        trained (bool): Whether the model has seen images, and its heatmaps tell places
+            apart. Defaults to False.
+    """
     model = copy.deepcopy(cfg.model.to_dict())
     model.pop('adaptation', None)
     torch.manual_seed(0)
     init_default_scope('mmpose')
     built = MODELS.build(dict(model, type='TopdownPoseEstimator'))
     built.init_weights()
+    if trained and model['head']['type'] == 'HeatmapHead':
+        for layer in built.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.momentum = None
+        with torch.no_grad():
+            built.head.final_layer.weight.normal_()
+            built.head(built.extract_feat(torch.randn(8, 3, 128, 128)))
     torch.save(dict(state_dict=built.state_dict(), meta={}), path)
     return built.state_dict()
