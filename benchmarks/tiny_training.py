@@ -51,15 +51,16 @@ def write_tiny_training(
     frame = Config.fromfile(str(CONFIGS / 'benchmark/hands.py'))
     fragment = CONFIGS / f'_base_/adaptations/{adaptation}.py'
     cfg = compose(frame, Config.fromfile(str(fragment)))
-    cfg.model.head.update(conv_out_channels=(16,))
     if cfg.model.adaptation.type == 'DANN':
         cfg.model.adaptation.hidden_channels = 16
     stage = Config.fromfile(str(CONFIGS / 'benchmark/hands_pretrain.py'))
     lengths = ((cfg, adaptation_iters), (stage, pretraining_iters))
     for config, length in lengths:
-        config.model.backbone.update(stem_channels=8, base_channels=8)
+        config.model.backbone = dict(
+            type='ResNet', depth=18, stem_channels=8, base_channels=8
+        )
         config.model.neck.update(in_channels=64, out_channels=(16, 16, 16))
-        config.model.head.update(in_channels=16)
+        config.model.head.update(in_channels=16, conv_out_channels=(16,))
         loaders = config.train_dataloader
         loaders = [loaders] if 'dataset' in loaders else list(loaders.values())
         for loader in (*loaders, *config.val_dataloader.values()):
