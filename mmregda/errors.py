@@ -1,4 +1,4 @@
-"""The one error of the package that a user can mend."""
+"""The one error of the package that a user can mend, and what others become it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ import traceback
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Iterable, Iterator
+
+from mmcv.transforms import BaseTransform
+from mmengine.evaluator import BaseMetric
+from mmpose.codecs.base import BaseKeypointCodec
+from torch import nn
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _NOT_AT_FAULT = (
@@ -23,6 +28,10 @@ _NO_COMPONENT = re.compile(r'(\S+) is not in the \S+::(.+?) registry')
 _WRONG_ARGUMENT = re.compile(
     r'got an unexpected keyword argument|missing \d+ required|multiple values for'
 )
+
+_LONGEST = 400
+# Of whose modules the name says less than that of what holds them.
+_OF_LIBRARIES = ('torch.', 'mmengine.', 'mmcv.')
 
 
 class InputError(RuntimeError):
@@ -65,28 +74,53 @@ def place_of(error: BaseException) -> str:
 
 
 @contextmanager
-def reading(what: str) -> Iterator[None]:
-    """Turn what other packages' datasets raise into an :class:`InputError`.
+def during(what: str, remedy: str = '') -> Iterator[None]:
+    """Within, an error becomes an :class:`InputError` that says where it was.
 
-    MMPose asserts that an annotation file exists, and pycocotools opens and
-    parses it as it is.
+    Its own traceback stays with it as the cause.
 
     Args:
-        what (str): What is read, for the message.
-
-    Raises:
-        InputError: In place of an error about a file or its content.
+        what (str): What cannot be done, and with which entry of the config or file.
+        remedy (str): What to look at.
     """
     try:
         yield
-    except (
-        *(AssertionError, OSError, ValueError, LookupError),
-        *(TypeError, AttributeError),
-    ) as error:
-        message = f'{type(error).__name__}: {error}, at {place_of(error)}'
-        if 'need at least one array to concatenate' in message:
-            message = 'it has no samples'  # Which MMEngine finds out so.
-        raise InputError(f'{what} cannot be read: {message}') from error
+    except InputError:
+        raise
+    except Exception as error:  # Whatever it is, a run would end with it.
+        message = f'{what}: {described(error)}. {remedy}'.rstrip()
+        raise InputError(message) from error
+
+
+def described(error: BaseException) -> str:
+    """An error's type and message, and what raised it where."""
+    text = ' '.join(str(error).split()).rstrip('.')
+    if 'need at least one array to concatenate' in text:
+        return 'it has no samples'  # Which MMEngine finds out so.
+    if len(text) > _LONGEST:
+        text = f'{text[:_LONGEST]}...'
+    if isinstance(error, KeyError):
+        text = f'{text} is missing' if len(text.split()) == 1 else text
+    name = type(error).__name__
+    by = culprit_of(error)
+    told = f'{by} raised {name}: {text}' if by else f'{name}: {text}'
+    return f'{told}, at {place_of(error)}'
+
+
+def culprit_of(error: BaseException) -> str:
+    """The transform, codec, metric or layer that raised an error, by its class."""
+    found = ''
+    step = error.__traceback__
+    while step is not None:
+        owner = step.tb_frame.f_locals.get('self')
+        if isinstance(owner, (BaseTransform, BaseMetric, BaseKeypointCodec)):
+            found = type(owner).__name__
+        elif isinstance(owner, nn.Module):
+            kind = type(owner)
+            if not kind.__module__.startswith(_OF_LIBRARIES):
+                found = kind.__name__
+        step = step.tb_next
+    return found
 
 
 @contextmanager

@@ -31,8 +31,7 @@ from mmregda.engine.checkpoints import (
     trained_names,
     weights_of,
 )
-from mmregda.engine.rehearsal.blame import during
-from mmregda.errors import InputError, building
+from mmregda.errors import InputError, building, during
 from mmregda.progress import track
 
 # Of a validation pipeline, what UnlabeledImages does itself, what makes nothing but

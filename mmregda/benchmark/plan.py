@@ -21,7 +21,7 @@ from torch import nn
 from mmregda.benchmark.jobs import Job
 from mmregda.config_files import fingerprint, read_config
 from mmregda.engine.start import load_pretrain_config
-from mmregda.errors import InputError, building, reading
+from mmregda.errors import InputError, building, during
 
 # What schedulers of MMEngine name the iterations they count.
 _COUNTS = ('begin', 'end', 'milestones', 'step_size', 'T_max', 'periods', 'total_steps')
@@ -309,7 +309,7 @@ def require_evidence(frame: Config) -> None:
         InputError: If its images cannot be read, or do not say where they lie.
     """
     init_default_scope(frame.get('default_scope', 'mmpose'))
-    with reading('the target dataset'):
+    with during('the target dataset cannot be read'):
         sample = DATASETS.build(_evidence_dataset(frame))[0]
     samples = sample.get('data_samples')
     if samples is None or samples.get('image_to_view') is None:

@@ -27,7 +27,7 @@ from mmregda.engine.finite import require_finite
 from mmregda.engine.host_memory import keep_freed_memory, release_freed_memory
 from mmregda.engine.settings import require_settings, warn_of_short_intervals
 from mmregda.engine.start import begin
-from mmregda.errors import InputError, reading
+from mmregda.errors import InputError, during
 from mmregda.evaluation.validators import Validator
 from mmregda.models.backbones.timm_backbone import require_normalization
 
@@ -121,7 +121,7 @@ class SeededTrainLoop(IterBasedTrainLoop):
         self, runner: Runner, cfg: dict
     ) -> Union[DataLoader, DomainDataloaders]:
         """Build what :meth:`run` draws its batches from."""
-        with reading('the training dataset'):
+        with during('the training dataset cannot be read'):
             seed = broadcast_from_main(runner.seed)  # each process may have its own
             return build_numbered_dataloader(runner, cfg, seed)
 
@@ -277,11 +277,11 @@ class DomainValLoop(BaseLoop):
         self._runner = runner
         self.loops = {}
         for domain in dataloader:
-            with reading(f'the {domain} dataset'):
+            with during(f'the {domain} dataset cannot be read'):
                 loader = looked_at(dataloader[domain])
                 loader = runner.build_dataloader(loader, seed=runner.seed)
             entry = f'{self.phase}_evaluator.{domain}'
-            with reading(entry):
+            with during(f'{entry} cannot be read'):
                 metrics = runner.build_evaluator(evaluator[domain])
             self.loops[domain] = self.one_domain(runner, loader, metrics, fp16)
             show_model(self.loops[domain].evaluator, unwrap(runner.model))
@@ -410,7 +410,7 @@ def build_domain_dataloaders(
     """
     loaders = {}
     for domain, cfg in configs.items():
-        with reading(f'the {domain} dataset'):
+        with during(f'the {domain} dataset cannot be read'):
             seed = broadcast_from_main(runner.seed) + SEED_OFFSETS[domain]
             loaders[domain] = build_numbered_dataloader(runner, cfg, seed)
     return DomainDataloaders(loaders)
@@ -477,13 +477,13 @@ def build_validation(runner: Runner) -> None:
     """
     loader, evaluator = runner._val_dataloader, runner._val_evaluator
     if isinstance(loader, dict) and 'dataset' in loader:
-        with reading('val_dataloader'):
+        with during('val_dataloader cannot be read'):
             runner._val_dataloader = runner.build_dataloader(
                 looked_at(loader),
                 seed=runner.seed,
                 diff_rank_seed=runner._randomness_cfg.get('diff_rank_seed', False),
             )
-        with reading('val_evaluator'):
+        with during('val_evaluator cannot be read'):
             runner._val_evaluator = runner.build_evaluator(evaluator)
 
 

@@ -17,7 +17,7 @@ from mmregda.datasets.checks import domains_of
 from mmregda.datasets.coco_datasets import build_dataset
 from mmregda.datasets.transforms import LoadWholeImage
 from mmregda.datasets.views import views_of
-from mmregda.errors import InputError, reading
+from mmregda.errors import InputError, during
 from mmregda.visualization.figures import new_figure, save_figure
 from mmregda.visualization.skeletons import draw_image, draw_skeleton
 
@@ -198,7 +198,7 @@ def _with_annotated_crops(dataset_cfg: dict) -> dict:
 
 
 def _build(dataset_cfg: dict, domain: str) -> Any:
-    with reading(f'the {domain} dataset'):
+    with during(f'the {domain} dataset cannot be read'):
         dataset = build_dataset(dataset_cfg)
         dataset.full_init()
     return dataset

@@ -25,10 +25,9 @@ from torch import Tensor, nn
 
 from mmregda.datasets.pipelines import name_of
 from mmregda.datasets.views import views_of
-from mmregda.engine.rehearsal.blame import during
 from mmregda.engine.rehearsal.parts import Parts, Reader
 from mmregda.engine.rehearsal.samples import transforms_of
-from mmregda.errors import InputError
+from mmregda.errors import InputError, during
 from mmregda.models.position_space import (
     decodes_as_trained,
     ignores_weights,

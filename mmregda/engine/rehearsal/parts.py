@@ -41,9 +41,8 @@ from mmregda.engine.loops import (
     unwrap,
 )
 from mmregda.engine.player_optim_wrappers import by_player
-from mmregda.engine.rehearsal.blame import during
 from mmregda.engine.settings import schedules_of
-from mmregda.errors import InputError
+from mmregda.errors import InputError, during
 
 
 @dataclass

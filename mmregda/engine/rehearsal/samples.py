@@ -13,9 +13,8 @@ from mmregda.datasets.pipelines import (
     PIPELINES,
     leaves,
 )
-from mmregda.engine.rehearsal.blame import during
 from mmregda.engine.rehearsal.parts import Reader, no_samples
-from mmregda.errors import InputError
+from mmregda.errors import InputError, during
 
 # Of a combined dataset, at most so many parts are looked into.
 _MOST_PARTS = 4

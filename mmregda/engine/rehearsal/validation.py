@@ -15,11 +15,10 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 from mmregda.datasets.views import views_of
-from mmregda.engine.rehearsal.blame import described, during
 from mmregda.engine.rehearsal.keypoints import num_predicted
 from mmregda.engine.rehearsal.network import batch_of
 from mmregda.engine.rehearsal.parts import Choice, Reader
-from mmregda.errors import InputError
+from mmregda.errors import InputError, described, during
 from mmregda.evaluation.validators import Validator
 
 
