@@ -122,14 +122,7 @@ def named_as_in(model: nn.Module, weights: Dict[str, Tensor]) -> Dict[str, Tenso
 
 
 def trained_names(content: Dict[str, Any]) -> List[str]:
-    """The names of the keypoints that a checkpoint's channels were trained as.
-
-    Args:
-        content (dict): What :func:`read_checkpoint` has read.
-
-    Returns:
-        list[str]: Empty if it does not say.
-    """
+    """The keypoint names that a read checkpoint's channels were trained as, if any."""
     meta = content.get('meta')
     meta = meta if isinstance(meta, dict) else {}
     names = meta.get('keypoint_names')  # of weights that pretraining has kept
@@ -156,12 +149,7 @@ def require_same_weights(
 ) -> None:
     """Refuse weights of another architecture, of which some would be skipped.
 
-    Args:
-        model (nn.Module): The model.
-        weights (dict[str, Tensor]): A state dict.
-        where (str): Where the weights are from, for the message.
-        parts (Sequence[str], optional): Names of the model's children, if no others
-            matter.
+    Only the model's children that are named in ``parts`` matter, if any are.
 
     Raises:
         InputError: At the first name or shape that differs.
@@ -187,14 +175,9 @@ def require_same_weights(
 
 
 def noted_checkpoint(work_dir: str) -> Optional[str]:
-    """The checkpoint that ``last_checkpoint`` names.
+    """The checkpoint that a run's ``last_checkpoint`` names, which need not be there.
 
-    Args:
-        work_dir (str): Where a training has left that note. It may have been moved
-            since, with its checkpoints.
-
-    Returns:
-        str, optional: The file, which need not be there; None without a note.
+    The folder may have been moved since, with its checkpoints.
     """
     note = os.path.join(work_dir, NOTE)
     if not os.path.isfile(note):
@@ -290,13 +273,7 @@ def _age(path: str) -> Tuple[int, float]:
 def require_resumable(
     content: Dict[str, Any], path: str, optimizer: bool = True
 ) -> None:
-    """Refuse a checkpoint that holds no run.
-
-    Args:
-        content (dict): What :func:`read_checkpoint` has read.
-        path (str): The file, for the message.
-        optimizer (bool): Whether there has to be an optimiser's state. Defaults to
-            True.
+    """Refuse a read checkpoint that holds no run.
 
     Raises:
         InputError: With the first entry that is missing or of another kind.

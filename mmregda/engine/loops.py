@@ -399,15 +399,7 @@ def _for_domain(metric: dict, domain: str) -> dict:
 def build_domain_dataloaders(
     runner: Runner, configs: Dict[str, dict]
 ) -> DomainDataloaders:
-    """Build the dataloader of each domain.
-
-    Args:
-        runner (Runner): The runner, for its seed.
-        configs (dict): A dataloader config for each domain.
-
-    Returns:
-        DomainDataloaders: The dataloaders.
-    """
+    """Build the dataloader of each domain."""
     loaders = {}
     for domain, cfg in configs.items():
         with during(f'the {domain} dataset cannot be read'):
@@ -417,14 +409,7 @@ def build_domain_dataloaders(
 
 
 def drawn_dataloaders(model: nn.Module, configs: Dict[str, Any]) -> Dict[str, dict]:
-    """The dataloader configs of the domains that a method draws from.
-
-    Args:
-        model (DomainAdaptiveTopdown): With the method.
-        configs (dict): A dataloader config for each domain, or None.
-
-    Returns:
-        dict[str, dict]: In the order of the method's ``domains``.
+    """The dataloader configs of a method's ``domains``, in their order.
 
     Raises:
         InputError: If one is missing, or is for no domain.

@@ -328,15 +328,7 @@ def _listed(layers: Sequence[str], others: Sequence[str]) -> str:
 
 
 def require_fitting_stage(cfg: Config, stage: Config) -> None:
-    """Refuse a pretraining of which a run could not go on.
-
-    Args:
-        cfg (Config): The run's config.
-        stage (Config): The pretraining's.
-
-    Raises:
-        InputError: At the first weight or setting that does not fit.
-    """
+    """Refuse a pretraining from which a run could not go on."""
     require_settings(stage)
     init_default_scope(cfg.get('default_scope', 'mmpose'))
     with building(name_of(stage)):

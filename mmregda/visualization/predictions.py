@@ -87,18 +87,7 @@ class Predictions:
 
 @torch.no_grad()
 def predict_run(run: Run, domain: str = 'target', progress: str = '') -> Predictions:
-    """Predict the test set of a domain with a trained model.
-
-    It runs on the GPU if there is one.
-
-    Args:
-        run (Run): The model, with ``val_dataloader`` in its config.
-        domain (str): ``'source'`` or ``'target'``. Defaults to ``'target'``.
-        progress (str): What to show beside a progress bar; without it there
-            is none.
-
-    Returns:
-        Predictions: In the order of the dataset.
+    """Predict the test set of a run's domain, on the GPU if there is one.
 
     Raises:
         InputError: If the config has no such test set, or if the weights are of
@@ -151,20 +140,7 @@ def require_same_test_set(runs: Dict[str, Predictions]) -> None:
 def predict_samples(
     model: dict, checkpoint: str, dataset: BaseDataset, indices: Sequence[int]
 ) -> List[DrawnSample]:
-    """Predict chosen samples of a dataset.
-
-    Args:
-        model (dict): The config of the model.
-        checkpoint (str): Its weights.
-        dataset (BaseDataset): A dataset with a validation pipeline.
-        indices (Sequence[int]): The samples.
-
-    Returns:
-        list[DrawnSample]: The samples with their predictions.
-
-    Raises:
-        InputError: If the checkpoint is missing, or of another model.
-    """
+    """Predict the samples of a dataset at these indices."""
     network = load_network(model, checkpoint)
     samples = [dataset[int(index)] for index in indices]
     results = network.test_step(pseudo_collate(samples))

@@ -43,21 +43,12 @@ def mean_errors(predictions: Predictions) -> np.ndarray:
 def choose_cases(
     baseline: np.ndarray, compared: np.ndarray, per_case: int = 2
 ) -> List[Case]:
-    """Choose images by the errors of two methods.
+    """Choose images by the errors (N,) of two methods, at most four times ``per_case``.
 
     In this order, each image at most once: the largest improvements from the
     first to the second method, the changes nearest to the median change, the
-    largest deteriorations, and the largest errors of the second.
-
-    Args:
-        baseline (np.ndarray): (N,), the errors of the first method.
-        compared (np.ndarray): (N,), of the second. Images whose error is not
-            known (NaN) are left out.
-        per_case (int): Images of each kind. Defaults to 2.
-
-    Returns:
-        list[Case]: At most four times ``per_case``; ties go to the first
-        image.
+    largest deteriorations, and the largest errors of the second. Images whose error
+    is not known (NaN) are left out; ties go to the first image.
     """
     known = np.flatnonzero(~np.isnan(baseline) & ~np.isnan(compared))
     if not len(known):
@@ -73,17 +64,10 @@ def choose_cases(
 
 
 def choose_differences(difference: np.ndarray, per_case: int = 2) -> List[Case]:
-    """Choose images by how far two methods are apart, where no labels judge them.
+    """Choose images by how far two methods are apart (N,), where no labels judge them.
 
-    In this order, each image at most once: the largest differences, those nearest to
-    the median, the smallest.
-
-    Args:
-        difference (np.ndarray): (N,).
-        per_case (int): Images of each kind. Defaults to 2.
-
-    Returns:
-        list[Case]: At most three times ``per_case``; ties go to the first image.
+    In this order, each image at most once, ``per_case`` of each: the largest
+    differences, those nearest to the median, the smallest.
     """
     ranks = {
         'largest difference': -difference,

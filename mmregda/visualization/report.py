@@ -20,19 +20,18 @@ def write_report(
     curves: Dict[str, Scalars],
     metainfo: dict,
 ) -> None:
-    """Draw target images with skeletons, and the course of training.
+    """Draw target images with skeletons, and the course of training, as PNG.
 
-    Each row is one image: the ground truth, then each method's prediction.
-    Below are the accuracy of f on each domain, and for methods with an
-    adversary that of f' and their disagreement.
+    Each row is one image: the ground truth, then each method's prediction. Below are
+    the accuracy of f on each domain, and for methods with an adversary that of f' and
+    their disagreement.
 
     Args:
-        path (str): The PNG to write.
+        path (str): The file.
         title (str): The figure's heading.
-        samples (dict[str, Sequence[DrawnSample]]): By method, the same
-            samples in the same order.
-        curves (dict[str, dict]): By method, what
-            :func:`~mmregda.visualization.curves.load_scalars` returns.
+        samples (dict[str, Sequence[DrawnSample]]): By method, in the same order.
+        curves (dict[str, dict]): By method, of
+            :func:`~mmregda.visualization.curves.load_scalars`.
         metainfo (dict): The dataset's parsed metainfo, for the skeleton.
     """
     methods = list(samples)

@@ -31,11 +31,7 @@ def load_run(place: str) -> Run:
     """Find the config and the checkpoint of a run.
 
     Args:
-        place (str): A run's ``work_dir``, where MMEngine has left the config
-            and the name of the last checkpoint; or ``config.py:weights.pth``.
-
-    Returns:
-        Run: The run.
+        place (str): A run's ``work_dir``; or ``config.py:weights.pth``.
 
     Raises:
         InputError: If one of the two files is missing.
@@ -81,14 +77,7 @@ def _last_checkpoint(work_dir: str) -> str:
 
 
 def labeled(arguments: Sequence[str]) -> Dict[str, str]:
-    """Read ``label=place`` arguments.
-
-    Args:
-        arguments (Sequence[str]): Places, each with or without a label. The
-            last part of its path serves as the label of one without.
-
-    Returns:
-        dict[str, str]: Places by label, in order.
+    """Read ``label=place`` arguments; a place without a label has its last part's name.
 
     Raises:
         InputError: If two have the same label.

@@ -95,13 +95,9 @@ class AtomicCheckpointHook(CheckpointHook):
         )
 
     def choose_without_source(self, drawn: Iterable, validated: Iterable) -> None:
-        """Let the source choose no checkpoint where there is none.
+        """Let the source choose no checkpoint where none is drawn from or validated.
 
         Shipped configs name it, and a run without a source need not say otherwise.
-
-        Args:
-            drawn (Iterable[str]): Domains of the method.
-            validated (Iterable[str]): Domains that are validated.
         """
         if 'source' in drawn or 'source' in validated or not self.save_best:
             return

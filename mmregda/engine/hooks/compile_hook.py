@@ -82,11 +82,8 @@ def _obstacle_to_cuda_graphs(runner: Runner) -> str:
 def compile_for_training(module: nn.Module, **options: Any) -> None:
     """Compile a module's forward pass in training mode, in place.
 
-    Before each iteration :func:`begin_iteration` is to be called.
-
-    Args:
-        module (nn.Module): Changed in place.
-        **options: As in :func:`torch.compile`; ``dynamic`` defaults to False.
+    Options are those of :func:`torch.compile`; ``dynamic`` defaults to False. Before
+    each iteration :func:`begin_iteration` is to be called.
     """
     # A training's batches are of one size, and momenta of two or three (`counted`);
     # unless told so, PyTorch tries at the second to compile for all others as well.

@@ -32,14 +32,8 @@ _FLIPS = ('RandomFlip', 'HandRandomFlip')
 def require_numbers(reader: Reader, model: nn.Module, predicted: int = 0) -> None:
     """Refuse labels of another number than metainfo and head have.
 
-    Args:
-        reader (Reader): Of a dataset. Once it has samples, what its pipeline has made
-            of the labels counts; until then, the labels as they are.
-        model (nn.Module): Whose head may say how many keypoints it predicts.
-        predicted (int): How many are kept of these; 0 for all.
-
-    Raises:
-        InputError: At the first difference.
+    Once the reader has samples, what its pipeline has made of the labels counts; until
+    then, the labels as they are. Of the head's keypoints, ``predicted`` are kept.
     """
     known = len(keypoint_names(reader.metainfo))
     in_head = predicted or num_predicted(model)
@@ -107,14 +101,8 @@ def num_predicted(model: nn.Module) -> int:
 def require_names(readers: Sequence[Reader], kept: Sequence[int] = ()) -> None:
     """Refuse datasets that would call a channel by another keypoint's name.
 
-    Args:
-        readers (Sequence[Reader]): The one whose names count first.
-        kept (Sequence[int]): Which channels are predicted in validation; empty for
-            all.
-
-    Raises:
-        InputError: If names contradict each other, or a converted dataset still has
-            the names of before.
+    The names of the first reader count. Channels ``kept`` are predicted in validation,
+    or all.
     """
     for reader in readers:
         if reader.labeled:
@@ -140,12 +128,7 @@ def require_names(readers: Sequence[Reader], kept: Sequence[int] = ()) -> None:
 def require_flips(readers: Sequence[Reader], flip_test: bool) -> None:
     """Refuse mirrored keypoints that contradict each other, if any are mirrored.
 
-    Args:
-        readers (Sequence[Reader]): Of all datasets.
-        flip_test (bool): Whether the model predicts on mirrored images, too.
-
-    Raises:
-        InputError: If a mirrored image would have its keypoints named wrong.
+    With ``flip_test`` the model predicts on mirrored images, too.
     """
     mirroring = [
         reader

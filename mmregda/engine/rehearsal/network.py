@@ -61,15 +61,7 @@ def require_finite_weights(model: nn.Module) -> None:
 
 
 def require_codec(reader: Reader, model: nn.Module) -> None:
-    """Refuse a pipeline that crops or encodes for another codec than the head's.
-
-    Args:
-        reader (Reader): Of any dataset.
-        model (nn.Module): With a codec in its head, or the check is none.
-
-    Raises:
-        InputError: With what differs.
-    """
+    """Refuse a pipeline that crops or encodes for another codec than the head's."""
     decoder = codec_of(model)
     if decoder is None:
         return
@@ -123,14 +115,7 @@ def report_decoding(model: nn.Module) -> None:
 
 
 def require_fitting_loss(model: nn.Module) -> None:
-    """Refuse SimCC labels that are no distributions; report a loss without weights.
-
-    Args:
-        model (nn.Module): Of MMPose's, or ours.
-
-    Raises:
-        InputError: If codec and loss both normalise labels, or neither does.
-    """
+    """Refuse SimCC labels that are no distributions; report a loss without weights."""
     head = getattr(model, 'head', None)
     loss, codec = getattr(head, 'loss_module', None), codec_of(model)
     softened = getattr(loss, 'label_softmax', None)
@@ -220,16 +205,7 @@ def batch_of(reader: Reader) -> Dict[str, Any]:
 
 
 def require_fitting_inputs(readers: Sequence[Reader], model: nn.Module) -> None:
-    """Refuse inputs that are not what the network predicts from.
-
-    Args:
-        readers (Sequence[Reader]): Of all datasets.
-        model (nn.Module): In evaluation mode.
-
-    Raises:
-        InputError: If they are of another size than the codec's, are not finite or
-            cannot be normalised; or if the head predicts maps of another size.
-    """
+    """Refuse inputs, and maps predicted from them, that do not fit codec and labels."""
     outputs: Dict[Tuple, Any] = {}  # Alike for inputs of one shape.
     for reader in readers:
         for view in views_of(batch_of(reader)).values():

@@ -144,13 +144,7 @@ class Parts:
 
 
 def parts_of(runner: Runner, phase: str = 'train') -> Parts:
-    """The parts of a runner that has built them.
-
-    Args:
-        runner (Runner): About to train, validate or test.
-        phase (str): Which: ``train`` (of which validation is part), ``val`` or
-            ``test``.
-    """
+    """The parts of a runner about to ``train`` (and validate), ``val`` or ``test``."""
     model = unwrap(runner.model)
     parts = Parts(_copy_of(model), _names_in(model))
     if phase == 'train':
@@ -173,11 +167,7 @@ def parts_of(runner: Runner, phase: str = 'train') -> Parts:
 
 
 def built_from(cfg: Config) -> Parts:
-    """The parts of a run that has not begun.
-
-    Args:
-        cfg (Config): Its config, which is left as it is.
-    """
+    """The parts of a run that has not begun, from its config."""
     init_default_scope(cfg.get('default_scope', 'mmpose'))
     cfg = copy.deepcopy(cfg)
     with during('model', 'Look at model.'):
@@ -197,15 +187,7 @@ def built_from(cfg: Config) -> Parts:
 
 
 def readers_from(cfg: Config, stage: str) -> List[Reader]:
-    """Build the dataloaders and metrics of a config.
-
-    Args:
-        cfg (Config): Of a run.
-        stage (str): ``train``, ``val`` or ``test``.
-
-    Raises:
-        InputError: If that cannot be done.
-    """
+    """Build the dataloaders and metrics of a stage: ``train``, ``val`` or ``test``."""
     loaders = cfg.get(f'{stage}_dataloader') or {}
     evaluators = cfg.get(f'{stage}_evaluator') or {}
     if 'dataset' in loaders:
@@ -252,13 +234,7 @@ def _evaluator(reader: Reader, cfg: Any) -> Evaluator:
 def _built_choices(
     cfg: Config, drawn: Sequence[str], validated: Sequence[str]
 ) -> Iterator[Choice]:
-    """Build all hooks of a run that has not begun; what metrics decide in them.
-
-    Args:
-        cfg (Config): Of the run.
-        drawn (Sequence[str]): Domains of the method.
-        validated (Sequence[str]): Domains that are validated.
-    """
+    """Build all hooks of a run that has not begun; what metrics decide in them."""
     default, custom = cfg.get('default_hooks') or {}, cfg.get('custom_hooks') or []
     entries = {f'default_hooks.{name}': hook for name, hook in default.items()}
     entries.update({f'custom_hooks[{i}]': hook for i, hook in enumerate(custom)})

@@ -24,18 +24,7 @@ from mmregda.evaluation.validators import Validator
 
 @torch.no_grad()
 def metrics_of(reader: Reader, model: nn.Module) -> List[str]:
-    """Predict on a few samples and compute what is to judge a model.
-
-    Args:
-        reader (Reader): Of a validation set.
-        model (nn.Module): In evaluation mode.
-
-    Returns:
-        list[str]: The names of the metrics.
-
-    Raises:
-        InputError: If it would fail at the first validation.
-    """
+    """Predict on a few samples of a validation set; the names of its metrics."""
     if (getattr(model, 'test_cfg', None) or {}).get('flip_test'):
         _require_flip_indices(reader, model)
     batch = batch_of(reader)
@@ -137,15 +126,7 @@ def _require_flip_indices(reader: Reader, model: nn.Module) -> None:
 
 
 def require_metrics(choices: Sequence[Choice], names: Sequence[str]) -> None:
-    """Refuse to decide by a metric that will not be there.
-
-    Args:
-        choices (Sequence[Choice]): What is to be decided.
-        names (Sequence[str]): What validation computes.
-
-    Raises:
-        InputError: With the names that are known.
-    """
+    """Refuse to decide by a metric that is not among the names of a validation's."""
     for setting, metric, rule in choices:
         if not names:
             raise InputError(
