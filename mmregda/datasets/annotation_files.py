@@ -26,17 +26,11 @@ _MAT_NUMBERS = frozenset(
 
 
 def load_json(path: str, what: str = 'annotation file') -> Any:
-    """Load a JSON file.
+    """Load a JSON file in UTF-8, UTF-16 or UTF-32.
 
-    Args:
-        path (str): The file, in UTF-8, UTF-16 or UTF-32.
-        what (str): What it is, for messages.
-
-    Returns:
-        Any: What the file holds. Python's reader admits ``NaN`` and
-        ``Infinity``, so numbers need a look of their own (see
-        :func:`~mmregda.datasets.published.finite_array`). Of a key that is
-        there twice the last counts.
+    Python's reader admits ``NaN`` and ``Infinity``, so numbers need a look of their
+    own (see :func:`~mmregda.datasets.published.finite_array`). Of a key that is there
+    twice the last counts.
 
     Raises:
         InputError: If the file is missing, is cut short or is not JSON.
@@ -65,13 +59,6 @@ def decode_text(content: bytes) -> str:
 
 def load_mat(path: str, variable: str) -> np.ndarray:
     """Load one numeric variable of a MATLAB file (version 7 or older).
-
-    Args:
-        path (str): The file.
-        variable (str): Name of the variable.
-
-    Returns:
-        np.ndarray: Its value.
 
     Raises:
         InputError: If the file is missing, cut short, no such file, unpacks to
@@ -144,15 +131,11 @@ def _require_elements(variable: bytes, integers: struct.Struct) -> None:
 
 @contextmanager
 def expecting(path: str, expected: str) -> Iterator[None]:
-    """Turn what goes wrong on unexpected content into an :class:`InputError`.
+    """Turn a missing key, a wrong type or a wrong count into an :class:`InputError`.
 
     Args:
         path (str): The annotation file.
         expected (str): What should have been there, for the message.
-
-    Raises:
-        InputError: In place of the errors that a missing key, a wrong type or a
-            wrong count causes.
     """
     try:
         yield

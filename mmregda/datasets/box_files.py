@@ -59,17 +59,14 @@ class Box(NamedTuple):
 
 
 def read_boxes(path: str, images_json: Optional[str] = None) -> List[Box]:
-    """Read a file of boxes, or a folder of predictions.
+    """Read a file of boxes, or a folder of predictions, in their order.
 
     Args:
-        path (str): COCO's annotations or detections as JSON, a CSV, or a
-            folder with a JSON of each image, as the inferencers of MMPose and
-            MMDetection write it.
+        path (str): COCO's annotations (of which the box alone is read) or detections
+            as JSON, a CSV, or a folder with a JSON of each image, as the inferencers
+            of MMPose and MMDetection write it.
         images_json (str, optional): The COCO file whose ``images`` the
             detections speak of.
-
-    Returns:
-        list[Box]: In the file's order. Of annotations the box alone is read.
 
     Raises:
         InputError: If a file is missing, damaged or of another kind.

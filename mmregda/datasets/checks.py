@@ -149,13 +149,7 @@ class DatasetReport:
 def domains_of(dataloader: Optional[dict]) -> Dict[str, dict]:
     """The dataset configs behind a dataloader config, by domain.
 
-    Args:
-        dataloader (dict, optional): ``source`` and ``target``, of which either
-            may be None, or an ordinary MMPose dataloader.
-
-    Returns:
-        dict[str, dict]: The dataset of each domain; that of an ordinary
-        dataloader under the empty name.
+    Of an ordinary MMPose dataloader it is under the empty name; a domain may be None.
 
     Raises:
         InputError: If a dataloader has no dataset.

@@ -73,9 +73,6 @@ def build_dataset(cfg: dict, looks: Optional[List[Look]] = None) -> Any:
             found is added here in place of the log; an image that is missing or
             of another size is no error then.
 
-    Returns:
-        Any: The dataset.
-
     Raises:
         InputError: If something is wrong with a file that would stop the reader
             or give wrong labels, naming file, entry and remedy.
@@ -84,7 +81,7 @@ def build_dataset(cfg: dict, looks: Optional[List[Look]] = None) -> Any:
 
 
 def looked_at(cfg: dict, looks: Optional[List[Look]] = None) -> dict:
-    """A config whose COCO-style files are looked at when it is built.
+    """A copy of a config whose COCO-style files are looked at when it is built.
 
     ``GenerateTarget`` in pipelines is ours.
 
@@ -93,9 +90,6 @@ def looked_at(cfg: dict, looks: Optional[List[Look]] = None) -> dict:
             ``dataset`` or several under ``datasets``, such as a wrapper or a
             dataloader.
         looks (list, optional): As in :func:`build_dataset`.
-
-    Returns:
-        dict: A changed copy.
     """
     if cfg.get('type') is _read:
         return cfg
@@ -192,20 +186,10 @@ def _look_at_images(
     images: Sequence[Tuple[int, dict]],
     every: bool,
 ) -> Dict[str, str]:
-    """Look for the images that are annotated, and at their sizes.
+    """Look for the annotated images (place and entry), and at their sizes.
 
-    Args:
-        dataset (BaseCocoStyleDataset): The dataset, which has read nothing.
-        file (CocoFile): Its annotation file.
-        images (Sequence[tuple[int, dict]]): The images' places and entries.
-        every (bool): Whether all that is wrong is to be returned, and no error.
-
-    Returns:
-        dict[str, str]: By image, how its size differs from that in the file.
-
-    Raises:
-        InputError: If an image is missing, damaged or of another size, unless
-            ``every``.
+    With ``every`` it returns by path how sizes differ, and what is missing or damaged
+    is no error.
     """
     prefix = dataset.data_prefix.get('img', '')
     # What else there is, a transform of the user's reads.

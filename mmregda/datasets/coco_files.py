@@ -117,14 +117,8 @@ class CocoFile:
 def look_at_entries(file: CocoFile, content: Any, needed: Sequence[str]) -> None:
     """Look at the lists of a file, and at ids, names, sizes and flags in them.
 
-    Args:
-        file (CocoFile): The file.
-        content (Any): What it holds.
-        needed (Sequence[str]): The lists that have to be there, such as
-            ``images``.
-
     Raises:
-        InputError: If anything is wrong.
+        InputError: If anything is wrong, or one of the needed lists is not there.
     """
     _require_lists(file, content, needed)
     faults = Faults()
@@ -145,11 +139,6 @@ def look_at_entries(file: CocoFile, content: Any, needed: Sequence[str]) -> None
 
 def look_at_detections(file: CocoFile, content: Any, image_ids: Container[int]) -> None:
     """Look at detected boxes in COCO's format for results, for MMPose's datasets.
-
-    Args:
-        file (CocoFile): The file.
-        content (Any): What it holds.
-        image_ids (Container[int]): The ids that images have.
 
     Raises:
         InputError: If anything is wrong.
@@ -227,15 +216,9 @@ def stated_size(image: dict) -> Optional[Tuple[float, float]]:
 def other_size(
     stated: Optional[Tuple[float, float]], width: int, height: int
 ) -> Tuple[str, str]:
-    """What is wrong with the size that a file states for an image, and the remedy.
+    """How a stated (width, height) differs from the upright image's, and the remedy.
 
-    Args:
-        stated (tuple[float, float], optional): Width and height in the file.
-        width (int): Of the image, upright.
-        height (int): Of the image, upright.
-
-    Returns:
-        tuple[str, str]: Both empty if the sizes agree, up to a pixel of rounding.
+    Both are empty if the sizes agree, up to a pixel of rounding.
     """
     if stated is None or _is_about(stated, (width, height)):
         return '', ''

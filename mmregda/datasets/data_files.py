@@ -13,14 +13,7 @@ a tenth of this, and a sparse file can claim any size."""
 
 
 def read_data_file(path: str, what: str = 'annotation file') -> bytes:
-    """Read a whole file.
-
-    Args:
-        path (str): The file, or a link to it.
-        what (str): What it is, for messages.
-
-    Returns:
-        bytes: Its content.
+    """Read a whole file, or what a link leads to.
 
     Raises:
         InputError: If there is no such file, if it cannot be read, if it is

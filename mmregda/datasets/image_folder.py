@@ -55,18 +55,15 @@ class ImageFolder:
         return os.path.join(self.root, path)
 
     def find(self, name: str, named_by: str) -> str:
-        """The image that a file calls by a name.
+        """The image that a file calls by a name, or ''; as in :attr:`paths`.
 
-        A link may lead anywhere, another file may not: what it calls an
-        image lies below the root by its name.
+        A link may lead anywhere, another file may not: what it calls an image lies
+        below the root by its name.
 
         Args:
             name (str): A path relative to the root, an absolute path, or the
                 bare name of an image in any folder.
             named_by (str): Where the name stands, for the error message.
-
-        Returns:
-            str: The path as in :attr:`paths`, or '' if there is no such image.
 
         Raises:
             InputError: If a bare name fits several images, or a path leads out

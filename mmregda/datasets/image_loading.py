@@ -100,16 +100,7 @@ def decode_image(
     color_type: str = 'color',
     backend: Optional[str] = None,
 ) -> np.ndarray:
-    """Decode an image that has been read.
-
-    Args:
-        content (bytes): What the file holds.
-        path (str): The file, for messages.
-        color_type (str): As in :func:`mmcv.imfrombytes`. Defaults to 'color'.
-        backend (str, optional): MMCV's decoder, such as ``'cv2'``.
-
-    Returns:
-        np.ndarray: (h, w, 3) uint8 BGR, upright.
+    """Decode what an image file holds; arguments are those of :func:`read_image`.
 
     Raises:
         InputError: If the content is cut short, no image, too large, or nearly

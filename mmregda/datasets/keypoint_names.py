@@ -30,18 +30,10 @@ def keypoint_names(metainfo: Optional[Mapping]) -> List[str]:
 
 
 def misplaced(names: Sequence[str], others: Sequence[str]) -> Optional[int]:
-    """The first channel whose name is another channel's in the other list.
+    """The first channel whose name is another channel's in the other list, if any.
 
     Spelling (case, spaces, underscores) does not matter, nor do names that only
     one of them has: datasets call the same keypoint by different names.
-
-    Args:
-        names (Sequence[str]): Of each channel.
-        others (Sequence[str]): The same.
-
-    Returns:
-        int, optional: The channel, counted from 0; None if they do not contradict
-        each other.
     """
     distinct = all(len(set(map(_plain, n))) == len(n) for n in (names, others))
     spelling = _plain if distinct else str
@@ -61,12 +53,8 @@ def require_same_keypoints(
 ) -> None:
     """Refuse names that would be given to other keypoints' channels.
 
-    Args:
-        trained (Sequence[str]): The names by which channels are trained.
-        names (Sequence[str]): Those by which they would be called.
-        where_trained (str): Whose the first are, for the message.
-        where (str): Whose the others are.
-        remedy (str): What to do.
+    Channels are trained by the first names and would be called by the others; messages
+    say where either are from.
 
     Raises:
         InputError: If a name is at another channel. Names that merely differ are

@@ -99,15 +99,9 @@ def unlabeled_pipeline(
 
 
 def without(pipeline: Transforms, names: Iterable[str]) -> Tuple[List, List[str]]:
-    """A pipeline without some transforms, wherever they are in it.
+    """A pipeline without transforms of these classes, and the names that were found.
 
-    Args:
-        pipeline (Sequence[dict | Callable]): Transforms, of which configs may hold
-            others in ``transforms``.
-        names (Iterable[str]): Of the classes that are left out.
-
-    Returns:
-        tuple: The pipeline, and the names that were found in it.
+    They may be within others, in ``transforms``.
     """
     kept, dropped = [], []
     for transform in pipeline:

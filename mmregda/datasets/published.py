@@ -182,15 +182,7 @@ _LARGEST = np.finfo(np.float32).max
 
 
 def finite_array(values: Any, shape: Sequence[int], name: str = '') -> np.ndarray:
-    """What an annotation file gives as an array.
-
-    Args:
-        values (Any): Whatever the file holds.
-        shape (Sequence[int]): The shape that is expected.
-        name (str): What the values are, for the message.
-
-    Returns:
-        np.ndarray: Float64, of that shape.
+    """What an annotation file gives as an array of this shape, float64.
 
     Raises:
         ValueError: If the values are not finite numbers of that shape. A number
@@ -235,18 +227,10 @@ def box_inside_image(
 ) -> np.ndarray:
     """The square box of whole pixels, shifted into the image.
 
-    As in RegDA's code: the side and the place of :func:`centered_box` are rounded
-    (half to even), then the box is moved as far as it reaches out of the image.
-    Of its ``side`` columns of pixels the first is x1 and the last is x2 = x1 +
-    side - 1; rows likewise.
-
-    Args:
-        keypoints (np.ndarray): (K, 2) in pixels.
-        scale (float): As in :func:`centered_box`.
-        image_side (int): As in :func:`centered_box`.
-
-    Returns:
-        np.ndarray: (4,) x1, y1, x2, y2 in pixels, float32.
+    As in RegDA's code: the side and the place of :func:`centered_box`, whose arguments
+    these are, are rounded (half to even), then the box is moved as far as it reaches
+    out of the image. Of its ``side`` columns of pixels the first is x1 and the last is
+    x2 = x1 + side - 1; rows likewise.
     """
     low, high = keypoints.min(axis=0), keypoints.max(axis=0)
     # At least two pixels, so that x2 > x1.

@@ -149,15 +149,9 @@ class SeededDataset(Dataset):
 
 
 def build_numbered_dataloader(runner: Runner, cfg: dict, seed: int) -> DataLoader:
-    """Build a dataloader whose draws depend on their number alone.
+    """Build a dataloader without an end, whose draws depend on their number alone.
 
-    Args:
-        runner (Runner): The runner.
-        cfg (dict): An ordinary dataloader config.
-        seed (int): Of the order and of the augmentation.
-
-    Returns:
-        DataLoader: It has no end.
+    The seed is that of the order and of the augmentation.
     """
     if torch.cuda.is_available():
         # One copy of a whole batch's images, from where the GPU fetches it by itself.
