@@ -2,10 +2,13 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
+from unittest.mock import MagicMock
 
 import cv2
 import numpy as np
@@ -16,9 +19,11 @@ from conftest import (
     ROOT,
     SIZE,
     random_batch,
+    tiny_config,
     tiny_model_config,
     tiny_simcc_config,
 )
+from documented import blocks, saved_files
 from layouts import write_image
 from mmengine.config import Config
 from mmengine.registry import (
@@ -45,6 +50,7 @@ from mmregda import (
 )
 from mmregda.engine import PlayerOptimWrapperConstructor, stages
 from mmregda.engine.checkpoints import load_weights
+from mmregda.engine.start import load_pretrain_config, pretrained_path
 from mmregda.models import BaseAdaptation
 
 DOCS = sorted(
@@ -146,6 +152,47 @@ def test_method_of_two_views_takes_heads_of_either_kind():
         )(model)
         (loss,) = model.train_step(dict(target=target), wrappers).values()
         assert 0 < loss < 20
+
+
+def test_backends_of_the_page_get_the_scalars_of_its_table(
+    hand_pair, tmp_path, monkeypatch
+):
+    # Stand-ins: neither package is one of those that the tests install.
+    tensorboard, wandb = MagicMock(), MagicMock()
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', tensorboard)
+    monkeypatch.setitem(sys.modules, 'wandb', wandb)
+    page = ROOT / 'docs/logging.md'
+    (code,) = blocks(page, 'python')
+    (tmp_path / 'config.py').write_text(code.replace("'configs/", f"'{ROOT}/configs/"))
+    cfg = tiny_config(hand_pair, tmp_path / 'run', max_iters=2)
+    cfg.visualizer = Config.fromfile(tmp_path / 'config.py').visualizer
+    stages.train(cfg)
+    writer = tensorboard.SummaryWriter.return_value
+    written = {call.args[0] for call in writer.add_scalar.call_args_list}
+    logged = {name for call in wandb.init().log.call_args_list for name in call.args[0]}
+    logged |= {name for call in wandb.log.call_args_list for name in call.args[0]}
+    rows = re.findall(r'^\| (`.*?) \|', page.read_text(encoding='utf-8'), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r'`([\w/]+)', row)]
+    assert len(named) == 7
+    for name in named:
+        assert any(found.startswith(name) for found in written), name
+        assert any(found.startswith(name) for found in logged), name
+    assert writer.add_image.called and wandb.Image.called
+
+
+def test_photographs_of_getting_started_go_on_from_the_quickstart(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv('RHD_ROOT', 'data/synthetic_hands/RHD_published_v2')
+    monkeypatch.setenv('H3D_ROOT', 'data/synthetic_hands/H3D_crop')
+    for name, text in saved_files(ROOT / 'docs/getting_started.md').items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    own = Config.fromfile(tmp_path / 'my_photographs.py')
+    own.work_dir = 'work_dirs/my_photographs'
+    tool = runpy.run_path(str(ROOT / 'tools/quickstart.py'))
+    stage = tool['load_config']('pretrain', Path('work_dirs/quickstart'), 0)
+    assert pretrained_path(load_pretrain_config(own)) == pretrained_path(stage)
 
 
 def test_dataset_of_the_guide_reads_its_layout_and_names_what_is_missing(tmp_path):
