@@ -8,9 +8,11 @@ drawn before by which of them, nor of whether the training was interrupted.
 from __future__ import annotations
 
 import copy
+import os
 import random
+from functools import partial
 from itertools import count, islice
-from typing import Any, Iterator, Sized, Tuple, Union
+from typing import Any, Callable, Iterator, Optional, Sized, Tuple, Union
 
 import numpy as np
 import torch
@@ -149,9 +151,15 @@ class SeededDataset(Dataset):
 
 
 def build_numbered_dataloader(runner: Runner, cfg: dict, seed: int) -> DataLoader:
-    """Build a dataloader without an end, whose draws depend on their number alone.
+    """Build a dataloader whose draws depend on their number alone.
 
-    The seed is that of the order and of the augmentation.
+    Args:
+        runner (Runner): The runner.
+        cfg (dict): An ordinary dataloader config.
+        seed (int): Of the order and of the augmentation.
+
+    Returns:
+        DataLoader: It has no end.
     """
     if torch.cuda.is_available():
         # One copy of a whole batch's images, from where the GPU fetches it by itself.
@@ -168,9 +176,22 @@ def build_numbered_dataloader(runner: Runner, cfg: dict, seed: int) -> DataLoade
     if loader.num_workers:
         pin = loader.pin_memory and torch.cuda.is_available()
         loader.collate_fn = PackingCollate(loader.collate_fn, pin)
+    if not torch.cuda.is_available():
+        loader.worker_init_fn = partial(_yield_cores, loader.worker_init_fn)
     # Its workers' own seeds must not take a number from the training's stream.
     loader.generator = torch.Generator().manual_seed(seed)
     return loader
+
+
+def _yield_cores(init: Optional[Callable], worker: int) -> None:
+    """Start a worker that computes where the training on the same cores waits.
+
+    All of its threads wait for one whose core a worker has taken.
+    """
+    if hasattr(os, 'nice'):
+        os.nice(10)
+    if init is not None:
+        init(worker)
 
 
 def seed_generators(*seeds: int) -> None:
