@@ -2,7 +2,7 @@
 """What bfloat16 does to pseudo labels: how often an argmax is another.
 
 python benchmarks/precision.py configs/quickstart/regda.py \
-    work_dirs/quickstart/regda/iter_400.pth --images 32
+    work_dirs/quickstart/regda/iter_300.pth --images 32
 
 Prints a Markdown table: of the keypoints of each domain's test images, the part
 whose argmax is not that of float32, the part whose maximum is attained at several

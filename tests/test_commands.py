@@ -83,7 +83,7 @@ def desk(hand_pair, tmp_path, monkeypatch):  # noqa: F811
     for folder in hand_pair.iterdir():
         for place in ('data', 'path/to'):
             (tmp_path / place / folder.name).symlink_to(folder)
-    (tmp_path / 'data/synthetic_hands').symlink_to(hand_pair)
+    (tmp_path / 'data/quickstart').symlink_to(hand_pair)
     for name in (
         'photographs',
         'path/to/photographs',

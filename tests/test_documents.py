@@ -183,8 +183,8 @@ def test_backends_of_the_page_get_the_scalars_of_its_table(
 def test_photographs_of_getting_started_go_on_from_the_quickstart(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setenv('RHD_ROOT', 'data/synthetic_hands/RHD_published_v2')
-    monkeypatch.setenv('H3D_ROOT', 'data/synthetic_hands/H3D_crop')
+    monkeypatch.setenv('RHD_ROOT', 'data/quickstart/RHD_published_v2')
+    monkeypatch.setenv('H3D_ROOT', 'data/quickstart/H3D_crop')
     for name, text in saved_files(ROOT / 'docs/getting_started.md').items():
         (tmp_path / name).write_text(text)
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')

@@ -1,6 +1,6 @@
 # Stage 1 of the quickstart: source-only training with the paper's optimiser, from a
 # backbone that knows photographs. It learns at three tenths of the rate, not the
-# paper's one, because there are 900 iterations and not 35,000.
+# paper's one, because there are 700 iterations and not 35,000.
 _base_ = [
     '../_base_/models/efficientnet_lite0_hand21.py',
     '../_base_/pairs/rhd2h3d_128px.py',
@@ -8,7 +8,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-max_iters = 900
+max_iters = 700
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.3))))
 # The paper's milestones, 45 and 60 epochs of 70, at this length.

@@ -10,7 +10,7 @@ _base_ = [
 
 pretrain = dict(config='pretrain.py')
 
-max_iters = 400
+max_iters = 300
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 # The paper's decay and warm start, set for 15,000 iterations, at this length.
 time_scale = 15000 / max_iters
