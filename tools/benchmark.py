@@ -36,7 +36,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from mmregda import InputError, compat
-from mmregda.synthetic import write_body_pair, write_hand_pair
+from mmregda.synthetic import (
+    PHOTO,
+    PHOTO_BODIES,
+    write_body_pair,
+    write_hand_pair,
+    write_rhd,
+    write_surreal,
+)
 from mmregda.benchmark.plan import (
     compose,
     load_config,
@@ -76,10 +83,32 @@ BASELINES = ('source_only', 'adabn')
 # Iterations of pretraining and of adaptation; None is the config's own number.
 BUDGETS = dict(smoke=(20, 10), short=(900, 400), paper=(None, None))
 SMOKE_IMAGES = 48
-# How the rendered pairs are written, and what tells the configs where they are.
+
+
+def write_hands_like_photographs(root: Path) -> tuple:
+    """A source for targets that are photographs: it is rendered like one."""
+    return (write_rhd(root, 3000, 300, style=PHOTO),)
+
+
+def write_people_like_photographs(root: Path) -> tuple:
+    """The same of people."""
+    return (write_surreal(root, 3000, 600, style=PHOTO_BODIES),)
+
+
+# How rendered data is written, and what tells the configs where it is.
 EMBEDDED = dict(
     hands=(write_hand_pair, 'synthetic_hands', ('RHD_ROOT', 'H3D_ROOT')),
     bodies=(write_body_pair, 'synthetic_bodies', ('SURREAL_ROOT', 'LSP_ROOT')),
+    hands_like_photographs=(
+        write_hands_like_photographs,
+        'hands_like_photographs',
+        ('RHD_ROOT',),
+    ),
+    people_like_photographs=(
+        write_people_like_photographs,
+        'people_like_photographs',
+        ('SURREAL_ROOT',),
+    ),
 )
 
 

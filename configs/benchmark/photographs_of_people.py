@@ -5,6 +5,7 @@ _base_ = [
     '../_base_/pairs/surreal2lspet_128px.py',
 ]
 
-# Which rendered pair the source is of where SURREAL_ROOT is not set.
-embedded_pair = 'bodies'
+# Rendered where SURREAL_ROOT names no source. The target is no rendering, so the source may
+# look as much like photographs as it can.
+embedded_pair = 'people_like_photographs'
 pretrain = dict(config='photographs_of_people_pretrain.py')

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import sys
 
@@ -311,3 +312,22 @@ def test_budgets_are_lengths(tool):
     assert lengths('0.5') == (0.5, 0.5)
     assert lengths('paper', iters=100) == (None, 100)
     assert lengths('smoke', 7, 8) == (7, 8)
+
+
+@pytest.mark.parametrize('target', ['hands', 'people'])
+def test_source_of_photographs_is_rendered_where_the_environment_names_none(
+    tool, target, tmp_path, monkeypatch
+):
+    def write(root, num_train, num_test, style):
+        assert style.noise[1] > 0  # as a camera's
+        return root / 'written'
+
+    monkeypatch.setattr(tool, 'write_rhd', write)
+    monkeypatch.setattr(tool, 'write_surreal', write)
+    variable = dict(hands='RHD_ROOT', people='SURREAL_ROOT')[target]
+    monkeypatch.delenv(variable, raising=False)
+    path = ROOT / f'configs/benchmark/photographs_of_{target}.py'
+    with tool.data_of(Config.fromfile(path), tmp_path):
+        written = tmp_path / f'{target}_like_photographs' / 'written'
+        assert os.environ[variable] == str(written)
+    assert variable not in os.environ
