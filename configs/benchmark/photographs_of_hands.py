@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/pairs/rhd2photographs_128px.py',
 ]
 
-# Rendered where RHD_ROOT names no source. The target is no rendering, so the source may
-# look as much like photographs as it can.
+# Rendered where RHD_ROOT names no source. The target is no rendering, so the
+# source may look as much like photographs as it can.
 embedded_pair = 'hands_like_photographs'
 pretrain = dict(config='photographs_of_hands_pretrain.py')
