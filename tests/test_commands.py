@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, hand_pair  # noqa: F401
+from conftest import ROOT
 from documented import commands, saved_files
 from layouts import lsp_joints, write_lsp, write_surreal
 from mmengine.config import Config
@@ -71,7 +71,7 @@ def accept(*_, **__):
 
 
 @pytest.fixture
-def desk(hand_pair, tmp_path, monkeypatch):  # noqa: F811
+def desk(hand_pair, tmp_path, monkeypatch):
     """A checkout beside the data that the pages speak of, all small."""
     for name in ('benchmarks', 'configs', 'tools'):
         (tmp_path / name).symlink_to(ROOT / name)
