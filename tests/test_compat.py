@@ -14,11 +14,13 @@ import sys
 import textwrap
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from mmregda import compat
+from mmregda.compat import __main__ as doctor
 
 REPO = Path(__file__).parents[1]
 
@@ -355,6 +357,7 @@ def test_hostile_checkpoint_runs_nothing_once_unsafe_ones_are_refused(tmp_path):
 COCO_METRIC = """
 import json
 compat.apply()
+import cv2
 import numpy as np
 from mmpose.datasets.datasets import CocoDataset
 from mmpose.evaluation import CocoMetric
@@ -522,3 +525,16 @@ def test_original_mmengine_without_pkg_resources_is_named(monkeypatch):
     (problem,) = compat.find_problems()
     assert 'mmengine 0.10.7 imports pkg_resources' in problem.what
     assert 'setuptools' in problem.command
+
+
+def test_report_says_which_of_two_opencvs_imports(monkeypatch):
+    stated = dict(cv2=('opencv-python', '4.1.0.25'))
+    find = compat.find_distribution
+    monkeypatch.setattr(
+        compat, 'find_distribution', lambda name: stated.get(name) or find(name)
+    )
+    rows = dict(doctor.found())
+    assert rows['cv2'].startswith('4.1.0.25 (opencv-python)')
+    assert f'but {cv2.__version__} imports' in rows['cv2']
+    monkeypatch.undo()
+    assert 'imports' not in dict(doctor.found())['cv2']

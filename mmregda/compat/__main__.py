@@ -53,9 +53,23 @@ def _particulars(name: str) -> str:
     if name == 'mmcv':
         compiled = compat.find_extension('mmcv', '_ext') is not None
         return ', with compiled operators' if compiled else ', no compiled operators'
+    if name == 'cv2':
+        return _other_opencv()
     if name == 'xtcocotools' and compat.find_distribution(name)[0] is None:
         return ', pycocotools standing in'
     return ''
+
+
+def _other_opencv() -> str:
+    """Of two OpenCVs installed over each other, the version that imports."""
+    try:
+        import cv2
+    except Exception as error:
+        return f', does not import: {error}'
+    stated = compat.find_distribution('cv2')[1] or ''
+    if stated.startswith(cv2.__version__):
+        return ''
+    return f', but {cv2.__version__} imports: another OpenCV was installed over it'
 
 
 def _torch_devices() -> str:
