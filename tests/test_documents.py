@@ -154,6 +154,7 @@ def test_method_of_two_views_takes_heads_of_either_kind():
         assert 0 < loss < 20
 
 
+@pytest.mark.slow
 def test_backends_of_the_page_get_the_scalars_of_its_table(
     hand_pair, tmp_path, monkeypatch
 ):

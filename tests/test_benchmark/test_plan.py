@@ -179,16 +179,18 @@ def test_oracle_learns_the_labelled_target_and_is_given_no_other(hands):
 
 
 @pytest.mark.parametrize('name', ['regda', 'source_only', 'oracle'])
-def test_short_budget_on_the_hands_is_the_quickstart(hands, name, tmp_path):
+def test_at_its_lengths_the_benchmark_on_hands_is_the_quickstart(hands, name, tmp_path):
     quickstart = Config.fromfile(ROOT / f'configs/quickstart/{name}.py')
     oracle = name == 'oracle'
     method = fragment('source_only' if oracle else name)
     methods = {name: compose(hands, method, oracle=oracle)}
-    start, job = plan(hands, methods, 0, str(tmp_path), 900, 400)
     quickstart.work_dir = str(tmp_path / 'quickstart')
+    stages = load_pretrain_config(quickstart), quickstart
+    lengths = [stage.train_cfg.max_iters for stage in stages]
+    start, job = plan(hands, methods, 0, str(tmp_path), *lengths)
     for ours, theirs in (
-        (start.cfg, load_pretrain_config(quickstart)),
-        (job.cfg, quickstart),
+        (start.cfg, stages[0]),
+        (job.cfg, stages[1]),
     ):
         for key in ('model', 'optim_wrapper', 'param_scheduler', 'randomness'):
             assert plain(ours[key]) == plain(theirs[key]), key
@@ -394,6 +396,7 @@ def test_fingerprint_does_not_depend_on_the_order_of_keys():
     assert mark_of(a) != mark_of(a, 'start')
 
 
+@pytest.mark.slow
 def test_channels_last_changes_no_value_and_survives_resuming(hand_pair, tmp_path):
     import torch
 

@@ -171,9 +171,8 @@ def assert_equal(a, b, where=''):
         assert a == b, where
 
 
-@pytest.mark.parametrize(
-    'method', ['RegDA', pytest.param('AdaBN', marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('method', ['RegDA', 'AdaBN'])
 def test_interrupted_training_ends_bit_for_bit_as_a_whole_one(
     hand_pair, tmp_path, method
 ):

@@ -211,6 +211,7 @@ def test_resumed_run_ends_with_the_same_bits(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('method', METHODS)
 def test_run_in_bfloat16_follows_that_in_float32(
     hand_pair, start, trained, tmp_path, method
@@ -355,6 +356,7 @@ def test_domain_that_a_method_draws_from_is_asked_for(
         stages.train(cfg)
 
 
+@pytest.mark.slow
 def test_domain_of_a_pairs_config_is_turned_off_by_none(
     hand_pair, start, trained, tmp_path
 ):
