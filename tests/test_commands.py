@@ -83,7 +83,8 @@ def desk(hand_pair, tmp_path, monkeypatch):
     for folder in hand_pair.iterdir():
         for place in ('data', 'path/to'):
             (tmp_path / place / folder.name).symlink_to(folder)
-    (tmp_path / 'data/quickstart').symlink_to(hand_pair)
+    for name in ('quickstart', 'synthetic_hands'):
+        (tmp_path / 'data' / name).symlink_to(hand_pair)
     for name in (
         'photographs',
         'path/to/photographs',

@@ -283,7 +283,6 @@ def test_option_that_was_meant_is_named(typed, tool, arguments, meant):
     [
         ('configs/regda_rhd2h3.py', [], ['does not exist', 'mean regda_rhd2h3d']),
         ('', [], ['line 2: invalid syntax']),
-        ('configs/regda_rhd2h3d.py', ['train_cfg.max_iter=5'], ['mean max_iters?']),
         ('configs/regda_rhd2h3d.py', ['train_cgf.max_iters=5'], ['mean train_cfg?']),
     ],
 )
@@ -300,6 +299,13 @@ def test_wrong_config_or_override_is_one_message(
     assert said.startswith('error: ') and '\n' not in said.strip()
     for part in parts:
         assert part in said
+
+
+def test_argument_of_a_loop_that_was_meant_is_named(typed):
+    options = ['--cfg-options', 'train_cfg.max_iter=5']
+    status, said = typed('train.py', ROOT / 'configs/regda_rhd2h3d.py', *options)
+    assert status == 1 and said.startswith('error: ') and 'mean max_iters?' in said
+    assert '\n' not in said.strip()
 
 
 @pytest.mark.parametrize('tool', [*WITH_CONFIG, 'plot_predictions.py'])
