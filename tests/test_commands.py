@@ -6,6 +6,7 @@ or installs is asked whether it takes these arguments, and run by another test.
 """
 
 import argparse
+import json
 import os
 import re
 import runpy
@@ -62,6 +63,21 @@ PLACEHOLDERS = {
 }
 
 
+def write_hand_photographs(images, root):
+    """As many entries as the published file has, of the same few images."""
+    shutil.copytree(images / 'images', root / 'images')
+    content = json.loads((images / '21.json').read_text())
+    numbers = range(400)
+    for name in ('images', 'annotations'):
+        few = content[name]
+        content[name] = [dict(few[i % len(few)], id=i) for i in numbers]
+    for i, label in zip(numbers, content['annotations']):
+        label['image_id'] = i
+        size = content['images'][i]
+        label.update(bbox=[1, 1, size['width'] - 2, size['height'] - 2])
+    (root / 'keypoints2d_coco.json').write_text(json.dumps(content))
+
+
 class Accepted(BaseException):
     """Raised where a command would begin its work."""
 
@@ -95,6 +111,7 @@ def desk(hand_pair, tmp_path, monkeypatch):
     for name in ('others.csv', 'data/photographs.csv'):
         shutil.copy(images / 'boxes.csv', tmp_path / name)
     shutil.copy(images / '21.json', tmp_path / 'few.json')
+    write_hand_photographs(images, tmp_path / 'path/to/hand_photographs')
     coco = 'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_res50_8xb64-210e_'
     (tmp_path / 'path/to/your_config.py').write_text(
         f"_base_ = ['{coco}coco-256x192.py']\n"
@@ -122,6 +139,9 @@ def desk(hand_pair, tmp_path, monkeypatch):
         return root / 'surreal_processed', root / 'lsp'
 
     monkeypatch.setattr(mmregda.synthetic, 'write_hand_pair', write_hands)
+    monkeypatch.setattr(
+        mmregda.synthetic, 'write_rhd', lambda *_, **__: hand_pair / 'RHD_published_v2'
+    )
     monkeypatch.setattr(mmregda.synthetic, 'write_body_pair', write_bodies)
     monkeypatch.chdir(tmp_path)
     return tmp_path
