@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 from mmpose.datasets.datasets import BaseCocoStyleDataset
@@ -82,11 +82,11 @@ class LabelCheck:
             info = self._parse(raw)
             reason = self._reason(label, info)
         except Exception as error:  # Whatever an unexpected value leads it to.
+            problem, remedy = _oddity(label, image)
             raise InputError(
-                f'{self._file}: the annotation of id {label["id"]}'
-                f'{_oddity(label, image)} cannot be read by '
-                f'{type(self._dataset).__name__} ({type(error).__name__}: {error}). '
-                'Compare it with an annotation that it reads.'
+                f'{self._file}: the annotation of id {label["id"]}{problem} cannot be '
+                f'read by {type(self._dataset).__name__} '
+                f'({type(error).__name__}: {error}). {remedy}'
             ) from error
         if reason:
             self._file.left_out[reason] += 1
@@ -181,12 +181,13 @@ class LabelCheck:
             notes.append(f'annotations of several categories are read: {counts}')
 
 
-def _oddity(label: dict, image: dict) -> str:
-    """What readers are likely to stumble over, or ''."""
-    odd = [f'has "{key}": null' for key, value in label.items() if value is None]
-    odd += [
-        f'is of "{image["file_name"]}", which has no "{key}" in the list of images'
-        for key in ('width', 'height')
-        if key not in image
-    ]
-    return f', which {odd[0]},' if odd else ''
+def _oddity(label: dict, image: dict) -> Tuple[str, str]:
+    """What readers are likely to stumble over, if anything, and the remedy."""
+    for key, value in label.items():
+        if value is None:
+            return f', which has "{key}": null,', f'Give it a "{key}", or leave it out.'
+    for key in ('width', 'height'):
+        if key not in image:
+            problem = f', which is of "{image["file_name"]}" without a "{key}",'
+            return problem, 'Give each of "images" its width and height in pixels.'
+    return '', 'Compare it with an annotation that it reads.'

@@ -287,7 +287,7 @@ FAULTS = {
     'a negative width': (image(6, width=-5), ['images[6] has "width": -5']),
     'a width that is text': (image(6, width='48'), ['images[6] has "width": "48"']),
     'a width of 0': (image(6, width=0), ['images[6] has "width": 0']),
-    'no width': (image(6, width=...), ['id 17', '"6.png", which has no "width" in']),
+    'no width': (image(6, width=...), ['id 17', '"6.png" without a "width"', 'Give']),
     'iscrowd as a word': (annotation(3, iscrowd='0'), ['has "iscrowd": "0"']),
     'an accent in another form': (image(6, file_name='a\u0308.png'), ['images[6]']),
     'an image turned': (
