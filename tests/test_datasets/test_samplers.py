@@ -308,6 +308,8 @@ def test_pretraining_that_was_moved_finds_what_was_best(hand_pair, tmp_path, gon
             interval=2, save_best='source/score', rule='greater'
         )
         stage.train_cfg.val_interval = 2
+        # MMEngine takes runs of one name and one second for one run.
+        stage.experiment_name = f'{name}_{gone}'
         return stages.pretrain(stage)
 
     with pytest.raises(KeyboardInterrupt):
