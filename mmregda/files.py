@@ -52,6 +52,14 @@ def atomic_write(path: Union[str, os.PathLike]) -> Iterator[str]:
             raise
 
 
+def write_text(path: str, text: str) -> None:
+    """Write a text file that is whole or not there."""
+    # The name of an image need not be UTF-8.
+    content = text.encode('utf-8', errors='backslashreplace')
+    with atomic_write(path) as partial, open(partial, 'wb') as file:
+        file.write(content)
+
+
 def _on_one_path(place: str, other: object) -> bool:
     """Whether one of two files or folders is, or is within, the other."""
     if not isinstance(other, str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from pathlib import Path
+from collections import defaultdict
 from typing import Any, Dict, List, Sequence
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
@@ -14,7 +14,7 @@ import numpy as np
 
 from mmregda.datasets.data_files import read_data_file
 from mmregda.errors import InputError, ending_in_one_line
-from mmregda.files import atomic_write
+from mmregda.files import write_text
 
 Found = Dict[str, Any]
 # Of so many times the number that is asked for, those that are most in doubt, the ones
@@ -87,8 +87,9 @@ def write_label_first(
     few = dict(
         images=[by_id[image_id] for image_id in chosen],
         categories=found['categories'],
-        annotations=[a for a in found['annotations'] if a['image_id'] in set(chosen)],
     )
+    wanted = set(chosen)
+    few['annotations'] = [a for a in found['annotations'] if a['image_id'] in wanted]
     names = [image['file_name'] for image in few['images']]
     files = {
         'images.txt': '\n'.join(names),
@@ -100,7 +101,7 @@ def write_label_first(
     }
     os.makedirs(folder, exist_ok=True)
     for name, text in files.items():
-        _write(os.path.join(folder, name), text)
+        write_text(os.path.join(folder, name), f'{text}\n')
     return names
 
 
@@ -123,12 +124,11 @@ def to_cvat(found: Found) -> str:
         ET.SubElement(element, 'type').text = kind
         if kind == 'points':
             ET.SubElement(element, 'parent').text = name
+    on = _by_image(found)
     for index, image in enumerate(found['images']):
         frame = ET.SubElement(root, 'image', id=str(index), name=image['file_name'])
         frame.attrib.update({k: str(image[k]) for k in ('width', 'height')})
-        for annotation in found['annotations']:
-            if annotation['image_id'] != image['id']:
-                continue
+        for annotation in on[image['id']]:
             shape = ET.SubElement(frame, 'skeleton', label=name, occluded='0')
             shape.attrib.update(source='auto', z_order='0')
             for label, (x, y, v) in zip(keypoints, _keypoints(annotation)):
@@ -194,13 +194,11 @@ def to_label_studio(found: Found, root: str) -> List[dict]:
     """
     (category,) = found['categories']
     folder = os.path.basename(os.path.abspath(root))
-    tasks = []
+    tasks, on = [], _by_image(found)
     for image in found['images']:
         size = image['width'], image['height']
         regions, scores = [], []
-        for annotation in found['annotations']:
-            if annotation['image_id'] != image['id']:
-                continue
+        for annotation in on[image['id']]:
             scores.append(annotation['score'])
             box = f'box{annotation["id"]}'
             x, y, w, h = _percent(annotation['bbox'], size)
@@ -343,16 +341,17 @@ def _pixels(percent: Sequence[float], size: Sequence[int]) -> List[float]:
     return [round(z * size[i % 2] / 100, 3) for i, z in enumerate(percent)]
 
 
+def _by_image(found: Found) -> Dict[int, List[dict]]:
+    """The annotations of each image, by its id."""
+    groups: Dict[int, List[dict]] = defaultdict(list)
+    for annotation in found['annotations']:
+        groups[annotation['image_id']].append(annotation)
+    return groups
+
+
 def _keypoints(annotation: dict) -> np.ndarray:
     """Keypoints (K, 3): x, y, visibility."""
     return np.reshape(annotation['keypoints'], (-1, 3))
-
-
-def _write(path: str, text: str) -> None:
-    # The name of an image need not be UTF-8.
-    content = (text + '\n').encode('utf-8', errors='backslashreplace')
-    with atomic_write(path) as partial:
-        Path(partial).write_bytes(content)
 
 
 def main() -> None:
@@ -374,7 +373,7 @@ def main() -> None:
                 f'"{args.export}" is no export of Label Studio as JSON, or '
                 f'"{args.predicted}" no predictions ({type(error).__name__}: {error})'
             ) from error
-        _write(args.out, json.dumps(labelled))
+        write_text(args.out, json.dumps(labelled) + '\n')
     print(f'{len(labelled["annotations"])} labels on {len(labelled["images"])} images')
 
 

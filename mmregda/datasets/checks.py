@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import csv
 import hashlib
+import io
 import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from mmregda.datasets.published import PublishedDataset
 from mmregda.datasets.unlabeled import UnlabeledDataset
 from mmregda.datasets.unlabeled_images import UnlabeledImages
 from mmregda.errors import InputError, message_of
-from mmregda.files import atomic_write
+from mmregda.files import write_text
 
 UNREADABLE = 'unreadable dataset'
 LABELED_TARGET = 'labelled training target'
@@ -42,8 +42,6 @@ LEFT_OUT_BY_READER = 'left out by the reader'
 OTHER_SIZE = "size in the file not the image's"
 ODD_FILE = 'odd annotation file'
 
-# The name of an image need not be UTF-8.
-_ERRORS = 'backslashreplace'
 # A keypoint on the border of the image, in either convention of pixel centres.
 _BORDER = 0.5
 
@@ -108,15 +106,13 @@ class DatasetReport:
     def write(self, folder: str) -> None:
         """Write ``summary.md``, one page, and ``findings.csv``, all of them."""
         os.makedirs(folder, exist_ok=True)
-        with atomic_write(os.path.join(folder, 'summary.md')) as path:
-            Path(path).write_bytes(self.to_markdown().encode(errors=_ERRORS))
-        with atomic_write(os.path.join(folder, 'findings.csv')) as path, open(
-            path, 'w', newline='', encoding='utf-8', errors=_ERRORS
-        ) as file:
-            writer = csv.writer(file, lineterminator='\n')
-            writer.writerow(['kind', 'split', 'path', 'detail', 'spoils'])
-            for finding in self.findings:
-                writer.writerow([*finding[:-1], 'yes' if finding.spoils else 'no'])
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator='\n')
+        writer.writerow(['kind', 'split', 'path', 'detail', 'spoils'])
+        for finding in self.findings:
+            writer.writerow([*finding[:-1], 'yes' if finding.spoils else 'no'])
+        write_text(os.path.join(folder, 'summary.md'), self.to_markdown())
+        write_text(os.path.join(folder, 'findings.csv'), table.getvalue())
 
     def to_markdown(self, examples: int = 3) -> str:
         """One page: what there is, what is wrong, some examples of each."""

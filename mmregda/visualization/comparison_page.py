@@ -12,8 +12,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mmregda.datasets.image_loading import read_image
+from mmregda.files import write_text
 from mmregda.progress import track
-from mmregda.visualization.figures import write_text
 
 # Around a box there is so much of its longer side beside it.
 _MARGIN = 0.15

@@ -45,11 +45,3 @@ def save_figure(figure: Figure, path: str, dpi: int = 110) -> None:
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with atomic_write(path) as partial:
         figure.savefig(partial, format=ending, dpi=dpi, **options)
-
-
-def write_text(path: str, text: str) -> None:
-    """Write a text file that is whole or not there."""
-    # The name of an image need not be UTF-8.
-    content = text.encode('utf-8', errors='backslashreplace')
-    with atomic_write(path) as partial, open(partial, 'wb') as file:
-        file.write(content)

@@ -15,9 +15,8 @@ from mmpose.visualization import PoseLocalVisualizer
 
 from mmregda.datasets.image_loading import read_image
 from mmregda.errors import InputError
-from mmregda.files import atomic_write
+from mmregda.files import atomic_write, write_text
 from mmregda.progress import track
-from mmregda.visualization.figures import write_text
 
 
 def write_predictions(path: str, found: Dict[str, Any]) -> None:
