@@ -13,6 +13,8 @@ from typing import Iterable, Iterator
 
 from mmcv.transforms import BaseTransform
 from mmengine.evaluator import BaseMetric
+from mmengine.registry import Registry
+from mmpose import registry
 from mmpose.codecs.base import BaseKeypointCodec
 from torch import nn
 
@@ -155,9 +157,6 @@ def building(what: str) -> Iterator[None]:
 
 def _registered(kind: str) -> Iterator[str]:
     """The names in MMPose's and MMEngine's registries of a kind, such as ``model``."""
-    from mmengine.registry import Registry
-    from mmpose import registry
-
     for each in vars(registry).values():
         if isinstance(each, Registry) and each.name == kind:
             yield from each.module_dict

@@ -183,8 +183,8 @@ class LabelCheck:
 
 def _oddity(label: dict, image: dict) -> Tuple[str, str]:
     """What readers are likely to stumble over, if anything, and the remedy."""
-    for key, value in label.items():
-        if value is None:
+    for key in ('bbox', 'keypoints'):
+        if label.get(key, ()) is None:
             return f', which has "{key}": null,', f'Give it a "{key}", or leave it out.'
     for key in ('width', 'height'):
         if key not in image:
