@@ -7,9 +7,9 @@ config, repairs what keeps MMPose from importing (see
 
 import os
 
-# Threads that wait must not spin for long: on few cores they would take them from the
-# data workers. But waking them for each small layer takes longer than that layer: GNU's
-# OpenMP may spin for some microseconds. It reads this when torch is first imported.
+# Waiting threads must not spin for long: on few cores they would slow down the data
+# workers. But waking a sleeping thread takes longer than a small layer, so GNU's OpenMP
+# may spin for some microseconds. It reads this when torch is first imported.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 os.environ.setdefault('GOMP_SPINCOUNT', '2000')
 

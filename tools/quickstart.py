@@ -45,7 +45,7 @@ LABELS = dict(
     regda='RegDA',
     oracle='oracle (labelled target)',
 )
-# Fewer than the benchmark's, for which there is no time.
+# Fewer than the benchmark's, to save time.
 NUM_IMAGES = dict(num_source_train=1300, num_source_test=200, num_target=1400)
 NUM_DRAWN = 8
 

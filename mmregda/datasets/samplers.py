@@ -184,9 +184,9 @@ def build_numbered_dataloader(runner: Runner, cfg: dict, seed: int) -> DataLoade
 
 
 def _yield_cores(init: Optional[Callable], worker: int) -> None:
-    """Start a worker that computes where the training on the same cores waits.
+    """Start a worker at a lower priority than the training on the same cores.
 
-    All of its threads wait for one whose core a worker has taken.
+    If a worker takes the core of one training thread, all the others wait for it.
     """
     if hasattr(os, 'nice'):
         os.nice(10)
