@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 from mmregda.datasets.annotation_files import decode_text
 from mmregda.datasets.coco_files import (
     Faults,
+    mend,
     require_flag,
     require_id,
     require_image,
@@ -106,12 +107,14 @@ def _read_text(path: str) -> str:
 
 def _parse(text: str, path: str) -> Any:
     try:
-        return json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError, MemoryError) as error:
         raise InputError(
             f'boxes file "{path}" is not valid JSON '
             f'({error or type(error).__name__}). Check that it is complete.'
         ) from error
+    mend(content)
+    return content
 
 
 def _entries_of(content: Any, key: str, path: str) -> List[dict]:
@@ -162,7 +165,7 @@ def _read_coco(
             score=_numbers([entry.get('score', 1)], 1)[0],
             category=entry.get('category_id'),
             place=f'{kind}[{index}]',
-            is_crowd=entry.get('iscrowd') in (1, '1'),
+            is_crowd=entry.get('iscrowd') == 1,
             size=stated_size(image),
         )
 
@@ -185,7 +188,7 @@ def _look_at_entries(
         require_image(entry, images, place, faults)
         if entry.get('category_id') is not None:
             require_id(entry, 'category_id', place, faults)
-        require_flag(entry, place, faults, known=(0, 1, '0', '1'))
+        require_flag(entry, place, faults)
     faults.require_none(f'boxes file "{path}"')
 
 

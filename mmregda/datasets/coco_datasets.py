@@ -17,7 +17,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from mmengine.logging import print_log
+from mmengine.logging import MessageHub, print_log
 from mmpose.datasets.datasets import BaseCocoStyleDataset
 from mmpose.registry import DATASETS, TRANSFORMS
 
@@ -33,6 +33,7 @@ from mmregda.datasets.coco_files import (
     stated_size,
 )
 from mmregda.datasets.coco_labels import LabelCheck
+from mmregda.datasets.image_folder import name_on_disk
 from mmregda.datasets.image_loading import (
     IMAGE_EXTENSIONS,
     check_image,
@@ -153,19 +154,29 @@ def _read(dataset: dict, looks: Optional[List[Look]]) -> BaseCocoStyleDataset:
     )
     used, files = content.get('annotations', []), [file]
     if built.bbox_file:
-        boxes = CocoFile(built.bbox_file, 'boxes file')
+        boxes = CocoFile(built.bbox_file, 'boxes file', 'detections')
         used = boxes.load()
         look_at_detections(boxes, used, {image['id'] for image in content['images']})
+        built.bbox_file = boxes.written(used)
         files.append(boxes)
     else:
         known = {image['id'] for image in content['images']}
-        unknown = sum(label['image_id'] not in known for label in used)
         file.num_entries = len(used)
-        if unknown:
-            file.left_out['of an image_id that no image has'] = unknown
+        for label in used:
+            if label['image_id'] not in known:
+                file.leave_out('of an image_id that no image has', f'id {label["id"]}')
     used = {entry['image_id'] for entry in used}
     images = [(i, e) for i, e in enumerate(content['images']) if e['id'] in used]
+    prefix = built.data_prefix.get('img', '')
+    for _, image in images:
+        name = name_on_disk(prefix, image['file_name'])
+        file.mended |= name != image['file_name']
+        image['file_name'] = name
     other_sizes = _look_at_images(built, file, images, looks is not None)
+    built.ann_file = file.written(content)
+    if file.mended:  # MMPose has told its metrics of the file already.
+        told = MessageHub.get_current_instance().runtime_info
+        told.update({k: built.ann_file for k, v in told.items() if v == file.path})
     check = LabelCheck(built, file, content.get('categories', []))
     del content, images  # The memory is for the reader.
     with check.looking():

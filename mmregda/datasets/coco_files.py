@@ -8,7 +8,11 @@ numbers of an unexpected type end in a traceback. Here what is wrong becomes one
 
 from __future__ import annotations
 
+import atexit
 import json
+import os
+import shutil
+import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Container, Dict, List, Optional, Sequence, Tuple
@@ -17,6 +21,7 @@ import numpy as np
 
 from mmregda.datasets.annotation_files import load_json
 from mmregda.errors import InputError
+from mmregda.files import write_text
 
 CROWD = 'crowds (iscrowd)'
 """str: What an entry with a true ``iscrowd`` is counted as."""
@@ -30,6 +35,11 @@ REMEDIES = {
 # A larger number is infinite where it is used.
 _LARGEST = float(np.finfo(np.float32).max)
 _LAYOUT = 'Expected COCO\'s {"images": [...], "annotations": [...]}.'
+_INTEGERS = dict(
+    images=('id',),
+    annotations=('id', 'image_id', 'category_id', 'iscrowd'),
+    categories=('id',),
+)
 _ENTRIES = dict(
     images='an object with "id", "file_name", "width" and "height"',
     annotations='an object with "id", "image_id", "category_id", "bbox", "keypoints"',
@@ -76,42 +86,85 @@ class CocoFile:
     Attributes:
         path (str): The file.
         what (str): What it is, for messages.
+        entries (str): What its entries are, for messages.
         left_out (Counter): How many entries MMPose leaves out, by reason.
         num_entries (int): Annotations, or detections.
         notes (list[str]): What is odd and may not be meant.
+        mended (bool): Whether its content was changed to be read right.
     """
 
     path: str
     what: str = 'annotation file'
+    entries: str = 'annotations'
     left_out: Counter = field(default_factory=Counter)
     num_entries: int = 0
     notes: List[str] = field(default_factory=list)
+    mended: bool = False
+    _examples: Dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f'{self.what} "{self.path}"'
 
     def load(self) -> Any:
-        """What the file holds, if other readers can read it.
+        """What the file holds, ids and flags mended (see :func:`mend`).
 
         Raises:
-            InputError: If it is missing, damaged, or not in plain UTF-8.
+            InputError: If it is missing or damaged.
         """
         content = load_json(self.path, self.what)
         with open(self.path, 'rb') as head:
-            coding = json.detect_encoding(head.read(4))
-        if coding != 'utf-8':
-            raise InputError(
-                f'{self} is in {coding}, which pycocotools does not read. Save it in '
-                'UTF-8, without a byte order mark.'
-            )
+            plain = json.detect_encoding(head.read(4)) == 'utf-8'
+        self.mended = mend(content) or not plain
         return content
+
+    def written(self, content: Any) -> str:
+        """The path of a file that holds the content, for pycocotools and MMPose.
+
+        If any of it was mended it is a copy, there as long as this process.
+        """
+        if not self.mended:
+            return self.path
+        folder = tempfile.mkdtemp(prefix='mmregda_')
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        path = os.path.join(folder, os.path.basename(self.path))
+        write_text(path, json.dumps(content))
+        return path
+
+    def leave_out(self, reason: str, example: str) -> None:
+        """Count an entry that MMPose leaves out."""
+        self.left_out[reason] += 1
+        self._examples.setdefault(reason, example)
 
     def summary_of_left_out(self) -> str:
         """One line on what the reader leaves out, or ''."""
-        reasons = ', '.join(f'{n} {reason}' for reason, n in self.left_out.items())
-        count = sum(self.left_out.values())
-        found = f'left out by the reader: {count} of {self.num_entries} ({reasons})'
-        return found if count else ''
+        if not self.left_out:
+            return ''
+        reasons = '; '.join(
+            f'{n} {reason}, such as {self._examples[reason]}'
+            for reason, n in self.left_out.items()
+        )
+        count = f'{sum(self.left_out.values())} of {self.num_entries} {self.entries}'
+        return f'left out by the reader: {count}: {reasons}'
+
+
+def mend(content: Any) -> bool:
+    """Make integers of ids such as 1.0 (pandas) and of flags such as "0", in place.
+
+    Returns:
+        bool: Whether there were any.
+    """
+    mended = False
+    lists = content if isinstance(content, dict) else dict(annotations=content)
+    for name, keys in _INTEGERS.items():
+        entries = lists.get(name)
+        for entry in entries if isinstance(entries, list) else ():
+            for key in keys if isinstance(entry, dict) else ():
+                value = entry.get(key)
+                exact = type(value) is float and abs(value) < 2**53
+                text = key == 'iscrowd' and value in ('0', '1')
+                if text or (exact and value.is_integer()):
+                    entry[key], mended = int(value), True
+    return mended
 
 
 def look_at_entries(file: CocoFile, content: Any, needed: Sequence[str]) -> None:
@@ -165,9 +218,9 @@ def look_at_detections(file: CocoFile, content: Any, image_ids: Container[int]) 
                 f'has "bbox": {shown(box)} and "score": {shown(score)}',
                 'Give x, y, width and height in pixels, and a number as score.',
             )
-        file.left_out['of a category other than 1'] += entry.get('category_id') != 1
+        if entry.get('category_id') != 1:
+            file.leave_out('of a category other than 1', place)
     faults.require_none(file)
-    file.left_out = +file.left_out
     file.num_entries = len(content)
 
 
@@ -198,12 +251,10 @@ def require_image(
         faults.add(place, problem, 'Are these the boxes of other images?')
 
 
-def require_flag(
-    entry: dict, place: str, faults: Faults, known: Sequence[Any] = (0, 1)
-) -> None:
-    """Note an ``iscrowd`` that is none of the known; to pycocotools text is true."""
+def require_flag(entry: dict, place: str, faults: Faults) -> None:
+    """Note an ``iscrowd`` that is no flag; to pycocotools text is true."""
     flag = entry.get('iscrowd')
-    if flag not in (None, *known):
+    if flag not in (None, 0, 1):
         faults.add(place, f'has "iscrowd": {shown(flag)}', 'Set iscrowd to 0 or 1.')
 
 

@@ -24,9 +24,14 @@ from mmregda.errors import InputError
 _BORDER = 0.5
 _FINITE = 'Give numbers in pixels, and 0, 0, 0 for keypoints without a label.'
 _FRACTIONS = 'Give boxes and keypoints in pixels, not in fractions of the image.'
+_EXPECTED = dict(
+    bbox='Give it x, y, width and height in pixels',
+    keypoints='Give it x, y and visibility of each keypoint in one list',
+)
 _VISIBILITIES = (
     "Give COCO's visibilities: 0 not labelled, 1 hidden, 2 visible (a score is none)."
 )
+_NO_BOX = 'with a box that is empty or outside of its image'
 _METAINFO = (
     'Give the dataset the metainfo of the keypoints in the file; KeypointConverter '
     'maps them to others.'
@@ -57,7 +62,8 @@ class LabelCheck:
             self._number = None
         self._faults = Faults()
         self._taken: Counter = Counter()  # By category.
-        self._outside, self._over_border, self._may_be_corners = 0, 0, True
+        self._seen, self._outside, self._over_border = 0, 0, 0
+        self._may_be_corners = True
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -89,7 +95,7 @@ class LabelCheck:
                 f'({type(error).__name__}: {error}). {remedy}'
             ) from error
         if reason:
-            self._file.left_out[reason] += 1
+            self._file.leave_out(reason, f'id {label["id"]}')
         elif isinstance(info, dict):
             self._taken[label.get('category_id')] += 1
             self._look_at_label(label, image, info)
@@ -106,7 +112,7 @@ class LabelCheck:
         if label.get('iscrowd'):
             return CROWD
         no_keypoint = not info.get('num_keypoints', 1) or info['keypoints'].max() <= 0
-        return 'without a labelled keypoint' if no_keypoint else 'with an empty box'
+        return 'without a labelled keypoint' if no_keypoint else _NO_BOX
 
     def _look_at_label(self, label: dict, image: dict, info: dict) -> None:
         place = f'the annotation of id {label["id"]}'
@@ -123,6 +129,7 @@ class LabelCheck:
         if self._is_cocos:
             self._look_at_flags(place, label['keypoints'])
         labelled = points[seen]
+        self._seen += len(labelled)
         in_pixel = (np.abs(labelled) <= 1).all() and (labelled % 1 != 0).any()
         in_corner = box.size and ((box >= 0) & (box <= 1)).all()
         if in_corner or (in_pixel and len(labelled) > 1):
@@ -135,9 +142,10 @@ class LabelCheck:
             self._look_at_border(box, np.add(size, 1))
 
     def _look_at_flags(self, place: str, keypoints: list) -> None:
-        odd = [flag for flag in keypoints[2::3] if flag not in (0, 1, 2)]
-        if odd:
-            problem = f'has the visibility {shown(odd[0])}'
+        flags = np.asarray(keypoints, dtype=np.float64).reshape(-1, 3)[:, 2]
+        odd = flags[~np.isin(flags, (0, 1, 2))]
+        if odd.size:
+            problem = f'has the visibility {odd[0]:g}'
             self._faults.add(place, problem, _VISIBILITIES)
 
     def _look_at_border(self, box: np.ndarray, border: np.ndarray) -> None:
@@ -165,6 +173,8 @@ class LabelCheck:
 
     def _note(self) -> None:
         notes, total = self._file.notes, sum(self._taken.values())
+        if total and not self._seen:
+            notes.append('no keypoint is labelled, as all visibilities are 0')
         if self._outside:
             notes.append(
                 f'{self._outside} labelled keypoints are outside of their image'
@@ -183,9 +193,19 @@ class LabelCheck:
 
 def _oddity(label: dict, image: dict) -> Tuple[str, str]:
     """What readers are likely to stumble over, if anything, and the remedy."""
-    for key in ('bbox', 'keypoints'):
-        if label.get(key, ()) is None:
-            return f', which has "{key}": null,', f'Give it a "{key}", or leave it out.'
+    for key, expected in _EXPECTED.items():
+        value = label.get(key, [])
+        numbers = isinstance(value, list) and all(
+            isinstance(number, (int, float)) for number in value
+        )
+        whole = (
+            len(value or ()) in (0, 4) if key == 'bbox' else len(value or ()) % 3 == 0
+        )
+        if not (numbers and whole):
+            return (
+                f', which has "{key}": {shown(value)},',
+                f'{expected}, or leave it out.',
+            )
     for key in ('width', 'height'):
         if key not in image:
             problem = f', which is of "{image["file_name"]}" without a "{key}",'

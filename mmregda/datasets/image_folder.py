@@ -123,6 +123,22 @@ class ImageFolder:
                 self.others[extension or 'without extension'] += 1
 
 
+def name_on_disk(folder: str, name: str) -> str:
+    """A file's name as it is in a folder, given in another Unicode form or Windows'.
+
+    It stays as it is if there is no such file.
+    """
+    if os.path.exists(os.path.join(folder, name)):
+        return name
+    spellings = (
+        unicodedata.normalize(form, path)
+        for path in (name, name.replace('\\', '/'))
+        for form in ('NFC', 'NFD')
+    )
+    found = (s for s in spellings if os.path.exists(os.path.join(folder, s)))
+    return next(found, name)
+
+
 def _by_spelling(names: Sequence[str]) -> Dict[str, str]:
     """Names by themselves, and by their composed form where that is free."""
     found = {name: name for name in names}
