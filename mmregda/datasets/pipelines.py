@@ -18,6 +18,7 @@ from mmengine.dataset import Compose
 from mmengine.logging import print_log
 
 from mmregda.datasets.views import Transforms, ViewPipeline
+from mmregda.errors import InputError
 
 PIPELINES = (Compose, MMCVCompose, ViewPipeline)
 """tuple[type]: What datasets keep their transforms in."""
@@ -73,16 +74,20 @@ def _are_transforms(value: Any) -> bool:
 def unlabeled_pipeline(
     pipeline: Transforms, views: Optional[Mapping[str, Transforms]], whose: str
 ) -> ViewPipeline:
-    """The pipeline of labelled images, for images without labels.
+    """The pipeline of images without labels, such as that of labelled ones.
 
-    Transforms that make, change or read keypoints are left out, and the log names
-    them. All others stay, ``RandomFlip`` too: without keypoints it flips the image
-    and its box, so that the target is seen as the source is.
+    A pipeline with ``GenerateTarget`` is the source's: transforms that make, change or
+    read keypoints are left out, and the log names them. All others stay,
+    ``RandomFlip`` too: without keypoints it flips the image and its box, so that the
+    target is seen as the source is.
 
     Args:
         pipeline (list): Transforms, as in any MMPose dataset.
         views (dict, optional): Further transforms of each view by its name.
-        whose (str): The dataset, for the log.
+        whose (str): The dataset, for messages.
+
+    Raises:
+        InputError: If a pipeline that makes no labels has a transform that needs them.
     """
     pipeline, dropped = without(pipeline, NEEDS_KEYPOINTS)
     kept = views
@@ -93,6 +98,11 @@ def unlabeled_pipeline(
             dropped += found
     if dropped:
         names = ', '.join(dict.fromkeys(dropped))
+        if 'GenerateTarget' not in dropped:  # It was asked for, and would not be.
+            raise InputError(
+                f'{names} in the pipeline of {whose} needs keypoints, which unlabelled '
+                'images do not have. Leave it out.'
+            )
         message = f'{whose}: left out of the pipeline, as there are no labels: {names}'
         print_log(message, logger='current')
     return ViewPipeline(pipeline, kept)

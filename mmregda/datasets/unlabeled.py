@@ -23,8 +23,9 @@ class UnlabeledDataset:
     Args:
         dataset (dict | BaseDataset): Any MMPose dataset. Its own pipeline, if
             it has one, is not used.
-        pipeline (list): Transforms, such as the source's: what needs keypoints
-            (``GenerateTarget``, ``RandomHalfBody``) is left out, and the log says so.
+        pipeline (list): Transforms, such as the source's: of a pipeline with
+            ``GenerateTarget``, what needs keypoints (it, ``RandomHalfBody``) is left
+            out, and the log says so. Of any other it is an error.
         views (dict, optional): For a method that sees each image several times,
             the transforms of each view by its name, such as
             ``dict(teacher=[...], student=[...])``. They come after those of

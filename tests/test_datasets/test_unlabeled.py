@@ -13,6 +13,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from mmpose.registry import DATASETS
 
+from mmregda import InputError
 from mmregda.datasets import HAND21, UnlabeledDataset
 
 LABEL_FREE = {
@@ -355,3 +356,10 @@ def test_what_needs_keypoints_is_left_out_wherever_it_is_and_named(root, monkeyp
         'UnlabeledDataset of H3DDataset: left out of the pipeline, as there are no '
         'labels: RandomHalfBody, GenerateTarget'
     ]
+
+
+@pytest.mark.parametrize('name', ['RandomHalfBody', 'KeypointConverter'])
+def test_an_unlabelled_pipeline_that_needs_keypoints_is_refused(root, name):
+    pipeline = [*LABELED[:2], dict(type=name), LABELED[4], LABELED[6]]
+    with pytest.raises(InputError, match=f'{name} in the pipeline .* Leave it out'):
+        UnlabeledDataset(config('h3d', root), pipeline)
