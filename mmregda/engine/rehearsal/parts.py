@@ -29,6 +29,7 @@ from mmengine.logging import MessageHub, MMLogger, print_log
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 from mmpose.registry import HOOKS, MODELS, PARAM_SCHEDULERS
 from torch import nn
 from torch.utils.data import DataLoader
@@ -235,6 +236,7 @@ def _built_choices(
     cfg: Config, drawn: Sequence[str], validated: Sequence[str]
 ) -> Iterator[Choice]:
     """Build all hooks of a run that has not begun; what metrics decide in them."""
+    Visualizer.get_instance('rehearsal')  # MMPose's own hook asks for the newest one.
     default, custom = cfg.get('default_hooks') or {}, cfg.get('custom_hooks') or []
     entries = {f'default_hooks.{name}': hook for name, hook in default.items()}
     entries.update({f'custom_hooks[{i}]': hook for i, hook in enumerate(custom)})
