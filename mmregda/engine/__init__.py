@@ -21,10 +21,9 @@ from mmregda.engine.player_optim_wrappers import (
     PlayerAmpOptimWrapper,
     PlayerOptimWrapper,
 )
-from mmregda.engine.rehearsal import rehearse
 from mmregda.engine.runner import QuietRunner
 from mmregda.engine.schedulers import InverseDecayLR
-from mmregda.engine.stages import evaluate, pretrain, train
+from mmregda.engine.stages import evaluate, pretrain, rehearse, train
 
 __all__ = [
     'AtomicCheckpointHook',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Container, Dict, List, Optional
 
 import torch
 from mmengine.dist import all_reduce
@@ -13,8 +13,23 @@ from mmregda.engine.player_optim_wrappers import by_player
 from mmregda.errors import InputError
 
 
+def first_not_finite(
+    state_dict: Dict[str, Any], parameters: Container[str]
+) -> Optional[str]:
+    """The first weight or running statistic that is not finite, by its name.
+
+    Of other buffers NaN alone counts: a mask may be minus infinity.
+    """
+    for name, tensor in state_dict.items():
+        if isinstance(tensor, Tensor) and tensor.is_floating_point():
+            counted = name in parameters or 'running_' in name
+            if not (tensor.isfinite() if counted else ~tensor.isnan()).all():
+                return name
+    return None
+
+
 def require_finite(
-    iteration: int, optim_wrapper: Any, log_vars: Dict[str, Tensor], data_batch: Any
+    when: str, optim_wrapper: Any, log_vars: Dict[str, Tensor], data_batch: Any
 ) -> None:
     """Stop a run at the first loss that is not finite.
 
@@ -25,7 +40,7 @@ def require_finite(
     case, to take the scalars down. All processes stop together.
 
     Args:
-        iteration (int): Counted from 1, for the message.
+        when (str): For the message, such as ``iteration 3``.
         optim_wrapper (OptimWrapper | OptimWrapperDict): What has stepped.
         log_vars (dict[str, Tensor]): What the model has returned, in the order in
             which it was minimised.
@@ -39,11 +54,8 @@ def require_finite(
         values['loss'] = values.pop('loss')
     for player, wrapper in by_player(optim_wrapper).items():
         minimized = getattr(wrapper, 'minimized', [])
-        for loss in minimized:
-            # Under the first of the players that it was minimised by.
-            name = f'what {player} minimises'
-            values[name] = values.get(name, 0) + loss
         if minimized:
+            values[f'what {player} minimises'] = sum(minimized)
             minimized.clear()
     if not values:
         return
@@ -54,18 +66,15 @@ def require_finite(
     all_reduce(everywhere, 'min')
     if everywhere:
         return
-    where = f'iteration {iteration}: '
     if finite.all():
-        raise InputError(
-            f'{where}a loss of another process is not finite; it says which'
-        )
+        raise InputError(f'{when}: a loss of another process is not finite')
     # What comes after the first is its consequence.
     first = finite.tolist().index(False)
     listed = '\n'.join(f'  {path}' for path in images_of(data_batch))
     raise InputError(
-        f'{where}{list(values)[first]} is {float(scalars[first])}. The images are\n'
-        f'{listed}\nNothing of this iteration is saved; the last checkpoint is as it '
-        'was. Look at these images and their labels, or lower the learning rate.'
+        f'{when}: {list(values)[first]} is {float(scalars[first])}. The images are\n'
+        f'{listed}\nNothing of it is saved. Look at these images and their labels, at '
+        'model.data_preprocessor and model.head.loss, or lower the learning rate.'
     )
 
 

@@ -25,7 +25,7 @@ from mmregda.engine.distributed import (
 )
 from mmregda.engine.finite import require_finite
 from mmregda.engine.host_memory import keep_freed_memory, release_freed_memory
-from mmregda.engine.settings import require_settings, warn_of_short_intervals
+from mmregda.engine.settings import require_iterations, require_settings
 from mmregda.engine.start import begin
 from mmregda.errors import InputError, during
 from mmregda.evaluation.validators import Validator
@@ -59,27 +59,12 @@ class DomainDataloaders:
             yield {domain: next(stream) for domain, stream in streams.items()}
 
     def __len__(self) -> int:
-        return len(self._first)
+        return len(next(iter(self.domains.values())))
 
-    @property
-    def _first(self) -> DataLoader:
-        return next(iter(self.domains.values()))
-
-    @property
-    def dataset(self) -> Any:
-        return self._first.dataset
-
-    @property
-    def sampler(self) -> Any:
-        return self._first.sampler
-
-    @property
-    def batch_sampler(self) -> Any:
-        return self._first.batch_sampler
-
-    @property
-    def batch_size(self) -> Optional[int]:
-        return self._first.batch_size
+    def __getattr__(self, name: str) -> Any:
+        if name == 'domains':  # of a copy that is not yet made
+            raise AttributeError(name)
+        return getattr(next(iter(self.domains.values())), name)
 
 
 @LOOPS.register_module()
@@ -105,7 +90,7 @@ class SeededTrainLoop(IterBasedTrainLoop):
         self, runner: Runner, dataloader: Union[dict, Iterable], **kwargs
     ) -> None:
         require_settings(runner.cfg)
-        warn_of_short_intervals(runner.cfg)
+        require_iterations(runner.hooks)
         begin(runner)
         require_normalization(unwrap(runner.model))
         if isinstance(dataloader, dict):
@@ -153,7 +138,8 @@ class SeededTrainLoop(IterBasedTrainLoop):
         if not isinstance(runner.model, PlayerDistributedDataParallel):
             # Others share them before a pass if at all, and differ after it.
             share_buffers(runner.model)
-        require_finite(self._iter + 1, runner.optim_wrapper, outputs, data_batch)
+        when = f'iteration {self._iter + 1}'
+        require_finite(when, runner.optim_wrapper, outputs, data_batch)
         runner.call_hook('after_train_iter', **hook_args, outputs=outputs)
         for history in runner.message_hub.log_scalars.values():
             history.max_length = min(history.max_length, SCALARS_KEPT)
@@ -304,11 +290,7 @@ class DomainValLoop(BaseLoop):
         return self.loops[self.domain or next(iter(self.loops))]
 
     def run(self) -> Dict[str, float]:
-        """Validate.
-
-        Returns:
-            dict[str, float]: All metrics of all domains.
-        """
+        """Validate."""
         self.runner.call_hook(f'before_{self.phase}')
         self.runner.call_hook(f'before_{self.phase}_epoch')
         share_buffers(self.runner.model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Dict, List, Optional
+from typing import Dict, List, Optional
 
 import mmpose.engine  # noqa: F401, registers the constructor of ViTs
 from mmengine.model import is_model_wrapper
@@ -16,7 +16,6 @@ from mmengine.optim import (
 from mmpose.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS,
     OPTIM_WRAPPERS,
-    OPTIMIZERS,
 )
 from torch import nn
 
@@ -135,7 +134,6 @@ class PlayerOptimWrapperConstructor:
             cfg = copy.deepcopy(dict(configs[player]))
             paramwise_cfg = cfg.pop('paramwise_cfg', self.paramwise_cfg)
             cfg['type'] = _wrapper_of(cfg, f'optim_wrapper.{player}')
-            _require_known(cfg.get('optimizer'), f'optim_wrapper.{player}')
             kind = cfg.pop('constructor', constructor)
             build = _constructor(kind, cfg, paramwise_cfg, f'optim_wrapper.{player}')
             # The modules keep the names they have in the model; a dot is not
@@ -171,16 +169,6 @@ def _wrapper_of(cfg: dict, entry: str) -> type:
     return kind
 
 
-def _require_known(optimizer: Any, entry: str) -> None:
-    """MMEngine itself calls what it has not found."""
-    name = (optimizer or {}).get('type')
-    if not name or (isinstance(name, str) and OPTIMIZERS.get(name) is None):
-        raise InputError(
-            f'{entry}.optimizer: no optimiser is registered as {name!r}. PyTorch has '
-            'SGD, Adam and AdamW, for example.'
-        )
-
-
 def _constructor(
     kind: str, cfg: dict, paramwise_cfg: Optional[dict], entry: str
 ) -> DefaultOptimWrapperConstructor:
@@ -191,11 +179,6 @@ def _constructor(
             f'{entry}: paramwise_cfg has {" and ".join(unknown)}, which {kind} does '
             'not read. Name the constructor that does, as '
             'optim_wrapper.player_constructor="LayerDecayOptimWrapperConstructor".'
-        )
-    if OPTIM_WRAPPER_CONSTRUCTORS.get(kind) is None:
-        raise InputError(
-            f'{entry}: no constructor is registered as {kind!r}. If it is your own, '
-            'add its module to custom_imports.'
         )
     return OPTIM_WRAPPER_CONSTRUCTORS.build(
         dict(type=kind, optim_wrapper_cfg=cfg, paramwise_cfg=paramwise_cfg)

@@ -3,43 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import logging
-from typing import Any, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Iterator, Mapping, Sequence, Tuple
 
 import torch
-from mmengine.hooks import Hook
-from mmengine.logging import print_log
-from mmengine.optim import AmpOptimWrapper
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import Registry, init_default_scope
-from mmpose.registry import (
-    HOOKS,
-    LOOPS,
-    MODEL_WRAPPERS,
-    MODELS,
-    OPTIM_WRAPPERS,
-    PARAM_SCHEDULERS,
-)
+from mmpose.registry import LOOPS, MODEL_WRAPPERS, MODELS, PARAM_SCHEDULERS
 
 from mmregda.engine.distributed import SYNCHRONIZED_ON_CPU
-from mmregda.errors import InputError, close_matches
-
-# MMEngine adds these hooks where a config does not replace them.
-_DEFAULT_HOOKS = dict(
-    logger=dict(type='LoggerHook'), checkpoint=dict(type='CheckpointHook')
-)
-# What a setting of epochs is to be written as instead.
-_IN_ITERATIONS = dict(
-    by_epoch='set by_epoch=False and count iterations',
-    begin_epoch='set begin_iter, in iterations',
-)
-# What the loops of this package take from a config.
-_ARGUMENTS = dict(
-    train_cfg={'max_iters', 'val_begin', 'val_interval', 'dynamic_intervals'},
-    val_cfg={'fp16'},
-)
-# More validations or checkpoints than this in one run look like intervals that were
-# meant as epochs.
-_MANY = 200
+from mmregda.errors import InputError
 
 
 def require_settings(cfg: Mapping) -> None:
@@ -48,9 +20,6 @@ def require_settings(cfg: Mapping) -> None:
     It is about configs that train with one of this package's loops, or a
     :class:`~mmregda.models.DomainAdaptiveTopdown`; others mean what they mean in
     MMPose. Nothing is built or read.
-
-    Args:
-        cfg (Mapping): A config.
 
     Raises:
         InputError: With all such settings, by name, and what to write instead.
@@ -67,24 +36,6 @@ def require_settings(cfg: Mapping) -> None:
 def is_adaptation(cfg: Mapping) -> bool:
     """Whether a config's model is a :class:`DomainAdaptiveTopdown`."""
     return _is(MODELS, cfg.get('model'), 'DomainAdaptiveTopdown')
-
-
-def warn_of_short_intervals(cfg: Mapping) -> None:
-    """Warn where an interval may have been meant as epochs."""
-    train_cfg = cfg.get('train_cfg') or {}
-    intervals = {'train_cfg.val_interval': train_cfg.get('val_interval', 1000)}
-    checkpoint = _hooks(cfg).get('default_hooks.checkpoint') or {}
-    if isinstance(checkpoint, Mapping):
-        intervals['default_hooks.checkpoint.interval'] = checkpoint.get('interval')
-    for name, interval in intervals.items():
-        if not isinstance(interval, int) or interval < 1:
-            continue
-        times = train_cfg.get('max_iters', 0) // interval
-        if times > _MANY:
-            message = (
-                f'{name}={interval} counts iterations, which makes {times} in this run'
-            )
-            print_log(message, logger='current', level=logging.WARNING)
 
 
 def _problems(cfg: Mapping) -> Iterator[str]:
@@ -118,26 +69,20 @@ def _problems(cfg: Mapping) -> Iterator[str]:
             )
         return
     yield from _about_loop(train_cfg)
-    for key, known in _ARGUMENTS.items():
-        loop = cfg.get(key) or {}
-        if getattr(_class(LOOPS, loop), '__module__', '').startswith('mmregda.'):
-            for name in sorted(set(loop) - {'type', 'by_epoch', 'max_epochs'} - known):
-                near = close_matches(name, known)
-                yield f'{key}: {loop["type"]} takes no "{name}".{near}'
     yield from _about_loaders(cfg.get('train_dataloader') or {}, adaptation)
-    yield from _about_hooks(cfg)
     yield from _about_schedules(cfg.get('param_scheduler'), train_cfg.get('max_iters'))
     yield from _about_scaling(cfg, adaptation)
-    yield from _about_validation(cfg, 'val')
-    kind = _class(OPTIM_WRAPPERS, cfg.get('optim_wrapper'))
-    if kind is AmpOptimWrapper and not adaptation and not torch.cuda.is_available():
+    yield from _about_validation(cfg)
+    wrapper = cfg.get('model_wrapper_cfg')
+    if (
+        adaptation
+        and distributed
+        and not _is(MODEL_WRAPPERS, wrapper, 'PlayerDistributedDataParallel')
+    ):
         yield (
-            "optim_wrapper.type is MMEngine's AmpOptimWrapper, which needs a GPU: "
-            'write "PlayerAmpOptimWrapper"'
+            f'model_wrapper_cfg is {wrapper}, but players step in turn: write '
+            'model_wrapper_cfg = dict(type="PlayerDistributedDataParallel")'
         )
-    if adaptation:
-        yield from _about_optimizers(cfg.get('optim_wrapper') or {})
-        yield from _about_wrapper(cfg)
 
 
 def _about_compile(cfg: Mapping) -> Iterator[str]:
@@ -163,15 +108,10 @@ def _about_loop(train_cfg: Mapping) -> Iterator[str]:
             'iterations: set max_iters and val_interval, with _delete_=True if the '
             'config inherits others'
         )
-    elif 'max_iters' not in train_cfg:
-        yield 'train_cfg has no max_iters'
-    for name, given in _intervals(train_cfg).items():
+    for name in ('max_iters', 'val_interval'):
+        given = train_cfg.get(name, 1)
         if not isinstance(given, int) or given < 1:
             yield f'train_cfg.{name} is {given!r}: set it to an integer from 1'
-
-
-def _intervals(train_cfg: Mapping) -> Dict[str, Any]:
-    return {k: train_cfg[k] for k in ('max_iters', 'val_interval') if k in train_cfg}
 
 
 def _about_loaders(loaders: Mapping, adaptation: bool) -> Iterator[str]:
@@ -184,18 +124,10 @@ def _about_loaders(loaders: Mapping, adaptation: bool) -> Iterator[str]:
             )
             return
         loaders = {'': loaders}
-    elif 'dataset' in loaders:
-        return  # The loop says which domains the method needs.
     for domain, loader in loaders.items():
-        if loader is None:
-            continue
         where = f'train_dataloader.{domain}'.rstrip('.')
         if not isinstance(loader, Mapping):
-            yield f'{where} is {loader!r}, not the config of a dataloader'
             continue
-        for key in ('dataset', 'sampler', 'batch_size'):
-            if loader.get(key) is None:
-                yield f'{where} has no {key}'
         if loader.get('batch_sampler') is not None:
             yield (
                 f'{where}.batch_sampler: images are drawn one by one, so that a '
@@ -208,51 +140,32 @@ def _about_loaders(loaders: Mapping, adaptation: bool) -> Iterator[str]:
             )
 
 
-def _about_hooks(cfg: Mapping) -> Iterator[str]:
-    for where, hook in _hooks(cfg).items():
-        for name, value in _settings_of(hook).items():
+def require_iterations(hooks: Sequence[Hook]) -> None:
+    """Refuse hooks that count epochs, in a run that counts iterations.
+
+    Raises:
+        InputError: At the first.
+    """
+    for hook in hooks:
+        for name, value in vars(hook).items():
             # How metrics are shown is set right by the loop.
-            if 'epoch' not in name or name == 'log_metric_by_epoch' or not value:
+            if 'epoch' not in name or name.startswith('log_') or not value:
                 continue
-            remedy = _IN_ITERATIONS.get(name, 'leave this hook out')
-            line = f'{where}.{name}={value!r} counts epochs, but this run counts '
-            if name == 'by_epoch' and where.endswith('.checkpoint'):
-                line += 'iterations and would save nothing before its end: write '
-                yield line + (
+            if isinstance(hook, CheckpointHook):
+                remedy = (
+                    'iterations and would save nothing before its end: write '
                     'default_hooks = dict(checkpoint=dict(type="AtomicCheckpointHook", '
                     'by_epoch=False, interval=500))'
                 )
             else:
-                yield f'{line}iterations: {remedy}'
-
-
-def _hooks(cfg: Mapping) -> Dict[str, Any]:
-    """All hooks that a config asks for, by where it does so."""
-    default = {**_DEFAULT_HOOKS, **(cfg.get('default_hooks') or {})}
-    found = {f'default_hooks.{name}': hook for name, hook in default.items()}
-    for index, hook in enumerate(cfg.get('custom_hooks') or []):
-        found[f'custom_hooks[{index}]'] = hook
-    return {where: hook for where, hook in found.items() if hook is not None}
-
-
-def _settings_of(hook: Any) -> Dict[str, Any]:
-    """The arguments of a hook's config, with those that it leaves out."""
-    if isinstance(hook, Hook):
-        return getattr(hook, '__dict__', {})
-    kind = _class(HOOKS, hook)
-    settings: Dict[str, Any] = {}
-    for owner in reversed(getattr(kind, '__mro__', ())):
-        for parameter in _parameters(owner):
-            settings[parameter.name] = parameter.default
-    return {**settings, **hook}
-
-
-def _parameters(owner: type) -> List[inspect.Parameter]:
-    """Arguments of a class's own constructor that have a default."""
-    if '__init__' not in vars(owner) or owner is object:
-        return []
-    parameters = inspect.signature(owner.__init__).parameters.values()
-    return [p for p in parameters if p.default is not p.empty]
+                remedy = (
+                    'iterations: set by_epoch=False or begin_iter, in iterations, or '
+                    'leave this hook out'
+                )
+            raise InputError(
+                f'{type(hook).__name__}.{name}={value!r} counts epochs, but this run '
+                f'counts {remedy}'
+            )
 
 
 def _about_schedules(schedules: Any, max_iters: Any) -> Iterator[str]:
@@ -292,7 +205,7 @@ def schedules_of(schedules: Any, where: str = 'param_scheduler') -> Iterator[Tup
 
 
 def _about_scaling(cfg: Mapping, adaptation: bool) -> Iterator[str]:
-    scaling = cfg.get('auto_scale_lr') or {}
+    scaling, loaders = cfg.get('auto_scale_lr') or {}, cfg.get('train_dataloader') or {}
     if not scaling.get('enable'):
         return
     base = scaling.get('base_batch_size')
@@ -301,57 +214,34 @@ def _about_scaling(cfg: Mapping, adaptation: bool) -> Iterator[str]:
             'auto_scale_lr.base_batch_size is the whole batch that the learning rates '
             f'of this config are for, an integer from 1, but is {base!r}'
         )
-    if adaptation:
-        method = _class(MODELS, cfg['model'].get('adaptation'))
-        loaders = cfg.get('train_dataloader') or {}
-        sizes = {
-            domain: loaders[domain].get('batch_size')
-            for domain in getattr(method, 'domains', ())
-            if isinstance(loaders.get(domain), Mapping)
-        }
-        if len(set(sizes.values())) > 1:
-            yield (
-                f'auto_scale_lr: the batch sizes {sizes} are not the same, so there is '
-                'no one factor. Set lr of each player in optim_wrapper'
-            )
+    method = _class(MODELS, cfg['model'].get('adaptation')) if adaptation else None
+    sizes = {
+        domain: loaders[domain].get('batch_size')
+        for domain in getattr(method, 'domains', ())
+        if isinstance(loaders.get(domain), Mapping)
+    }
+    if len(set(sizes.values())) > 1:
+        yield (
+            f'auto_scale_lr: the batch sizes {sizes} are not the same, so there is no '
+            'one factor. Set lr of each player in optim_wrapper'
+        )
 
 
-def _about_validation(cfg: Mapping, phase: str) -> Iterator[str]:
-    loaders = cfg.get(f'{phase}_dataloader')
-    loop = cfg.get(f'{phase}_cfg')
-    if not isinstance(loaders, Mapping) or loop is None:
+def _about_validation(cfg: Mapping) -> Iterator[str]:
+    loaders, loop = cfg.get('val_dataloader'), cfg.get('val_cfg')
+    if not loaders or loop is None:
         return
     by_domain = _is(LOOPS, loop, 'DomainValLoop')
     if by_domain and 'dataset' in loaders:
         yield (
-            f'{phase}_dataloader is one dataloader, but {phase}_cfg.type is '
-            f'"{loop["type"]}": write {phase}_dataloader = dict(_delete_=True, '
-            f'source=...), and {phase}_evaluator likewise'
+            f'val_dataloader is one dataloader, but val_cfg.type is "{loop["type"]}": '
+            'write val_dataloader = dict(_delete_=True, source=...), and '
+            'val_evaluator likewise'
         )
-    elif not by_domain and loaders and 'dataset' not in loaders:
+    elif not by_domain and 'dataset' not in loaders:
         yield (
-            f'{phase}_dataloader has the keys {sorted(loaders)}: to validate on each '
-            f'domain write {phase}_cfg = dict(type="DomainValLoop")'
-        )
-
-
-def _about_optimizers(optim_wrapper: Mapping) -> Iterator[str]:
-    if not optim_wrapper.get('constructor'):
-        yield (
-            'optim_wrapper has no constructor, so that all players would have one '
-            'optimiser: set optim_wrapper.constructor = '
-            '"PlayerOptimWrapperConstructor"'
-        )
-
-
-def _about_wrapper(cfg: Mapping) -> Iterator[str]:
-    wrapper = cfg.get('model_wrapper_cfg')
-    if cfg.get('launcher', 'none') != 'none' and not _is(
-        MODEL_WRAPPERS, wrapper, 'PlayerDistributedDataParallel'
-    ):
-        yield (
-            f'model_wrapper_cfg is {wrapper}, but players step in turn: write '
-            'model_wrapper_cfg = dict(type="PlayerDistributedDataParallel")'
+            f'val_dataloader has the keys {sorted(loaders)}: to validate on each '
+            'domain write val_cfg = dict(type="DomainValLoop")'
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import io
-import logging
 import os
 import re
+import tempfile
 from contextlib import contextmanager
-from glob import escape, glob
+from secrets import token_hex
 from typing import Dict, Iterator, Optional
 
 import torch
@@ -19,7 +20,6 @@ from mmengine.runner import Runner
 
 from mmregda.config_files import name_of
 from mmregda.engine.checkpoints import (
-    NOTE,
     hand_over,
     named_as_in,
     read_checkpoint,
@@ -34,10 +34,9 @@ from mmregda.engine.distributed import (
 )
 from mmregda.engine.lock import only_run_in
 from mmregda.engine.loops import build_validation, register_rehearsal
-from mmregda.engine.rehearsal import rehearse
+from mmregda.engine.rehearsal import rehearse_run
 from mmregda.engine.settings import is_adaptation, require_settings
 from mmregda.engine.start import (
-    KEPT,
     Start,
     begin,
     find_start,
@@ -114,14 +113,10 @@ def pretrain(cfg: Config) -> str:
 
     Args:
         cfg (Config): The config of the pretraining, with ``work_dir`` set.
-
-    Returns:
-        str: The file.
     """
     path = pretrained_path(cfg)
     cfg.work_dir = os.path.dirname(path)
     if not broadcast_from_main(os.path.isfile(path)):
-        warn_of_others(cfg)
         with only_run_in(cfg.work_dir):
             # Another training may have made them while this one waited.
             if not broadcast_from_main(os.path.isfile(path)):
@@ -129,36 +124,16 @@ def pretrain(cfg: Config) -> str:
     return path
 
 
-def warn_of_others(cfg: Config) -> None:
-    """Say so if a pretraining begins where others were begun and not finished."""
-    if not cfg.get('resume'):
-        return
-    notes = glob(os.path.join(escape(os.path.dirname(cfg.work_dir)), '*', NOTE))
-    begun = map(os.path.dirname, notes)
-    others = [f for f in begun if not os.path.isfile(os.path.join(f, KEPT))]
-    if others and cfg.work_dir not in others:
-        message = (
-            f'Pretraining begins anew in "{cfg.work_dir}". Unfinished ones in '
-            f'{", ".join(sorted(others))} have another seed, model, schedule or place '
-            'of data than this one.'
-        )
-        print_log(message, logger='current', level=logging.WARNING)
-
-
 def _pretrain(cfg: Config, path: str) -> None:
     print_log(f'Pretraining on the source; keeping {path}', logger='current')
     runner = run(cfg)
     if is_main_process():
         hub = runner.message_hub
-        names = [hub.runtime_info.get(name) for name in ('best_ckpt', 'last_ckpt')]
-        # The folder may have been moved since, and what was best be gone with
-        # a checkpoint that could not be read.
+        names = [hub.get_info(name) for name in ('best_ckpt', 'last_ckpt')]
+        # The folder may have been moved since, and what was best be gone with a
+        # checkpoint that could not be read.
         kept = [os.path.join(cfg.work_dir, os.path.basename(n)) for n in names if n]
-        best, *_ = [*filter(os.path.isfile, kept), *kept]
-        if best != kept[0]:
-            message = f'"{kept[0]}" is gone; keeping the weights of "{best}"'
-            print_log(message, logger='current', level=logging.WARNING)
-        _keep_weights(best, path)
+        _keep_weights(next(filter(os.path.isfile, kept), kept[0]), path)
     barrier()
 
 
@@ -201,6 +176,31 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
             metrics = runner.val()
         stop_workers(runner)
     return metrics
+
+
+def rehearse(cfg: Config) -> None:
+    """Build a run and rehearse it, for what comes after a pretraining.
+
+    Raises:
+        InputError: See :func:`~mmregda.engine.rehearsal.rehearse_run`.
+    """
+    cfg = copy.deepcopy(cfg)
+    with tempfile.TemporaryDirectory() as folder, building(name_of(cfg)):
+        # Loggers and the like are found by this name.
+        cfg.update(work_dir=folder, experiment_name=f'rehearsal_{token_hex(4)}')
+        cfg.update(load_from=None, resume=False, log_level='WARNING')
+        runner = build_runner(cfg)
+        runner.start = Start('fresh')
+        _ = (
+            runner.train_loop,
+            runner.val_loop,
+        )  # They are built when they are asked for.
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        if runner.param_schedulers is not None:
+            schedulers = runner.build_param_scheduler(runner.param_schedulers)
+            runner.param_schedulers = schedulers
+        runner.call_hook('before_run')
+        rehearse_run(runner)
 
 
 def run(cfg: Config, start: Optional[Start] = None) -> Runner:

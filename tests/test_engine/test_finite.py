@@ -45,7 +45,7 @@ def built(name):
 
 def step(model, optim_wrapper, data):
     log_vars = model.train_step(data, optim_wrapper)
-    require_finite(17, optim_wrapper, log_vars, data)
+    require_finite('iteration 17', optim_wrapper, log_vars, data)
 
 
 @pytest.mark.parametrize('name', METHODS)
@@ -80,9 +80,11 @@ def test_loss_that_is_not_logged_is_found_where_it_is_minimised():
     # MCD's step B is of its heads.
     minimize(parameter.sum() * torch.nan, optim_wrapper, ('head', 'adversary'))
     with pytest.raises(InputError, match='what head minimises is nan'):
-        require_finite(17, optim_wrapper, log_vars, data)
+        require_finite('iteration 17', optim_wrapper, log_vars, data)
     log_vars = dict(loss_sup=torch.tensor(1.0))
-    require_finite(18, optim_wrapper, log_vars, data)  # It was another iteration's.
+    require_finite(
+        'iteration 18', optim_wrapper, log_vars, data
+    )  # It was another iteration's.
 
 
 def test_accuracy_that_is_undefined_is_no_fault():
@@ -91,7 +93,7 @@ def test_accuracy_that_is_undefined_is_no_fault():
     log_vars = dict(
         model.train_step(data, optim_wrapper), accuracy=torch.tensor(torch.nan)
     )
-    require_finite(17, optim_wrapper, log_vars, data)
+    require_finite('iteration 17', optim_wrapper, log_vars, data)
 
 
 @HOOKS.register_module()

@@ -157,7 +157,6 @@ def test_the_decay_by_layer_of_a_vit_is_kept(vit, for_all):
     'changes, message',
     [
         ({}, 'paramwise_cfg has layer_decay_rate and num_layers.*player_constructor'),
-        (dict(player_constructor='Mine'), "registered as 'Mine'.*custom_imports"),
         (dict(player_constructor=VIT), 'layer_decay_rate=0.8 changes no.*custom_keys'),
     ],
 )

@@ -416,23 +416,6 @@ def test_nobody_else_trains_in_the_folder_meanwhile(hand_pair, tmp_path):
     FileLock(lock, timeout=0).acquire()
 
 
-def test_pretraining_that_begins_anew_beside_others_says_so(
-    hand_pair, tmp_path, monkeypatch
-):
-    said = []
-    monkeypatch.setattr(stages, 'print_log', lambda text, **_: said.append(text))
-    monkeypatch.setattr(stages, '_pretrain', lambda cfg, path: None)
-    cfg = tiny_config(hand_pair, tmp_path / 'stage', max_iters=2, resume=True)
-    other = tmp_path / 'stage' / '0123abcd'
-    other.mkdir(parents=True)
-    (other / 'last_checkpoint').write_text('iter_2.pth')
-    stages.pretrain(cfg.copy())
-    assert len(said) == 1 and str(other) in said[0] and 'anew' in said[0]
-    (other / 'source_only.pth').touch()  # That one is done.
-    stages.pretrain(cfg.copy())
-    assert len(said) == 1
-
-
 @pytest.mark.parametrize(
     'options',
     [

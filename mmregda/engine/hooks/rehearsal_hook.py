@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 
-from mmregda.engine.rehearsal import rehearse
+from mmregda.engine.rehearsal import rehearse_run
 
 
 @HOOKS.register_module()
@@ -16,7 +16,7 @@ class RehearsalHook(Hook):
     """Rehearses a run before it trains, or a validation or test that stands alone.
 
     Loops of this package bring it with them. See
-    :func:`~mmregda.engine.rehearsal.rehearse`.
+    :func:`~mmregda.engine.rehearsal.rehearse_run`.
     """
 
     # Before any hook changes or compiles the model.
@@ -39,5 +39,5 @@ class RehearsalHook(Hook):
 
     def _rehearse(self, runner: Runner, phase: str) -> None:
         if phase not in self._done:
-            rehearse(runner.cfg, runner, phase)
+            rehearse_run(runner, phase)
             self._done |= {'train', 'val'} if phase == 'train' else {phase}

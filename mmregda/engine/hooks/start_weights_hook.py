@@ -12,12 +12,10 @@ from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 from torch import nn
 
-from mmregda.datasets.coco_files import evenly
 from mmregda.datasets.views import views_of
 from mmregda.engine.distributed import broadcast_from_main
 from mmregda.engine.loops import unwrap
-from mmregda.engine.rehearsal.parts import Reader, undisturbed
-from mmregda.engine.rehearsal.samples import undisturbing
+from mmregda.engine.rehearsal.readers import Reader, undisturbed, undisturbing
 from mmregda.engine.start import LABELED
 from mmregda.errors import InputError
 from mmregda.models.logit_level import Level, fit_level, multiply_logits
@@ -115,8 +113,9 @@ def _level_of(model: nn.Module, reader: Reader) -> Level:
     """The level of f's logits on some images of a domain."""
     with undisturbed():
         dataset = undisturbing(reader.dataset)
-        chosen = evenly(list(range(len(dataset))), _NUM_IMAGES)
-        batch = reader.collate([dataset[index] for index in chosen])
+        chosen = range(0, len(dataset), -(-len(dataset) // _NUM_IMAGES))
+        collate = getattr(reader.loader.collate_fn, 'collate', reader.loader.collate_fn)
+        batch = collate([dataset[index] for index in chosen])
     batch = model.data_preprocessor(next(iter(views_of(batch).values())), training=True)
     mode = model.training
     model.eval()

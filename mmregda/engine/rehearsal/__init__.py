@@ -1,10 +1,10 @@
 """One rehearsal before anything trains.
 
-A mistake in a config, or a file that is not what it should be, is found with one
-sample in seconds: not in the first iteration after an hour of pretraining, at the
-first validation, or in a table of wrong numbers.
+The first samples go through the real thing: pipeline, collation, a training step of a
+copy of the model, prediction, metrics. What fails becomes one message. Beside that
+there are checks of what would not fail, but train on wrong labels.
 """
 
-from mmregda.engine.rehearsal.rehearse import rehearse
+from mmregda.engine.rehearsal.rehearse import rehearse_run
 
-__all__ = ['rehearse']
+__all__ = ['rehearse_run']
