@@ -8,22 +8,20 @@ import re
 import zipfile
 from glob import escape, glob
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from mmengine.logging import print_log
-from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from mmregda.datasets.keypoint_names import keypoint_names
 from mmregda.errors import InputError
-from mmregda.files import atomic_write
 from mmregda.models.necks import DeconvNeck
 
-# Where a run says which checkpoint is its last, and which run it is.
+# Where a run says which checkpoint is its last.
 NOTE = 'last_checkpoint'
-RUN_ID = 'run_id'
+# What it says while there is none: what lies there is an earlier run's.
+NONE_YET = 'none'
 
 
 class Checkpoint(NamedTuple):
@@ -183,6 +181,8 @@ def noted_checkpoint(work_dir: str) -> Optional[str]:
     if not os.path.isfile(note):
         return None
     named = Path(note).read_bytes().decode(errors='replace').strip()
+    if named == NONE_YET:
+        return None
     moved = os.path.join(work_dir, os.path.basename(named))
     return moved if os.path.isfile(moved) else named
 
@@ -196,10 +196,8 @@ def latest_checkpoint(work_dir: str) -> Optional[str]:
 def newest_resumable(work_dir: str) -> Optional[Checkpoint]:
     """The checkpoint to resume a run from.
 
-    It is the one that ``last_checkpoint`` names. If that cannot be read, or
-    there is no such note, it is the latest in the folder that can, and a
-    warning says so. Those of another run, which was in the folder before,
-    are left alone (see :func:`identify`).
+    It is the one that ``last_checkpoint`` names. If that cannot be read, or there is no
+    such note, it is the latest in the folder that can, and a warning says so.
 
     Args:
         work_dir (str): Where the run has left ``last_checkpoint``.
@@ -211,27 +209,22 @@ def newest_resumable(work_dir: str) -> Optional[Checkpoint]:
         InputError: If there are checkpoints of which none can be read.
     """
     named = noted_checkpoint(work_dir)
-    id_file = os.path.join(work_dir, RUN_ID)
-    run = Path(id_file).read_text() if os.path.isfile(id_file) else None
+    if named is None and os.path.isfile(os.path.join(work_dir, NOTE)):
+        return None
     folder = os.path.dirname(named or '') or work_dir
-    others = set(glob(os.path.join(escape(folder), '*.pth'))) - {named}
-    candidates = sorted(others, key=_age)
+    found = set(glob(os.path.join(escape(folder), '*.pth')))
+    others = sorted(found - {named}, key=_age)
     problems: List[str] = []
-    for path in candidates if named is None else [named, *candidates]:
+    for path in others if named is None else [named, *others]:
+        content = None
         try:
             content = read_checkpoint(path)
             _require_sound(path)
-        except InputError as error:
-            problems.append(str(error))
-            continue
-        try:
             require_resumable(content, path)
         except InputError as error:
-            # Others, such as the best, are not made to resume from.
-            problems += [str(error)] * (path == named)
-            continue
-        info = content['message_hub'].get('runtime_info') or {}
-        if run not in (None, info.get(RUN_ID)):
+            # Others that can be read, such as the best, are not made to resume from.
+            if path == named or content is None:
+                problems.append(str(error))
             continue
         if named is None:
             problems.insert(0, f'"{os.path.join(work_dir, NOTE)}" is not there')
@@ -240,28 +233,13 @@ def newest_resumable(work_dir: str) -> Optional[Checkpoint]:
         for problem in problems:
             print_log(problem, logger='current', level=logging.WARNING)
         return Checkpoint(path, content)
-    # Files that are no checkpoints of this run do not matter.
+    # Files that are no checkpoints of a run do not matter.
     if not problems:
         return None
     raise InputError(
         f'"{work_dir}" has no checkpoint to resume from: {"; ".join(problems)}. '
         'Leave --resume out to start anew.'
     )
-
-
-def identify(runner: Runner) -> None:
-    """Give a run that begins an id, which its checkpoints and its folder hold.
-
-    One that begins in the folder of another, and is killed before its first
-    checkpoint, would otherwise go on from that one's. It is for the first process.
-    """
-    info = runner.message_hub.runtime_info
-    if not runner._resume:
-        runner.message_hub.update_info(RUN_ID, token_hex(8))
-    # Of a run that was begun before there were ids, there is none.
-    if info.get(RUN_ID):
-        with atomic_write(os.path.join(runner.work_dir, RUN_ID)) as path:
-            Path(path).write_text(info[RUN_ID])
 
 
 def _age(path: str) -> Tuple[int, float]:

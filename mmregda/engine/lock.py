@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import signal
-import sys
 import time
 from contextlib import contextmanager
-from typing import Iterator, List
+from typing import Iterator
 
 from filelock import FileLock, Timeout
 from mmengine.dist import is_main_process
@@ -18,19 +15,12 @@ from mmengine.logging import print_log
 from mmregda.engine.distributed import broadcast_from_main
 from mmregda.files import room_to_write
 
-# From Linux's prctl.h.
-_PR_SET_PDEATHSIG = 1
-# The process that holds a lock, once for each that it holds.
-_holders: List[int] = []
-
 
 @contextmanager
 def only_run_in(folder: str) -> Iterator[None]:
     """Within, no other run is in here with the same folder; wait for one that is.
 
-    A killed run releases its lock immediately: data workers share the locked file
-    with the process that forked them, and end with it (on Linux; elsewhere they are
-    not forked).
+    A killed run releases its lock when its data workers have ended, some seconds later.
 
     Args:
         folder (str): Is made if need be.
@@ -51,12 +41,9 @@ def only_run_in(folder: str) -> Iterator[None]:
                 print_log(message, logger='current')
             waiting = True
             time.sleep(1)
-    _holders.append(os.getpid())
     try:
         yield
     finally:
-        if _holders:
-            _holders.pop()
         lock.release()
 
 
@@ -75,20 +62,3 @@ def _acquired(lock: FileLock) -> bool:
         )
         print_log(message, logger='current', level=logging.WARNING)
     return True
-
-
-def _end_with_parent() -> None:
-    """In a process that a run has forked: end when the run does.
-
-    PyTorch's workers look for that themselves, but only every few seconds.
-    """
-    holders = set(_holders)
-    _holders.clear()
-    if holders and sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() not in holders:  # It was gone before that.
-            os._exit(1)
-
-
-if hasattr(os, 'register_at_fork'):
-    os.register_at_fork(after_in_child=_end_with_parent)

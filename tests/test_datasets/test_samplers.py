@@ -358,39 +358,6 @@ def test_folder_is_free_again_though_a_forked_worker_lives_on(tmp_path):
         os.waitpid(worker, 0)
 
 
-@pytest.mark.skipif(not hasattr(os, 'fork'), reason='nothing to fork')
-def test_folder_of_a_killed_run_is_free_and_its_workers_are_gone(tmp_path):
-    here, there = os.pipe()
-    training = os.fork()
-    if not training:
-        with only_run_in(str(tmp_path)):
-            worker = os.fork()
-            if not worker:
-                time.sleep(60)
-                os._exit(0)
-            os.write(there, str(worker).encode())
-            os.kill(os.getpid(), signal.SIGKILL)
-    worker = int(os.read(here, 99))
-    os.waitpid(training, 0)
-    # At once, not when the worker would look for its parent.
-    FileLock(tmp_path / 'in_use.lock', timeout=1).acquire()
-    if sys.platform == 'linux':
-        end = time.monotonic() + 20
-        while is_running(worker):
-            assert time.monotonic() < end
-            time.sleep(0.05)
-    else:
-        os.kill(worker, signal.SIGKILL)
-
-
-def is_running(process):
-    try:
-        with open(f'/proc/{process}/stat') as file:
-            return file.read().rsplit(')', 1)[1].split()[0] != 'Z'
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.skipif(sys.platform == 'win32', reason='locks are others there')
 def test_file_system_without_locks_stops_no_run(tmp_path, monkeypatch):
     import fcntl
