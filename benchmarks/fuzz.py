@@ -65,7 +65,7 @@ with atheris.instrument_imports(['mmregda']) if GUIDED else nullcontext():
         UnlabeledImages,
         build_dataset,
     )
-    from mmregda.datasets.image_loading import check_image, read_image
+    from mmregda.datasets.image_loading import image_size, read_image
     from mmregda.engine.checkpoints import load_weights
     from mmregda.visualization.curves import load_scalars
 
@@ -124,7 +124,7 @@ def _coco(root: Path, path: Path) -> None:
 
 
 def _image(_: Path, path: Path) -> None:
-    for read in (check_image, read_image):
+    for read in (image_size, read_image):
         read(str(path))
 
 

@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--out', help='output folder (default: work_dirs/<config name>/check)'
     )
-    parser.add_argument('--workers', type=int, help='processes (default: one per CPU)')
+    parser.add_argument('--workers', type=int, help='threads (default: one per CPU)')
     add_cfg_options(parser)
     args = parser.parse_args()
     if args.workers is not None and args.workers < 1:

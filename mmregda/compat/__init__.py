@@ -29,53 +29,38 @@ from importlib import metadata  # noqa: E402 (Python 3.7 has none)
 
 __all__ = ['Problem', 'apply', 'find_problems', 'refuse_unsafe_checkpoints', 'repairs']
 
-# The distributions that provide one importable name, the likelier first.
+# What has other names where it is published, the likelier first.
 DISTRIBUTIONS = {
-    'torch': ('torch',),
-    'torchvision': ('torchvision',),
     'mmengine': ('mmengine', 'onedl-mmengine', 'mmengine-lite'),
     'mmcv': ('mmcv', 'onedl-mmcv', 'mmcv-lite', 'mmcv-full'),
     'mmdet': ('mmdet', 'onedl-mmdetection'),
-    'mmpose': ('mmpose',),
-    'numpy': ('numpy',),
-    'cv2': (
-        'opencv-python',
-        'opencv-python-headless',
-        'opencv-contrib-python',
-        'opencv-contrib-python-headless',
+    'cv2': tuple(
+        f'opencv-{n}python{h}' for n in ('', 'contrib-') for h in ('', '-headless')
     ),
-    'xtcocotools': ('xtcocotools',),
-    'pycocotools': ('pycocotools',),
-    'scipy': ('scipy',),
-    'matplotlib': ('matplotlib',),
     'PIL': ('pillow',),
-    'munkres': ('munkres',),
-    'six': ('six',),
 }
 
 # What `import mmpose` and its models, datasets and metrics cannot do without,
 # and what to install where it is missing. MMPose itself goes in without its
 # declared dependencies: one of them, chumpy, no longer builds and is not used.
 REQUIRED = {
-    'torch': 'pip install torch torchvision',
-    'torchvision': 'pip install torchvision',
-    'mmengine': 'pip install mmengine',
-    'mmcv': 'pip install "mmcv-lite<2.2"',
-    'mmdet': 'pip install mmdet',
-    'mmpose': 'pip install --no-deps mmpose',
-    'numpy': 'pip install numpy',
-    'cv2': 'pip install opencv-python-headless',
-    'scipy': 'pip install scipy',
-    'matplotlib': 'pip install matplotlib',
-    'PIL': 'pip install pillow',
-    'munkres': 'pip install munkres',
-    'six': 'pip install six',
+    'torch': 'torch torchvision',
+    'torchvision': 'torchvision',
+    'mmengine': 'mmengine',
+    'mmcv': '"mmcv-lite<2.2"',
+    'mmdet': 'mmdet',
+    'mmpose': '--no-deps mmpose',
+    'numpy': 'numpy',
+    'cv2': 'opencv-python-headless',
+    'scipy': 'scipy',
+    'matplotlib': 'matplotlib',
+    'PIL': 'pillow',
+    'munkres': 'munkres',
+    'six': 'six',
 }
 
-# The only place that says which versions will do: from the first one on, and
-# before the second. Older than these nobody has tried, and a new first number
-# is how these packages say that what was there is gone. docs/installation.md
-# says which were tested.
+# From which version on, and before which: older ones nobody has tried, and a new first
+# number says that what was there is gone. docs/installation.md says which were tested.
 SUPPORTED = {
     'torch': ('2.0', '3'),
     'torchvision': ('0.15', '1'),
@@ -85,6 +70,9 @@ SUPPORTED = {
     'mmdet': ('3.0', '4'),
     'mmpose': ('1.2', '2'),
 }
+# mmdet 3.3 refuses mmcv 2.2 and later; this continuation of it does not.
+# MMPose uses two helpers of it, none of which needs the rest it declares.
+ONEDL_MMDET = 'pip install --no-deps onedl-mmdetection'
 
 
 class Problem(NamedTuple):
@@ -137,93 +125,54 @@ def repairs() -> List[str]:
 
 
 def find_problems() -> List[Problem]:
-    """Look, without importing anything, for what is missing or too old."""
-    problems = [
-        Problem(f'{name} is not installed', _command_for(name))
-        for name in REQUIRED
-        if not is_installed(name)
-    ]
-    if not is_installed('xtcocotools') and not is_installed('pycocotools'):
-        problems.append(
-            Problem(
-                'neither xtcocotools nor pycocotools is installed',
-                'pip install pycocotools',
-            )
-        )
-    problems += _out_of_bounds()
-    torch, numpy = (find_distribution(name)[1] or '' for name in ('torch', 'numpy'))
-    if any(parse(torch)) and parse(torch) < (2, 3) and parse(numpy) >= (2,):
-        problems.append(
-            Problem(
-                f'torch {torch} was built before NumPy 2 and hands it no tensor',
-                'pip install "numpy<2"',
-            )
-        )
-    mmcv, mmcv_version = find_distribution('mmcv')
-    mmdet, mmdet_version = find_distribution('mmdet')
-    if mmdet == 'mmdet' and mmcv_version and parse(mmcv_version) >= (2, 2):
-        # Its __init__ asserts this, halfway through the import of MMPose.
-        problems.append(
-            Problem(
-                f'mmdet {mmdet_version} refuses {mmcv} {mmcv_version}',
-                f'pip uninstall -y mmdet && {ONEDL_MMDET}',
-            )
-        )
-    mmengine, mmengine_version = find_distribution('mmengine')
-    if mmengine in ('mmengine', 'mmengine-lite') and not is_installed('pkg_resources'):
-        problems.append(
-            Problem(
-                f'{mmengine} {mmengine_version} imports pkg_resources, which '
-                'setuptools no longer has',
-                'pip install "setuptools<81"',
-            )
-        )
-    return problems
-
-
-# mmdet 3.3 refuses mmcv 2.2 and later; this continuation of it does not.
-# MMPose uses two helpers of it, none of which needs the rest it declares.
-ONEDL_MMDET = 'pip install --no-deps onedl-mmdetection'
-
-
-def _out_of_bounds() -> List[Problem]:
+    """Look, without importing anything, for what is missing or of the wrong version."""
+    versions = {name: find_distribution(name) for name in SUPPORTED}
+    found = {name: parse(version or '') for name, (_, version) in versions.items()}
+    mmcv, mmcv_version = versions['mmcv']
     problems = []
+    for name, package in REQUIRED.items():
+        if not is_installed(name):
+            command = f'pip install {package}'
+            if name == 'mmdet' and found['mmcv'] >= (2, 2):
+                command = ONEDL_MMDET
+            problems.append(Problem(f'{name} is not installed', command))
+    if not is_installed('xtcocotools') and not is_installed('pycocotools'):
+        what = 'neither xtcocotools nor pycocotools is installed'
+        problems.append(Problem(what, 'pip install pycocotools'))
     for name, (first, end) in SUPPORTED.items():
-        distribution, version = find_distribution(name)
-        found = parse(version or '')
-        if not any(found):  # 'unknown' or '0.0.0': a build from somebody's tree.
+        distribution, version = versions[name]
+        if not any(found[name]):  # 'unknown' or '0.0.0': a build from somebody's tree.
             continue
+        what = f'{distribution} {version} is older than {first}'
+        if _three(found[name]) >= _three(parse(first)):
+            if _three(found[name]) < _three(parse(end)):
+                continue
+            what = f'{distribution} {version} is too new: mmregda is written for <{end}'
         # mmcv-full is what there was before 2.0.
         package = 'mmcv-lite' if distribution == 'mmcv-full' else distribution
-        wanted = f'{package}>={first}' + (f',<{end}' if end else '')
-        command = f'pip install {"--no-deps " * (name == "mmpose")}"{wanted}"'
+        options = '--no-deps ' * (name == 'mmpose')
+        command = f'pip install {options}"{package}>={first},<{end}"'
         if name.startswith('torch'):
             command = 'pip install -U torch torchvision'
-        if _is_before(found, parse(first)):
-            what = f'{distribution} {version} is older than {first}'
-        elif end and not _is_before(found, parse(end)):
-            what = f'{distribution} {version} is too new: mmregda is written for <{end}'
-        else:
-            continue
         problems.append(Problem(what, command))
+    if any(found['torch']) and found['torch'] < (2, 3) and found['numpy'] >= (2,):
+        version = versions['torch'][1]
+        what = f'torch {version} was built before NumPy 2 and hands it no tensor'
+        problems.append(Problem(what, 'pip install "numpy<2"'))
+    if versions['mmdet'][0] == 'mmdet' and found['mmcv'] >= (2, 2):
+        # Its __init__ asserts this, halfway through the import of MMPose.
+        what = f'mmdet {versions["mmdet"][1]} refuses {mmcv} {mmcv_version}'
+        problems.append(Problem(what, f'pip uninstall -y mmdet && {ONEDL_MMDET}'))
+    mmengine, version = versions['mmengine']
+    if mmengine in ('mmengine', 'mmengine-lite') and not is_installed('pkg_resources'):
+        lost = 'imports pkg_resources, which setuptools no longer has'
+        what = f'{mmengine} {version} {lost}'
+        problems.append(Problem(what, 'pip install "setuptools<81"'))
     return problems
 
 
-def _is_before(version: Tuple[int, ...], other: Tuple[int, ...]) -> bool:
-    length = max(len(version), len(other))  # 2 is not before 2.0.
-    return _padded(version, length) < _padded(other, length)
-
-
-def _padded(version: Tuple[int, ...], length: int) -> Tuple[int, ...]:
-    return version + (0,) * (length - len(version))
-
-
-def _command_for(name: str) -> str:
-    if name == 'mmdet':
-        version = find_distribution('mmcv')[1]
-        if version is not None and parse(version) >= (2, 2):
-            return ONEDL_MMDET
-    return REQUIRED[name]
+def _three(version: Tuple[int, ...]) -> Tuple[int, ...]:
+    return (*version, 0, 0, 0)[:3]  # 2 is not before 2.0.
 
 
 def is_installed(name: str) -> bool:

@@ -14,30 +14,17 @@ from typing import List, Optional, Tuple
 from mmregda import compat
 
 ROWS = (
-    'torch',
-    'torchvision',
-    'mmengine',
-    'mmcv',
-    'mmdet',
-    'mmpose',
-    'numpy',
-    'scipy',
-    'cv2',
-    'xtcocotools',
-    'pycocotools',
+    *('torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmpose', 'numpy', 'scipy'),
+    *('cv2', 'xtcocotools', 'pycocotools'),
 )
 
 
 def found() -> List[Tuple[str, str]]:
     """What is installed, one (name, version and particulars) a row."""
-    rows = [
-        ('python', platform.python_version()),
-        ('platform', platform.platform()),
-    ]
+    rows = [('python', platform.python_version()), ('platform', platform.platform())]
     for name in ROWS:
-        if not compat.is_installed(name):
-            text = 'not installed'
-        else:
+        text = 'not installed'
+        if compat.is_installed(name):
             distribution, version = compat.find_distribution(name)
             text = version or 'version unknown'
             if distribution not in (None, name):
@@ -52,7 +39,7 @@ def _particulars(name: str) -> str:
         return _torch_devices()
     if name == 'mmcv':
         compiled = compat.find_extension('mmcv', '_ext') is not None
-        return ', with compiled operators' if compiled else ', no compiled operators'
+        return f', {"with" if compiled else "no"} compiled operators'
     if name == 'cv2':
         return _other_opencv()
     if name == 'xtcocotools' and compat.find_distribution(name)[0] is None:

@@ -33,11 +33,7 @@ def _get_statistic(owner: type, name: str) -> Callable:
 
 
 def allow_checkpoint_classes() -> bool:
-    """Add what MMEngine's checkpoints hold to the safe loader's list.
-
-    Returns:
-        bool: Whether any of it was not on the list before.
-    """
+    """Add what MMEngine's checkpoints hold to the safe loader's list."""
     multiarray = importlib.import_module(np.ndarray(0).__reduce__()[0].__module__)
     # An empty array, as of MMPose's hands without sigmas, is saved as bytes().
     classes: Sequence = [HistoryBuffer, np.ndarray, np.dtype, bytes]

@@ -74,6 +74,8 @@ def array_of(
     """
     if not isinstance(dtype, PlainType):
         raise pickle.UnpicklingError('it holds an array without a type')
+    if isinstance(data, str):  # The bytes of Python 2.
+        data = data.encode('latin1')
     # No other buffer: an array's would move when the array is filled anew.
     if not isinstance(data, (bytes, bytearray)):
         raise pickle.UnpicklingError('it holds an array without bytes')

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import struct
-import zlib
 from contextlib import contextmanager
 from typing import Any, Iterator
 
@@ -15,10 +13,6 @@ import scipy.io
 from mmregda.datasets.data_files import read_data_file
 from mmregda.errors import InputError
 
-LARGEST_MAT = 2**28
-"""int: A MATLAB file that unpacks to more bytes is not read. LSP's has 672,000."""
-
-_MAT_HEADER, _MAT_COMPRESSED = 128, 15
 _MAT_NUMBERS = frozenset(
     ('double', 'single', 'logical')
     + tuple(f'{sign}int{bits}' for sign in ('', 'u') for bits in (8, 16, 32, 64))
@@ -61,14 +55,13 @@ def load_mat(path: str, variable: str) -> np.ndarray:
     """Load one numeric variable of a MATLAB file (version 7 or older).
 
     Raises:
-        InputError: If the file is missing, cut short, no such file, unpacks to
-            more than :data:`LARGEST_MAT` bytes, or has no such variable of
-            numbers.
+        InputError: If the file is missing, cut short, no such file, or has no such
+            variable of numbers.
     """
     content = read_data_file(path)
     try:
         # From memory: there a claim of absurd length ends where the data does.
-        file = io.BytesIO(_unpacked(content))
+        file = io.BytesIO(content)
         kinds = {name: kind for name, _, kind in scipy.io.whosmat(file)}
         kind = kinds.get(variable)
         if kind in _MAT_NUMBERS:
@@ -90,53 +83,9 @@ def load_mat(path: str, variable: str) -> np.ndarray:
     )
 
 
-def _unpacked(content: bytes) -> bytes:
-    """A MATLAB file with its variables as they are, none compressed."""
-    if 0 in content[:4]:  # Version 4, which has no compression.
-        return content
-    integers = struct.Struct(('<' if content[126:128] == b'IM' else '>') + 'II')
-    parts, place, room = [content[:_MAT_HEADER]], _MAT_HEADER, LARGEST_MAT
-    while place + integers.size <= len(content):
-        kind, size = integers.unpack_from(content, place)
-        end = place + integers.size + size
-        if kind == _MAT_COMPRESSED:
-            part = zlib.decompressobj().decompress(
-                content[place + integers.size : end], room + 1
-            )
-        else:
-            part = content[place:end]
-        room -= len(part)
-        if room < 0:
-            raise ValueError(f'it unpacks to more than {LARGEST_MAT} bytes')
-        _require_elements(part, integers)
-        parts.append(part)
-        place = end
-    return b''.join([*parts, content[place:]])
-
-
-def _require_elements(variable: bytes, integers: struct.Struct) -> None:
-    """Refuse a variable whose parts are longer than it is.
-
-    SciPy makes room for what is claimed before it reads.
-    """
-    place = integers.size
-    while place + integers.size <= len(variable):
-        kind, size = integers.unpack_from(variable, place)
-        # A part of up to four bytes stands within its own head.
-        place += integers.size + (0 if kind >> 16 else size)
-        if place > len(variable):
-            raise ValueError('a part of it is longer than the whole')
-        place += -place % 8
-
-
 @contextmanager
 def expecting(path: str, expected: str) -> Iterator[None]:
-    """Turn a missing key, a wrong type or a wrong count into an :class:`InputError`.
-
-    Args:
-        path (str): The annotation file.
-        expected (str): What should have been there, for the message.
-    """
+    """Turn a missing key, a wrong type or a wrong count into an :class:`InputError`."""
     try:
         yield
     except (

@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -20,12 +21,13 @@ from mmregda.datasets.coco_datasets import Look, build_dataset
 from mmregda.datasets.coco_files import other_size
 from mmregda.datasets.data_files import read_data_file
 from mmregda.datasets.image_loading import decode_image
-from mmregda.datasets.parallel import parallel_map
+from mmregda.datasets.pipelines import name_of
 from mmregda.datasets.published import PublishedDataset
 from mmregda.datasets.unlabeled import UnlabeledDataset
 from mmregda.datasets.unlabeled_images import UnlabeledImages
 from mmregda.errors import InputError, message_of
 from mmregda.files import write_text
+from mmregda.progress import track
 
 UNREADABLE = 'unreadable dataset'
 LABELED_TARGET = 'labelled training target'
@@ -120,7 +122,11 @@ class DatasetReport:
         for finding in self.findings:
             counts[finding.kind][finding.split] += 1
         names = [split.name for split in self.splits]
-        lines = ['# Dataset check', '', _verdict(self.problems), '']
+        number = len(self.problems)
+        verdict = f'**{number} problem{"s" * (number > 1)} found.**'
+        if not number:
+            verdict = 'Nothing was found that would spoil training or evaluation.'
+        lines = ['# Dataset check', '', verdict, '']
         lines += _table(['', *names], _rows_of_counts(self.splits))
         if counts:
             lines += ['', '## Found', '']
@@ -174,12 +180,8 @@ def check_config(
     Args:
         cfg (dict): A config with ``train_dataloader``, ``val_dataloader`` or
             ``test_dataloader``, of one domain or of ``source`` and ``target``.
-        num_workers (int, optional): Processes; None for one a CPU.
+        num_workers (int, optional): Threads; None for one a CPU.
         progress (bool): Whether to show progress bars.
-
-    Returns:
-        DatasetReport: What was found. Labels of the training target are not
-        looked at.
 
     Raises:
         InputError: If the config names no dataset, or none can be read.
@@ -198,8 +200,14 @@ def check_config(
             message = f'{type(error).__name__}: {error}'
             findings.append(_unreadable(name, dataset_cfg, message))
         else:
-            if name.startswith('train/target') and _is_labeled(datasets[name]):
-                findings.append(_labeled_target(name, dataset_cfg))
+            first = datasets[name].get_data_info(0) if len(datasets[name]) else {}
+            if name.startswith('train/target') and 'keypoints' in first:
+                detail = (
+                    f'{dataset_cfg["type"]} hands its labels to training; wrap it in '
+                    'UnlabeledDataset'
+                )
+                root = _root_of(dataset_cfg)
+                findings.append(Finding(LABELED_TARGET, name, root, detail))
                 datasets[name] = UnlabeledDataset(datasets[name], pipeline=[])
             findings += _left_out(name, datasets[name])
             findings += _of_files(name, looks)
@@ -230,13 +238,8 @@ def check_datasets(
         datasets (dict): MMPose datasets by the name of their split, which
             starts with ``train`` if they are trained on. Of an
             ``UnlabeledDataset`` only images and boxes are looked at.
-        num_workers (int, optional): Processes; None for one a CPU. With more
-            than one, a script must guard its entry by
-            ``if __name__ == '__main__':``.
+        num_workers (int, optional): Threads; None for one a CPU.
         progress (bool): Whether to show progress bars.
-
-    Returns:
-        DatasetReport: What was found.
     """
     images: Dict[str, _Image] = {}
     summaries, findings = [], []
@@ -245,10 +248,11 @@ def check_datasets(
         infos = [dataset.get_data_info(i) for i in range(len(dataset))]
         paths_of[name] = list(dict.fromkeys(_path_of(info) for info in infos))
         new = [path for path in paths_of[name] if path not in images]
-        inspected = parallel_map(
-            _inspect_image, new, num_workers, name, progress and bool(new)
-        )
-        images.update(zip(new, inspected))
+        # Decoders leave the other threads alone.
+        with ThreadPoolExecutor(num_workers or os.cpu_count()) as threads:
+            inspected = threads.map(_inspect_image, new)
+            shown = name if progress and new else ''
+            images.update(zip(new, track(inspected, shown, len(new))))
         for path in paths_of[name]:
             if images[path].problem:
                 kind, detail = images[path].problem
@@ -435,7 +439,9 @@ def _build_index(dataset_cfg: dict, looks: List[Look]) -> Any:
 def _without_pipeline(dataset_cfg: dict) -> ConfigDict:
     plain = ConfigDict(copy.deepcopy(dict(dataset_cfg)))
     # With it the metainfo may be of other keypoints than the file.
-    plain.pipeline = [t for t in plain.get('pipeline') or () if _is_converter(t)]
+    plain.pipeline = [
+        t for t in plain.get('pipeline') or () if name_of(t) == 'KeypointConverter'
+    ]
     plain.pop('views', None)
     if plain.get('dataset'):
         plain.dataset = _without_pipeline(plain.dataset)
@@ -449,11 +455,6 @@ def _without_pipeline(dataset_cfg: dict) -> ConfigDict:
 def _class_of(dataset_cfg: dict) -> Optional[type]:
     kind = dataset_cfg.get('type')
     return DATASETS.get(kind) if isinstance(kind, str) else kind
-
-
-def _is_converter(transform: Any) -> bool:
-    kind = transform.get('type') if isinstance(transform, dict) else type(transform)
-    return getattr(kind, '__name__', kind) == 'KeypointConverter'
 
 
 def _root_of(dataset_cfg: dict) -> str:
@@ -487,53 +488,27 @@ def _of_files(name: str, looks: List[Look]) -> Iterator[Finding]:
             yield Finding(OTHER_SIZE, name, path, problem)
 
 
-def _is_labeled(dataset: Any) -> bool:
-    return len(dataset) > 0 and 'keypoints' in dataset.get_data_info(0)
-
-
-def _labeled_target(name: str, dataset_cfg: dict) -> Finding:
-    return Finding(
-        LABELED_TARGET,
-        name,
-        _root_of(dataset_cfg),
-        f'{dataset_cfg["type"]} hands its labels to training; wrap it in '
-        'UnlabeledDataset',
-    )
-
-
-def _verdict(problems: List[Finding]) -> str:
-    if not problems:
-        return 'Nothing was found that would spoil training or evaluation.'
-    return f'**{len(problems)} problem{"s" * (len(problems) > 1)} found.**'
-
-
 def _rows_of_counts(splits: List[SplitSummary]) -> List[List[str]]:
-    columns = [_counts_of(split) for split in splits]
-    return [[label, *(counts[label] for counts in columns)] for label in columns[0]]
-
-
-def _counts_of(split: SplitSummary) -> Dict[str, str]:
-    box, over = '', ''
-    if split.box_sides:
-        low, middle, high = np.percentile(split.box_sides, (0, 50, 100))
-        box = f'{middle:.0f} ({low:.0f} to {high:.0f})'
-        over = f'{100 * split.num_over_border / len(split.box_sides):.1f} %'
-    seen = f'{100 * split.visible:.1f} %' if split.num_labeled else 'not looked at'
-    return {
-        'samples': str(split.num_samples),
-        'images': str(split.num_images),
-        'longer side of the box, median (range)': box,
-        'boxes that reach out of the image': over,
-        'visible keypoints': seen,
-    }
+    rows = [
+        ['samples', *(str(split.num_samples) for split in splits)],
+        ['images', *(str(split.num_images) for split in splits)],
+        ['longer side of the box, median (range)'],
+        ['boxes that reach out of the image'],
+        ['visible keypoints'],
+    ]
+    for split in splits:
+        box, over, seen = '', '', 'not looked at'
+        if split.box_sides:
+            low, middle, high = np.percentile(split.box_sides, (0, 50, 100))
+            box = f'{middle:.0f} ({low:.0f} to {high:.0f})'
+            over = f'{100 * split.num_over_border / len(split.box_sides):.1f} %'
+        if split.num_labeled:
+            seen = f'{100 * split.visible:.1f} %'
+        for row, cell in zip(rows[2:], (box, over, seen)):
+            row.append(cell)
+    return rows
 
 
 def _table(head: List[str], rows: List[List[str]]) -> List[str]:
-    # In columns, to be read in a terminal too.
-    first, *others = [max(map(len, column)) for column in zip(head, *rows)]
-    rule = ['-' * first, *('-' * (width - 1) + ':' for width in others)]
-    table = []
-    for cell, *cells in (head, rule, *rows):
-        aligned = [f'{cell:<{first}}', *map(str.rjust, cells, others)]
-        table.append(f'| {" | ".join(aligned)} |')
-    return table
+    rule = ['---', *['--:'] * (len(head) - 1)]
+    return [f'| {" | ".join(cells)} |' for cells in (head, rule, *rows)]

@@ -25,7 +25,6 @@ from mmregda.datasets.coco_files import (
     REMEDIES,
     CocoFile,
     Faults,
-    evenly,
     look_at_detections,
     look_at_entries,
     other_size,
@@ -36,7 +35,6 @@ from mmregda.datasets.coco_labels import LabelCheck
 from mmregda.datasets.image_folder import name_on_disk
 from mmregda.datasets.image_loading import (
     IMAGE_EXTENSIONS,
-    check_image,
     image_size,
 )
 from mmregda.datasets.pipelines import name_of
@@ -44,8 +42,6 @@ from mmregda.datasets.published import PublishedDataset
 from mmregda.datasets.transforms import GenerateTarget
 from mmregda.errors import InputError
 
-NUM_IMAGES = 64
-"""int: Images of a dataset that are decoded, if need be, before a run."""
 _NUM_READERS = 8
 # Under which a transform holds others.
 _HOLDING = ('transforms', 'transform')
@@ -205,15 +201,14 @@ def _look_at_images(
     prefix = dataset.data_prefix.get('img', '')
     # What else there is, a transform of the user's reads.
     images = [e for e in images if e[1]['file_name'].lower().endswith(IMAGE_EXTENSIONS)]
-    decoded = {index for index, _ in (evenly(images, NUM_IMAGES) if images else ())}
 
     def look(each: Tuple[int, dict]) -> Optional[Tuple[str, str]]:
-        index, image = each
+        image = each[1]
         path = os.path.join(prefix, image['file_name'])
         if not os.path.exists(path):
             return None
         try:
-            height, width = (check_image if index in decoded else image_size)(path)
+            height, width = image_size(path)
         except InputError:
             if every:  # Who looks at every image finds it.
                 return '', ''

@@ -66,11 +66,7 @@ class Faults:
         kind[2] += 1
 
     def require_none(self, file: Any) -> None:
-        """Raise :class:`InputError` with everything that was noted.
-
-        Args:
-            file (Any): What to call the file.
-        """
+        """Raise :class:`InputError` with everything that was noted."""
         sentences = [
             f'{place}{f" (and {count - 1} more)" * (count > 1)} {problem}. {remedy}'
             for remedy, (place, problem, count) in self._kinds.items()
@@ -286,12 +282,6 @@ def other_size(
         'Scale boxes and keypoints to the image, or use the images that they were '
         'made on. If the file merely states a wrong size, correct it.'
     )
-
-
-def evenly(items: Sequence[Any], count: int) -> List[Any]:
-    """At most so many of the items, evenly spread over them."""
-    count = min(count, len(items))
-    return [items[i * len(items) // count] for i in range(count)]
 
 
 def _is_about(stated: Sequence[float], size: Sequence[int]) -> bool:

@@ -14,14 +14,7 @@ _SHOWN = 6
 
 
 def keypoint_names(metainfo: Optional[Mapping]) -> List[str]:
-    """The names of a dataset's keypoints, in the order of its channels.
-
-    Args:
-        metainfo (Mapping, optional): As MMPose parses it.
-
-    Returns:
-        list[str]: Empty if the metainfo does not say.
-    """
+    """The names of a dataset's keypoints by channel; none if it does not say."""
     # It may be of a checkpoint, which anyone may have written.
     names = metainfo.get('keypoint_id2name') if isinstance(metainfo, Mapping) else None
     if not isinstance(names, Mapping) or set(names) != set(range(len(names))):

@@ -74,9 +74,6 @@ class PublishedDataset(BaseCocoStyleDataset):
     def load_samples(self, root: str) -> Iterable[dict]:
         """Yield the samples of the split, without the keys every one shares.
 
-        Args:
-            root (str): The published folder.
-
         Yields:
             dict: ``img_path`` (relative to ``root``), and what else the
             pipeline needs: ``bbox`` (1, 4) in pixels as x1, y1, x2, y2,

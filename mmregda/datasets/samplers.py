@@ -157,9 +157,6 @@ def build_numbered_dataloader(runner: Runner, cfg: dict, seed: int) -> DataLoade
         runner (Runner): The runner.
         cfg (dict): An ordinary dataloader config.
         seed (int): Of the order and of the augmentation.
-
-    Returns:
-        DataLoader: It has no end.
     """
     if torch.cuda.is_available():
         # One copy of a whole batch's images, from where the GPU fetches it by itself.

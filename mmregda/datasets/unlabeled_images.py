@@ -21,7 +21,6 @@ from mmregda.datasets.coco_files import CROWD, REMEDIES, other_size
 from mmregda.datasets.image_folder import ImageFolder
 from mmregda.datasets.image_loading import (
     IMAGE_EXTENSIONS,
-    check_image,
     image_size,
     read_image,
 )
@@ -271,11 +270,10 @@ class UnlabeledImages(BaseDataset):
         self, folder: ImageFolder, samples: List[dict], left_out: Counter
     ) -> List[dict]:
         """The samples whose images pass a quick look."""
-        measure = check_image if self.skip_corrupt else image_size
 
         def look(path: str) -> Union[Tuple[int, int], str]:
             try:
-                return measure(folder.full_path(path))
+                return image_size(folder.full_path(path))
             except InputError as error:
                 return str(error)
 

@@ -174,9 +174,6 @@ def _flip(direction: str, width: int, height: int) -> np.ndarray:
 def views_of(batch: dict) -> Dict[str, dict]:
     """The ordinary MMPose samples, or batches, that one of several views is.
 
-    Args:
-        batch (dict): What a dataset or a dataloader gives.
-
     Returns:
         dict[str, dict]: By the name of the view, which is empty if there are none.
     """

@@ -18,10 +18,9 @@ import numpy as np
 from rich.console import Console
 from scipy.io import savemat
 
-from mmregda.datasets.parallel import parallel_map
-
 from . import makehuman, output_folder, scenes
 from .hands import NUM_KEYPOINTS
+from .parallel import parallel_map
 from .people import JOINTS
 from .styles import CLEAN, CLEAN_BODIES, PHOTO, PHOTO_BODIES, Style
 

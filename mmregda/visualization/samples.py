@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import random
 from dataclasses import dataclass
@@ -53,10 +52,9 @@ def draw_samples(
     """Draw samples at random from the training data of a config.
 
     After augmentation, keypoints are read from what the network is trained
-    with (heatmaps, SimCC's distributions or regressed coordinates, each over
-    the whole input) and their weights: they lie where the loss wants them, not
-    where the annotation has them, so that an encoder which does not fit the
-    crop, or a map of keypoints that is wrong, shows.
+    with (heatmaps or SimCC's distributions, over the whole input) and their
+    weights: they lie where the loss wants them, not where the annotation has
+    them, so that an encoder which does not fit the crop shows.
 
     Args:
         cfg (dict): A config whose ``train_dataloader`` is of one domain, or
@@ -82,7 +80,7 @@ def draw_samples(
         raise InputError('the config has no train_dataloader with a dataset to draw')
     samples: Dict[str, List[TrainingSample]] = {}
     for offset, (domain, dataset_cfg) in enumerate(configs.items()):
-        dataset = _build(_with_annotated_crops(dataset_cfg), domain or 'train')
+        dataset = _build(dataset_cfg, domain or 'train')
         generator = np.random.default_rng((seed, offset))
         chosen = generator.permutation(len(dataset))[:num]
         _seed_augmentation(int(generator.integers(2**31)))
@@ -95,12 +93,7 @@ def draw_samples(
 
 
 def write_sample_sheet(path: str, samples: Dict[str, Sequence[TrainingSample]]) -> None:
-    """Write samples as one PNG, the domains side by side.
-
-    Args:
-        path (str): The PNG.
-        samples (dict[str, Sequence[TrainingSample]]): By domain.
-    """
+    """Write samples as one PNG, the domains side by side."""
     domains = list(samples)
     length = max(len(drawn) for drawn in samples.values())
     pairs = max(1, min(_PER_ROW, length))
@@ -154,9 +147,6 @@ def encoded_keypoints(
         cells = np.stack([line.argmax(axis=1) for line in lines], axis=1)
         keypoints = cells * (size / [line.shape[1] for line in lines])
         present = np.all([line.max(axis=1) > 0 for line in lines], axis=0)
-    elif 'keypoint_labels' in labels:
-        keypoints = _array(labels['keypoint_labels'])[0][:, :2] * size
-        present = np.ones(len(keypoints), dtype=bool)
     else:
         return None
     if 'keypoint_weights' in labels:
@@ -175,26 +165,6 @@ def _heatmaps_of(data_sample: Any) -> Optional[np.ndarray]:
 
 def _array(values: Any) -> np.ndarray:
     return values.numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
-
-
-def _with_annotated_crops(dataset_cfg: dict) -> dict:
-    """The config, its samples to keep their transformed keypoints.
-
-    They stand in where the training target is of a kind that can't be read.
-    """
-    cfg = copy.deepcopy(dataset_cfg)
-
-    def visit(node: Any) -> None:
-        if isinstance(node, dict):
-            if node.get('type') == 'PackPoseInputs':
-                node['pack_transformed'] = True
-            node = list(node.values())
-        if isinstance(node, (list, tuple)):
-            for child in node:
-                visit(child)
-
-    visit(cfg)
-    return cfg
 
 
 def _build(dataset_cfg: dict, domain: str) -> Any:
@@ -222,8 +192,6 @@ def _packed(sample: dict, metainfo: dict) -> TrainingSample:
     image = np.ascontiguousarray(np.clip(image, 0, 255).astype(np.uint8))
     height, width = image.shape[:2]
     found = encoded_keypoints(data_sample, (width, height), _num_labels(data_sample))
-    if found is None:
-        found = _annotated(data_sample)
     keypoints, visible = found or (None, None)
     caption = _caption(data_sample.metainfo.get('img_path'))
     return TrainingSample(image, caption, metainfo, keypoints, visible)
@@ -233,18 +201,6 @@ def _num_labels(data_sample: Any) -> Optional[int]:
     """K of the training targets, which a pipeline may have converted."""
     weights = data_sample.get('gt_instance_labels', {}).get('keypoint_weights')
     return None if weights is None else np.shape(weights)[1]
-
-
-def _annotated(data_sample: Any) -> Optional[Tuple[np.ndarray, np.ndarray]]:
-    instances = data_sample.get('gt_instances', {})
-    points = instances.get('transformed_keypoints')
-    # Without labels TopdownAffine leaves a lone zero in their place.
-    if points is None or 'keypoints' not in instances or np.ndim(points) != 3:
-        return None
-    visible = np.asarray(instances.keypoints_visible)
-    if visible.ndim == 3:
-        visible = visible[..., 0]
-    return np.asarray(points)[0, :, :2], visible[0] > 0
 
 
 def _before(dataset: Any, index: int) -> Dict[str, TrainingSample]:

@@ -265,7 +265,7 @@ def test_missing_files_of_a_published_dataset_are_all_found(hand_pair, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_config_is_checked_in_both_domains_by_several_processes(hand_pair):
+def test_a_config_is_checked_in_both_domains_by_several_threads(hand_pair):
     cfg = tiny_config(hand_pair, 'unused')
     report = check_config(cfg, num_workers=2, progress=False)
     names = ['train/source', 'train/target', 'val/source', 'val/target']

@@ -15,8 +15,8 @@ import pytest
 from scipy.io import loadmat
 
 from mmregda import InputError, datasets, synthetic
-from mmregda.datasets.parallel import parallel_map
 from mmregda.synthetic import makehuman, output_folder, pairs
+from mmregda.synthetic.parallel import parallel_map
 
 TOOL = str(Path(__file__).parents[2] / 'tools' / 'make_synthetic.py')
 # RHD's rows of one hand, root to tip, written out from its documentation.

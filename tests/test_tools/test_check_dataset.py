@@ -32,7 +32,7 @@ def test_sound_data_exits_with_0_and_leaves_a_page(pair, tmp_path):
     assert 'Nothing was found' in done.stdout
     assert 'train/source' in done.stdout and '100%' not in done.stdout
     page = (tmp_path / 'out/summary.md').read_text()
-    assert '| samples  ' in page
+    assert '| samples |' in page
     assert (tmp_path / 'out/findings.csv').read_text().count('\n') == 1
 
 

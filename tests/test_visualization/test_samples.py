@@ -43,7 +43,6 @@ def packed(encoder):
         (dict(type='MSRAHeatmap', heatmap_size=(16, 16), sigma=1), 4),
         (dict(type='UDPHeatmap', heatmap_size=(16, 16), sigma=1), 4),
         (dict(type='SimCCLabel', simcc_split_ratio=2.0, sigma=3.0), 0.5),
-        (dict(type='RegressionLabel'), 1e-3),
     ],
     ids=lambda value: value.get('type') if isinstance(value, dict) else '',
 )
