@@ -9,10 +9,8 @@ of the paper: :math:`\mathcal{J}(p)` is the most likely position of each keypoin
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
-from functools import cached_property
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -41,6 +39,7 @@ from mmregda.codecs import (
     simcc_confidence,
 )
 from mmregda.errors import InputError
+from mmregda.models.losses import KeypointKLLoss
 
 Maps = List[Tensor]
 # What a head's forward pass gives: heatmaps (B, K, h, w), or (B, K, W) and (B, K, H).
@@ -53,18 +52,10 @@ SERVING = (
 )
 _HEATMAP_HEADS = (HeatmapHead, ViPNASHead)
 _SIMCC_HEADS = (SimCCHead, RTMCCHead, RTMWHead)
-# Of a head that does not say; a loss may have a mask of some of them.
-_MOST_KEYPOINTS = 512
 
 
 def position_space_of(head: BaseHead) -> PositionSpace:
     """The space of positions in which a head predicts.
-
-    Args:
-        head (BaseHead): Of MMPose's, or one of the user's own.
-
-    Returns:
-        PositionSpace: Of the head's kind, with the settings of its codec.
 
     Raises:
         InputError: If the head predicts no distribution over positions, or its
@@ -101,19 +92,15 @@ class PositionSpace(ABC):
     def __init__(self, head: Any) -> None:
         self.codec: Optional[BaseKeypointCodec] = getattr(head, 'decoder', None)
         self.loss_module: Optional[nn.Module] = getattr(head, 'loss_module', None)
-        self._probed_shapes = _shapes(head, self.probed_sizes)
         if self.codec is not None:
-            self.require_labels_of(self.codec)
+            self.require_labels()
 
-    @cached_property
+    @property
     def trains_a_softmax(self) -> bool:
         """bool: Whether the head's loss reads maps as logits, and not as values."""
-        return is_blind_to_level(self.loss_module, self._probed_shapes)
+        return trains_a_softmax(self.loss_module)
 
     # --- of a head's output
-
-    # Of a small output: of one map of each keypoint, or of two.
-    probed_sizes: Sequence[Tuple[int, ...]]
 
     @abstractmethod
     def maps(self, output: Output) -> Maps:
@@ -208,18 +195,11 @@ class PositionSpace(ABC):
         """The layers that compute logits, which need all digits."""
 
     @abstractmethod
-    def require_labels_of(
-        self, codec: BaseKeypointCodec, entry: str = 'model.head.decoder'
-    ) -> None:
+    def require_labels(self) -> None:
         """Refuse a codec whose labels are another function than pseudo labels.
 
-        Args:
-            codec (BaseKeypointCodec): Which writes labels.
-            entry (str): Its name in the config.
-
         Raises:
-            InputError: If it does not write Gaussians, or not where the keypoint
-                is.
+            InputError: If it does not write Gaussians, or not where the keypoint is.
         """
 
 
@@ -236,8 +216,6 @@ class HeatmapSpace(PositionSpace):
         sigma (float): Of :math:`\mathcal{H}(y)`, in heatmap pixels.
         radius (float): Beyond which along an axis it is zero, in heatmap pixels.
     """
-
-    probed_sizes = ((4, 5),)
 
     def __init__(self, head: Any) -> None:
         codec = getattr(head, 'decoder', None)
@@ -293,30 +271,26 @@ class HeatmapSpace(PositionSpace):
         layer = getattr(head, 'final_layer', None)
         return [layer] if isinstance(layer, nn.Conv2d) else []
 
-    def require_labels_of(
-        self, codec: BaseKeypointCodec, entry: str = 'model.head.decoder'
-    ) -> None:
-        name = type(codec).__name__
+    def require_labels(self) -> None:
+        codec, name = self.codec, type(self.codec).__name__
         combined = getattr(codec, 'heatmap_type', 'gaussian') != 'gaussian'
         needed = ('input_size', 'heatmap_size', 'sigma')
         if combined or not all(hasattr(codec, key) for key in needed):
             raise InputError(
-                f'{entry}: {name}{" (combined)" if combined else ""} does not write '
-                f'one Gaussian heatmap for each keypoint. What serves: {SERVING}.'
+                f'model.head.decoder: {name}{" (combined)" if combined else ""} does '
+                'not write one Gaussian heatmap for each keypoint. What serves: '
+                f'{SERVING}.'
             )
-        w, h = codec.heatmap_size
-        grid = np.array([[(x, y) for x in _probes(w) for y in _probes(h)]], np.float32)
-        written = codec.encode(grid * codec.scale_factor)['heatmaps']
-        (expected,) = self.gaussians(torch.from_numpy(grid), torch.empty(1, 1, h, w))
-        _require_equal(
-            entry,
-            codec,
-            difference=np.abs(written - expected.view(-1, h, w).numpy()).max(),
-            reason='MMPose cuts 3 sigma to an integer, which moves labels near borders',
-            remedy='dict(type="GaussianHeatmap", '
-            f'input_size={tuple(codec.input_size)}, heatmap_size={(w, h)}, '
-            f'sigma={self.sigma})',
-        )
+        own = isinstance(codec, GaussianHeatmap) or self.radius == float('inf')
+        if not own and self.radius % 1:
+            raise InputError(
+                f'model.head.decoder: the labels that {name} writes with sigma='
+                f'{self.sigma} are not the Gaussians of the pseudo labels: MMPose cuts '
+                '3 sigma to an integer, which moves labels near borders. Use '
+                f'dict(type="GaussianHeatmap", input_size={tuple(codec.input_size)}, '
+                f'heatmap_size={tuple(codec.heatmap_size)}, sigma={self.sigma}) as '
+                'model.head.decoder and as the encoder in GenerateTarget.'
+            )
 
 
 class SimCCSpace(PositionSpace):
@@ -334,8 +308,6 @@ class SimCCSpace(PositionSpace):
         sigma (tuple[float, float]): Of :math:`\mathcal{H}(y)` along x and y, in bins.
         beta (float): The inverse temperature of the head's loss.
     """
-
-    probed_sizes = ((5,), (4,))
 
     def __init__(self, head: Any) -> None:
         codec = getattr(head, 'decoder', None)
@@ -395,34 +367,23 @@ class SimCCSpace(PositionSpace):
         names = ('cls_x', 'cls_y', 'mlp_head_x', 'mlp_head_y')
         return [getattr(head, name) for name in names if hasattr(head, name)]
 
-    def require_labels_of(
-        self, codec: BaseKeypointCodec, entry: str = 'model.head.decoder'
-    ) -> None:
+    def require_labels(self) -> None:
+        codec = self.codec
         ratio = getattr(codec, 'simcc_split_ratio', 0)
         if getattr(codec, 'smoothing_type', None) != 'gaussian' or not ratio:
             raise InputError(
-                f'{entry}: {type(codec).__name__} does not write a Gaussian along each '
-                f'axis. What serves: {SERVING}.'
+                f'model.head.decoder: {type(codec).__name__} does not write a Gaussian '
+                f'along each axis. What serves: {SERVING}.'
             )
-        sizes = [int(np.around(n * ratio)) for n in codec.input_size]
-        xs, ys = map(_probes, sizes)
-        probes = np.array([[(x, y) for x in xs for y in ys]])
-        encoded = codec.encode((probes / ratio).astype(np.float32))
-        maps = self.gaussians(
-            torch.from_numpy(probes), tuple(torch.empty(1, 1, n) for n in sizes)
-        )
-        difference = 0.0
-        for axis, expected in zip('xy', maps):
-            written = encoded[f'keypoint_{axis}_labels']
-            written = written / written.max(axis=-1, keepdims=True)
-            difference = max(difference, np.abs(written - expected.numpy()).max())
-        _require_equal(
-            entry,
-            codec,
-            difference,
-            reason=f'those of model.head.decoder have sigma={self.sigma}',
-            remedy='the same codec',
-        )
+
+
+def trains_a_softmax(loss: Optional[nn.Module]) -> bool:
+    """Whether a head's loss reads maps as logits, and not as values.
+
+    A loss of one's own that does says so by an attribute of this name.
+    """
+    known = isinstance(loss, (KeypointKLLoss, KLDiscretLoss))
+    return getattr(loss, 'trains_a_softmax', known)
 
 
 def decodes_as_trained(head: nn.Module) -> bool:
@@ -434,83 +395,8 @@ def decodes_as_trained(head: nn.Module) -> bool:
     codec = getattr(head, 'decoder', None)
     if codec is None or isinstance(codec, (GaussianHeatmap, ProbabilityDecoder)):
         return True
-    loss = getattr(head, 'loss_module', None)
     heatmaps = isinstance(head, _HEATMAP_HEADS)
-    return not (heatmaps and is_blind_to_level(loss, probed_shapes_of(head)))
-
-
-def probed_shapes_of(head: Any) -> Sequence[Tuple[int, ...]]:
-    """Shapes of the maps that probe a head's loss; empty for other heads."""
-    kinds = ((_SIMCC_HEADS, SimCCSpace), (_HEATMAP_HEADS, HeatmapSpace))
-    sizes = next((s.probed_sizes for heads, s in kinds if isinstance(head, heads)), ())
-    return _shapes(head, sizes)
-
-
-def _shapes(head: Any, sizes: Sequence[Tuple[int, ...]]) -> List[Tuple[int, ...]]:
-    number = getattr(head, 'out_channels', None)
-    number = number if isinstance(number, int) else _MOST_KEYPOINTS
-    return [(number, *size) for size in sizes]
-
-
-def is_blind_to_level(loss: Optional[nn.Module], shapes: Sequence[Tuple]) -> bool:
-    """Whether a loss depends on the softmax of maps alone.
-
-    The loss itself is asked: a constant is added to each map, which does not change the
-    softmax.
-
-    Args:
-        loss (nn.Module, optional): A head's.
-        shapes (Sequence[tuple[int, ...]]): Of the maps of an image, keypoints first.
-
-    Returns:
-        bool: False, too, if the loss fails on maps of these shapes.
-    """
-    plain = _probe(loss, shapes)
-    raised = _probe(loss, shapes, lambda z: z + 3.0)
-    other = _probe(loss, shapes, lambda z: z * 3.0)
-    return _are_equal(plain, raised) and not _are_equal(plain, other)
-
-
-def ignores_weights(loss: Optional[nn.Module], shapes: Sequence[Tuple]) -> bool:
-    """Whether a keypoint of weight 0 changes a loss; arguments are as above."""
-
-    plain = _probe(loss, shapes)
-    other = _probe(loss, shapes, lambda z: torch.stack((z[0] * 3.0, z[1])))
-    return plain is not None and other is not None and not _are_equal(plain, other)
-
-
-@torch.no_grad()
-def _probe(
-    loss: Optional[nn.Module],
-    shapes: Sequence[Tuple],
-    change: Callable[[Tensor], Tensor] = lambda z: z,
-) -> Optional[Tensor]:
-    """The loss of two images, the first with weights of 0; None if it fails."""
-    weights = torch.ones(2, shapes[0][0] if shapes else 0)
-    weights[0] = 0.0
-    outputs, labels = [], []
-    for shape in shapes:
-        numbers = torch.arange(float(2 * np.prod(shape))).view(2, *shape)
-        outputs.append(change(numbers.sin()))
-        labels.append(numbers.cos().flatten(2).softmax(-1).view_as(numbers))
-    one = len(shapes) == 1
-    try:
-        value = torch.as_tensor(
-            copy.deepcopy(loss).cpu()(
-                outputs[0] if one else tuple(outputs),
-                labels[0] if one else tuple(labels),
-                weights,
-            )
-        )
-    except Exception:  # It takes something else, as its first batch will tell.
-        return None
-    return value if value.isfinite().all() else None
-
-
-def _are_equal(one: Optional[Tensor], other: Optional[Tensor]) -> bool:
-    if one is None or other is None:
-        return False
-    return torch.allclose(one, other, rtol=1e-3, atol=1e-6)
+    return not (heatmaps and trains_a_softmax(getattr(head, 'loss_module', None)))
 
 
 def label_weights(data_samples: SampleList) -> Tensor:
@@ -535,20 +421,3 @@ def _times(keypoints: Tensor, factors: Sequence[float]) -> Tensor:
     """x and y (..., 2), each times its factor, without a copy to the device."""
     x, y = keypoints.unbind(dim=-1)
     return torch.stack((x * float(factors[0]), y * float(factors[1])), dim=-1)
-
-
-def _probes(size: int) -> List[int]:
-    """Positions on an axis at both of its ends, beside them and in the middle."""
-    return sorted({0, 1, size // 2, size - 2, size - 1} & set(range(size)))
-
-
-def _require_equal(
-    entry: str, codec: BaseKeypointCodec, difference: float, reason: str, remedy: str
-) -> None:
-    if not difference < 1e-3:
-        raise InputError(
-            f'{entry}: the labels that {type(codec).__name__} writes with '
-            f'sigma={codec.sigma} are not the Gaussians of the pseudo labels: they '
-            f'differ by up to {difference:.2f} of the peak ({reason}). Use {remedy} as '
-            'model.head.decoder and as the encoder in GenerateTarget.'
-        )

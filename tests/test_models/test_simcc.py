@@ -21,7 +21,7 @@ from mmpose.registry import KEYPOINT_CODECS, MODELS
 from mmregda import InputError
 from mmregda.engine import PlayerOptimWrapperConstructor
 from mmregda.engine.hooks.compile_hook import compile_for_training
-from mmregda.engine.rehearsal.network import require_fitting_loss
+from mmregda.engine.rehearsal.codecs import require_fitting_loss
 from mmregda.models import SimCCSpace
 from mmregda.models.adaptations.mcd import discrepancy
 from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss, ground_false
@@ -252,16 +252,6 @@ def test_a_codec_that_writes_no_gaussians_is_refused():
     cfg['head']['decoder'] = None
     with pytest.raises(InputError, match='has no decoder'):
         MODELS.build(cfg)
-
-
-def test_the_encoder_of_a_pipeline_can_be_held_against_the_head_s(space):
-    codec = dict(tiny_simcc_config(K)['head']['decoder'])
-    for normalize in (False, True):
-        space.require_labels_of(KEYPOINT_CODECS.build(dict(codec, normalize=normalize)))
-    with pytest.raises(InputError, match=r'pipeline: .*not the Gaussians'):
-        space.require_labels_of(
-            KEYPOINT_CODECS.build(dict(codec, sigma=(6.0, 6.0))), 'pipeline'
-        )
 
 
 def test_a_simcc_head_serves_as_well():
