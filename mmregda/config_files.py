@@ -59,9 +59,6 @@ def read_config(
             ``{'train_cfg.max_iters': 100}``.
         given_as (str): What the user calls the overrides.
 
-    Returns:
-        Config: The config, with the overrides.
-
     Raises:
         InputError: If the file or one that it builds on is missing or cannot be
             read, or if an override fits nothing.

@@ -131,9 +131,6 @@ def building(what: str) -> Iterator[None]:
 
     Any other error in a constructor keeps its traceback.
 
-    Args:
-        what (str): Whose components are built, for the message.
-
     Raises:
         InputError: With the name, and the one that it may be meant to be.
     """

@@ -32,9 +32,6 @@ def atomic_write(path: Union[str, os.PathLike]) -> Iterator[str]:
     Whoever looks for the file finds it complete, or as it was before, even
     after the machine has lost its power. If writing fails, nothing is left.
 
-    Args:
-        path (str | PathLike): The file.
-
     Raises:
         InputError: If the disk is full, or nothing can be written there.
     """
@@ -70,11 +67,7 @@ def _on_one_path(place: str, other: object) -> bool:
 
 @contextmanager
 def room_to_write(path: Union[str, os.PathLike]) -> Iterator[None]:
-    """Turn the errors of a disk that takes nothing into an :class:`InputError`.
-
-    Args:
-        path (str | PathLike): The file or folder that is written.
-    """
+    """Turn the errors of a disk that takes nothing into an :class:`InputError`."""
     try:
         yield
     except OSError as error:

@@ -72,13 +72,7 @@ def track(
     description: str,
     total: Optional[int] = None,
 ) -> Iterable:
-    """Iterate and show progress.
-
-    Args:
-        sequence (Iterable): What to iterate over.
-        description (str): What to show beside the bar; without it there is none.
-        total (int, optional): Its length, if it does not say.
-    """
+    """Iterate and show progress."""
     if not description:
         yield from sequence
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 # ruff: noqa: E402, I001
 import mmregda  # noqa: F401 Before torch: it sets how threads wait.
 
+import gc
 import inspect
 import json
 import runpy
@@ -28,6 +29,13 @@ from PIL import Image
 from yapf.yapflib import yapf_api
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _little_garbage():
+    # MMEngine collects it with each dataset that it builds, and looks through all
+    # that is imported.
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -59,10 +59,6 @@ def plain_mmpose(cfg: Config, checkpoint: str) -> Tuple[Config, Dict[str, Tensor
     logits then. Logits change by a constant that no softmax sees: heatmaps' by
     :data:`LEVEL`, and those of a SimCC head are moved to a mean of 0.
 
-    Args:
-        cfg (Config): That the model was trained with.
-        checkpoint (str): Its weights.
-
     Returns:
         tuple[Config, dict[str, Tensor]]: ``custom_imports`` of the config names what
         it needs beside MMPose, such as mmregda for a ``TimmBackbone``.

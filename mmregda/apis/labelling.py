@@ -78,9 +78,6 @@ def write_label_first(
         doubt (Sequence[float]): As in :func:`first_to_label`.
         root (str): The folder of the images.
         num (int): How many images. Defaults to 20.
-
-    Returns:
-        list[str]: The names of the images.
     """
     chosen = first_to_label(found, doubt, num)
     by_id = {image['id']: image for image in found['images']}
@@ -251,9 +248,6 @@ def from_label_studio(tasks: List[dict], found: Found) -> Found:
     Args:
         tasks (list[dict]): Label Studio's export as JSON.
         found (dict): What :func:`to_label_studio` was given.
-
-    Returns:
-        dict: The images that were annotated, with their boxes and keypoints.
 
     Raises:
         InputError: If a task is of another image, or a keypoint of no box.

@@ -66,9 +66,6 @@ def images_to_predict(
         images_json (str, optional): As there.
         min_score (float, optional): As there.
 
-    Returns:
-        UnlabeledImages: In test mode.
-
     Raises:
         InputError: If the images or boxes cannot be used, or if the config
             has no folder of its own, no validation pipeline or no description

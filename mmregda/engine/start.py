@@ -256,9 +256,6 @@ def fitting_weights(
         named (Sequence[str], optional): What ``pretrain.parts`` says: these parts
             alone, each as a whole.
 
-    Returns:
-        dict[str, Tensor]: By the model's names.
-
     Raises:
         InputError: If a part that is named, psi, or an f that no label teaches does
             not fit or is left out.

@@ -48,14 +48,7 @@ class GroupedPCKAccuracy(PCKAccuracy):
         self.groups = keypoint_groups(groups, type(self).__name__)
 
     def compute_metrics(self, results: list) -> Dict[str, float]:
-        """Compute the metrics.
-
-        Args:
-            results (list[dict]): What :meth:`process` kept of each sample.
-
-        Returns:
-            dict[str, float]: PCK by group.
-        """
+        """Compute the metrics."""
         columns = {
             key: np.concatenate([result[key] for result in results])
             for key in ('pred_coords', 'gt_coords', 'mask', 'bbox_size')
@@ -79,11 +72,6 @@ def keypoint_groups(
     groups: Union[str, Mapping[str, Sequence[int]]], metric: str
 ) -> Dict[str, List[int]]:
     """Groups of keypoints by name.
-
-    Args:
-        groups (str | dict[str, Sequence[int]]): The groups, or the name of a known
-            set.
-        metric (str): Whose groups, for the message.
 
     Raises:
         InputError: If no set has this name.

@@ -76,14 +76,7 @@ class PublishedPCK(BaseMetric):
         self.results += [self._distances(sample) for sample in data_samples]
 
     def compute_metrics(self, results: list) -> Dict[str, float]:
-        """Compute the metrics.
-
-        Args:
-            results (list[np.ndarray]): What :meth:`process` kept of each sample.
-
-        Returns:
-            dict[str, float]: PCK by group.
-        """
+        """Compute the metrics."""
         distances = np.stack(results)
         for name, indices in self.groups.items():
             require_keypoints(name, indices, distances.shape[1], type(self).__name__)

@@ -96,9 +96,6 @@ def pass_in_parts(
         network (Callable): What the parts pass.
         parts (Sequence[Tensor]): Each (b, 3, H, W).
         *modules: Those that the network consists of.
-
-    Returns:
-        list[tuple[Tensor]]: What the network makes of each part.
     """
     norms = [norm for norm in _norms(modules) if norm.training]
     before = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
@@ -157,10 +154,6 @@ def _update(
 
 def require_counting_once(network: nn.Module, entry: str) -> None:
     """Refuse gradient checkpointing of layers with batch normalisation.
-
-    Args:
-        network (nn.Module): A network of MMPose's, MMPretrain's or timm's.
-        entry (str): Its name in the config.
 
     Raises:
         InputError: If the backward pass would count batches a second time.

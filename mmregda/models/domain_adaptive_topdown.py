@@ -172,9 +172,6 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
                 for each of its ``views``.
             optim_wrapper (OptimWrapperDict): One optimiser for each player.
 
-        Returns:
-            dict[str, Tensor]: Scalars to log.
-
         Raises:
             InputError: If there is one optimiser for all, or if the target comes
                 in other views than the method takes.
@@ -245,10 +242,6 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
 
     def supervised_loss(self, output: Output, data_samples: SampleList) -> Tensor:
         """The head's own loss, without its accuracy on the CPU.
-
-        Args:
-            output (Tensor | tuple[Tensor]): What f, or a regressor like it, predicts.
-            data_samples (list[PoseDataSample]): Labelled samples.
 
         Returns:
             Tensor: A scalar.

@@ -49,9 +49,6 @@ def write_comparison(
             longer side. Defaults to 0.05.
         side (int): Of the pictures, in pixels. Defaults to 192.
         progress (str): What to show beside a progress bar; without it there is none.
-
-    Returns:
-        int: The page's size in bytes.
     """
     (category,) = found[0]['categories']
     files = {image['id']: image['file_name'] for image in found[0]['images']}

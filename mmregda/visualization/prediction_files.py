@@ -51,9 +51,6 @@ def draw_predictions(
             default all of them.
         progress (str): What to show beside a progress bar; without it there is none.
 
-    Returns:
-        list[str]: The pictures.
-
     Raises:
         InputError: If the pictures would become images of ``root`` themselves,
             or if an image cannot be read any more.

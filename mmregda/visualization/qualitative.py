@@ -123,9 +123,6 @@ def plot_predictions(
             with. Defaults to the last.
         per_case (int): Images of each kind of case. Defaults to 2.
 
-    Returns:
-        list[Case]: What is drawn, from the top.
-
     Raises:
         InputError: If a label is not known, or the runs were predicted on
             different test sets.

@@ -27,10 +27,6 @@ def plot_statistics(path: str, runs: Dict[str, str]) -> None:
     :class:`~mmregda.engine.hooks.DisparityStatisticsHook` has logged. A method
     without an adversarial regressor appears in (a) alone.
 
-    Args:
-        path (str): The figure to write; its ending says the format.
-        runs (dict[str, str]): Work directories by label.
-
     Raises:
         InputError: If a run has logged no statistics.
     """

@@ -53,12 +53,7 @@ class BaseAdaptation(BaseModule):
     of heatmaps or SimCC's bins."""
 
     def attach(self, model: nn.Module) -> None:
-        """Called once, with the model built, for a method that needs its parts.
-
-        Args:
-            model (DomainAdaptiveTopdown): The model, whose parameters are not
-                yet initialised.
-        """
+        """Called once, with the model built, for a method that needs its parts."""
 
     def players(self) -> Dict[str, List[nn.Module]]:
         """The networks that the method adds, by the optimiser that steps them.
@@ -140,10 +135,6 @@ def uncounted_source_loss(model: nn.Module, source: dict) -> Tensor:
 
     The model predicts with those, and a method whose target batches pass the network
     too would otherwise predict the target with a mixture of both domains.
-
-    Args:
-        model (DomainAdaptiveTopdown): The model.
-        source (dict): A labelled batch.
 
     Returns:
         Tensor: A scalar.

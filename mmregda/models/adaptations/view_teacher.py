@@ -112,12 +112,6 @@ def labels_in_view(
 ) -> ViewLabels:
     """What was predicted of one view, as labels of another.
 
-    Args:
-        space (PositionSpace): Of the prediction.
-        said (Tensor | tuple[Tensor]): What a head has predicted of the one view.
-        origin (dict): The batch of that view.
-        destination (dict): Of the same images in the other.
-
     Raises:
         InputError: As :meth:`~mmregda.models.view_warps.ViewWarp.between`.
     """

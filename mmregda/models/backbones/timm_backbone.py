@@ -259,10 +259,6 @@ def renamed_in_order(
 ) -> Dict[str, Tensor]:
     """Give the tensors of a network that others have ported our names.
 
-    Args:
-        weights (dict[str, Tensor]): Of the file.
-        ours (dict[str, Tensor]): The state dict that they are for.
-
     Returns:
         dict[str, Tensor]: The weights by the names of ours, if in their order all
         have the last part of the name (``weight``, ``running_mean``) and the shape
@@ -278,9 +274,6 @@ def require_normalization(model: nn.Module) -> None:
 
     Weights of a model that was trained here are left alone: it was trained with
     what its own preprocessor does.
-
-    Args:
-        model (nn.Module): A pose estimator, about to be trained.
 
     Raises:
         InputError: If mean, std or the order of channels differ.
