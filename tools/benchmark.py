@@ -37,8 +37,8 @@ from rich.table import Table
 
 from mmregda import InputError, compat
 from mmregda.synthetic import (
-    PHOTO,
     PHOTO_BODIES,
+    PHOTO_GESTURES,
     write_body_pair,
     write_hand_pair,
     write_rhd,
@@ -87,7 +87,7 @@ SMOKE_IMAGES = 48
 
 def write_hands_like_photographs(root: Path) -> tuple:
     """A source for targets that are photographs: it is rendered like one."""
-    return (write_rhd(root, 3000, 300, style=PHOTO),)
+    return (write_rhd(root, 3000, 300, style=PHOTO_GESTURES),)
 
 
 def write_people_like_photographs(root: Path) -> tuple:

@@ -8,13 +8,14 @@ from .pairs import (
     write_rhd,
     write_surreal,
 )
-from .styles import CLEAN, CLEAN_BODIES, PHOTO, PHOTO_BODIES, Style
+from .styles import CLEAN, CLEAN_BODIES, PHOTO, PHOTO_BODIES, PHOTO_GESTURES, Style
 
 __all__ = [
     'CLEAN',
     'CLEAN_BODIES',
     'PHOTO',
     'PHOTO_BODIES',
+    'PHOTO_GESTURES',
     'Style',
     'write_body_pair',
     'write_h3d',

@@ -43,19 +43,23 @@ JOINT_LIMITS = np.array(
 )
 # How far fingers are closed, from 0 to 1: the mean, what all share, what each
 # has of its own.
-_GESTURES = dict(
+GESTURES = dict(
     open=(0.06, 0.05, 0.06), relaxed=(0.30, 0.10, 0.08), fist=(0.88, 0.08, 0.05),
     pattern=(0.06, 0.0, 0.06), free=(0.45, 0.25, 0.3),
 )  # fmt: skip
-_GESTURE_ODDS = (0.30, 0.25, 0.12, 0.20, 0.13)
 _FINGERS = [[f'finger{f}-{bone}.L' for bone in (1, 2, 3)] for f in range(1, 6)]
 _ARM = ('upperarm', 'lowerarm', 'wrist', 'metacarpal', 'finger')
 
 
-def sample_angles(rng: np.random.Generator) -> np.ndarray:
-    """Draw joint angles (5, 4) in which neighbouring fingers move together."""
-    gesture = rng.choice(list(_GESTURES), p=_GESTURE_ODDS)
-    mean, shared, own = _GESTURES[gesture]
+def sample_angles(rng: np.random.Generator, odds: dict[str, float]) -> np.ndarray:
+    """Draw joint angles (5, 4) in which neighbouring fingers move together.
+
+    Args:
+        rng (np.random.Generator): Source of randomness.
+        odds (dict): Of ``GESTURES``, by name.
+    """
+    gesture = rng.choice(list(odds), p=list(odds.values()))
+    mean, shared, own = GESTURES[gesture]
     curl = np.convolve(rng.normal(size=7), (0.25, 0.5, 0.25), 'valid')
     curl = mean + shared * rng.normal() + own * curl
     if gesture == 'pattern':

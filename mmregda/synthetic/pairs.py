@@ -277,6 +277,7 @@ def _rhd_image(folder, style, rng, split, index):
     # Project what is written, so that the file agrees with itself.
     xyz[scene.side, RHD_ROWS] = written = scene.keypoints.astype(np.float32)
     pixels = scene.project(written.astype(np.float64))
+    visible = visible | style.hidden_labels
     uv_vis[scene.side, RHD_ROWS] = np.column_stack([pixels, visible])
     return dict(
         uv_vis=uv_vis.reshape(-1, 3), xyz=xyz.reshape(-1, 3), K=scene.intrinsics

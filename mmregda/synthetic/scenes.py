@@ -18,8 +18,6 @@ from .styles import Style
 LEFT, RIGHT = 0, 1
 # Sizes are even, so that it divides them.
 _SUPERSAMPLE = 1.5
-#: A hand with fewer visible keypoints is drawn again.
-MIN_VISIBLE = 17
 _ATTEMPTS = 12
 _TO_CAMERA = np.diag((1.0, -1.0, -1.0))
 
@@ -131,7 +129,7 @@ def sample_rhd(rng: np.random.Generator, style: Style, size: int = 320) -> Scene
         hand = _moved(*_posed_hand(rng, rest, side, style), camera, extent, centre)
         return _hand_scene(rng, rest, *hand, side, camera, size)
 
-    return _well_seen(draw)
+    return _well_seen(draw, style.min_visible)
 
 
 def sample_h3d(rng: np.random.Generator, style: Style, size: int = 224) -> Scene:
@@ -150,14 +148,14 @@ def sample_h3d(rng: np.random.Generator, style: Style, size: int = 224) -> Scene
         intrinsics = _camera(scale * focal, principal)
         return _hand_scene(rng, rest, *hand, LEFT, intrinsics, size)
 
-    return _well_seen(draw)
+    return _well_seen(draw, style.min_visible)
 
 
-def _well_seen(draw: Callable[[], Scene]) -> Scene:
+def _well_seen(draw: Callable[[], Scene], min_visible: int) -> Scene:
     """The first hand with enough visible keypoints, or the last that was drawn."""
     for _ in range(_ATTEMPTS):
         scene = draw()
-        if scene.visibility().sum() >= MIN_VISIBLE:
+        if scene.visibility().sum() >= min_visible:
             break
     return scene
 
@@ -199,7 +197,7 @@ def _box(points, intrinsics):
 def _posed_hand(rng, rest, side, style):
     """Vertices and keypoints about the origin, at a viewpoint of the style."""
     wrist = np.clip(rng.normal(0, (18, 7)), (-50, -15), (50, 22))
-    vertices, keypoints = rest.posed(hands.sample_angles(rng), *wrist)
+    vertices, keypoints = rest.posed(hands.sample_angles(rng, style.gestures), *wrist)
     tilt = np.sin(np.radians(style.tilt))
     tilt = np.degrees(np.arcsin(rng.uniform(-tilt, tilt)))
     heading = rng.normal(0, style.heading) if style.heading else rng.uniform(0, 360)

@@ -40,6 +40,10 @@ class Style:
         noise (Range): Deviation of the sensor's noise.
         jpeg_quality (tuple[int, int]): Of images that are written as JPEG.
         tilt (float): Largest angle of a hand's axis to the image plane.
+        gestures (dict): Odds of ``hands.GESTURES``.
+        min_visible (int): A hand with fewer visible keypoints is drawn again.
+        hidden_labels (bool): Whether labels count hidden keypoints as visible,
+            for targets that are labelled behind fingers too.
         heading (float): Deviation of a hand's direction from fingers up, or
             of a person's from facing the camera; 0 for any.
         poses (dict): Odds of ``people.POSES``.
@@ -70,6 +74,13 @@ class Style:
     motion: Range = (0.0, 0.0)
     noise: Range = (0.0, 0.0)
     jpeg_quality: Tuple[int, int] = (90, 97)
+    gestures: dict = field(
+        default_factory=lambda: dict(
+            open=0.30, relaxed=0.25, fist=0.12, pattern=0.20, free=0.13
+        )
+    )
+    min_visible: int = 17
+    hidden_labels: bool = False
     tilt: float = 65
     heading: float = 0
     poses: dict = field(default_factory=dict)
@@ -107,6 +118,14 @@ PHOTO = Style(
     tilt=50,
     heading=70,
 )  # fmt: skip
+# A labelled source for photographs: half of the fingers are folded, in front of
+# knuckles that labels of photographs name too.
+PHOTO_GESTURES = replace(
+    PHOTO,
+    gestures=dict(open=0.20, relaxed=0.15, fist=0.12, pattern=0.45, free=0.08),
+    min_visible=12,
+    hidden_labels=True,
+)
 CLEAN_BODIES = replace(
     CLEAN,
     skins=CLEAN.skins + ((0.50, 0.34, 0.25),),

@@ -16,9 +16,10 @@ photographs = dict(
     data_prefix=dict(img='images'),
     metainfo=dict(from_file='configs/_base_/datasets/onehand10k.py'),
 )
-# Consecutive frames are alike, so blocks of 50 are kept together.
-test = [i for i in range(400) if i // 50 % 4 == 3]
-train = [i for i in range(400) if i // 50 % 4 != 3]
+# Consecutive frames are alike, so blocks of 50 are kept together. Gestures follow one
+# another: every second block tests, which leaves some of each kind on both sides.
+test = [i for i in range(400) if i // 50 % 2 == 1]
+train = [i for i in range(400) if i // 50 % 2 == 0]
 
 read = [dict(type='LoadWholeImage'), dict(type='GetBBoxCenterScale', padding=1.5)]
 augment = [*read, _base_.crop, _base_.warp, *_base_.recolor]
