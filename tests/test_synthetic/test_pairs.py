@@ -15,7 +15,7 @@ import pytest
 from scipy.io import loadmat
 
 from mmregda import InputError, datasets, synthetic
-from mmregda.synthetic import makehuman, output_folder, pairs
+from mmregda.synthetic import makehuman, output_folder, pairs, scenes
 from mmregda.synthetic.parallel import parallel_map
 
 TOOL = str(Path(__file__).parents[2] / 'tools' / 'make_synthetic.py')
@@ -152,6 +152,22 @@ def test_readers_accept_the_hands(hands):
         data_root=str(hands[1].parent), split='all', task='all'
     )
     assert len(source) >= 6 and len(target) == 6
+
+
+def test_hidden_labels_are_read_as_visible(tmp_path):
+    style = synthetic.PHOTO_GESTURES
+    folder = synthetic.write_rhd(
+        tmp_path, 4, 1, style=style, num_workers=1, progress=False
+    )
+    # The scenes of the images, from their own random streams.
+    seen = [
+        scenes.sample_rhd(np.random.default_rng((0, 0, index)), style).visibility()
+        for index in range(4)
+    ]
+    assert not np.all(seen)
+    dataset = datasets.RHDDataset(data_root=str(folder))
+    assert len(dataset) == 4
+    assert all(sample['keypoints_visible'].all() for sample in dataset)
 
 
 def test_readers_find_every_joint_of_bodies_in_its_place(bodies):

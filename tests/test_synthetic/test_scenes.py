@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmregda.synthetic import CLEAN, CLEAN_BODIES, PHOTO, PHOTO_BODIES
+from mmregda.synthetic import CLEAN, CLEAN_BODIES, PHOTO, PHOTO_BODIES, PHOTO_GESTURES
 from mmregda.synthetic.hands import JOINT_LIMITS, Hand, sample_angles, sample_hand
 from mmregda.synthetic.people import JOINTS, sample_person
 from mmregda.synthetic.raster import EMPTY, rasterise
@@ -184,13 +184,24 @@ def test_posing_keeps_bones_and_bends_fingers_into_the_palm():
 
 def test_neighbouring_fingers_move_together_within_limits():
     rng = np.random.default_rng(1)
-    angles = np.stack([sample_angles(rng) for _ in range(500)])
+    angles = np.stack([sample_angles(rng, CLEAN.gestures) for _ in range(500)])
     assert np.all(angles >= JOINT_LIMITS[..., 0])
     assert np.all(angles <= JOINT_LIMITS[..., 1])
     flexion = angles[:, :, 2]
     assert np.corrcoef(flexion[:, 2], flexion[:, 3])[0, 1] > 0.5
     assert np.corrcoef(angles[:, 1, 2], angles[:, 1, 3])[0, 1] > 0.9
     assert np.abs(angles[:, 1:, 0]).mean() < 8
+
+
+def test_source_of_photographs_hides_more_of_its_hands():
+    hidden = []
+    for style in (PHOTO, PHOTO_GESTURES):
+        rng = np.random.default_rng(0)
+        scenes = [sample_rhd(rng, style) for _ in range(24)]
+        seen = np.stack([scene.visibility() for scene in scenes])
+        hidden.append(np.mean(~seen))
+        assert seen.sum(axis=1).min() >= style.min_visible
+    assert hidden[1] > 1.5 * hidden[0]
 
 
 def test_limbs_are_of_human_length_and_equal_on_both_sides():
