@@ -54,8 +54,8 @@ def compose(
 
     Args:
         frame (Config): An adaptation config; the method in it is replaced. Its
-            ``rates``, if any, are the learning rates of those players in every
-            method.
+            ``optimizers``, if any, change those of the players they name in every
+            method: settings of an optimiser, or another one if they have a ``type``.
         method (Config): The fragment of the method. Its ``custom_imports`` and
             ``custom_hooks``, if any, are added to the frame's. A method that takes
             ``labeled_target`` is given the first ``num_labels`` images of the frame's
@@ -79,10 +79,11 @@ def compose(
         {f'model.adaptation.{k}': v for k, v in (settings or {}).items()}
     )
     cfg.optim_wrapper = copy.deepcopy(method.optim_wrapper)
-    for player, rate in (frame.get('rates') or {}).items():
+    for player, own in (frame.get('optimizers') or {}).items():
         entry = cfg.optim_wrapper.get(player) or {}
         if entry.get('optimizer'):
-            entry.optimizer.lr = rate
+            kept = {} if 'type' in own else entry.optimizer
+            entry.optimizer = dict(kept, **own)
     cfg.param_scheduler = copy.deepcopy(method.param_scheduler)
     imports = [c.get('custom_imports') or {} for c in (frame, method)]
     cfg.custom_imports = dict(

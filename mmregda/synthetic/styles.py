@@ -118,13 +118,14 @@ PHOTO = Style(
     tilt=50,
     heading=70,
 )  # fmt: skip
-# A labelled source for photographs: half of the fingers are folded, in front of
-# knuckles that labels of photographs name too.
+# A labelled source for photographs of hands that gesture, fingers up: half of the
+# fingers are folded, in front of knuckles that labels of photographs name too.
 PHOTO_GESTURES = replace(
     PHOTO,
     gestures=dict(open=0.20, relaxed=0.15, fist=0.12, pattern=0.45, free=0.08),
     min_visible=12,
     hidden_labels=True,
+    heading=30,
 )
 CLEAN_BODIES = replace(
     CLEAN,

@@ -22,12 +22,17 @@ test = [i for i in range(400) if i // 50 % 2 == 1]
 train = [i for i in range(400) if i // 50 % 2 == 0]
 
 read = [dict(type='LoadWholeImage'), dict(type='GetBBoxCenterScale', padding=1.5)]
-augment = [*read, _base_.crop, _base_.warp, *_base_.recolor]
+# Here people hold their hands up.
+crop = dict(_base_.crop, rotation=60)
+source_pipeline = [
+    crop if one.type == crop['type'] else one for one in _base_.labeled_pipeline
+]
+augment = [*read, crop, _base_.warp, *_base_.recolor]
 labeled_pipeline = [*augment, _base_.encode, _base_.pack]
 unlabeled_pipeline = [*augment, _base_.pack]
 test_pipeline = [*read, _base_.warp, _base_.pack]
 
-labeled_source_loader = dict(dataset=source_dataset)
+labeled_source_loader = dict(dataset=dict(source_dataset, pipeline=source_pipeline))
 labeled_target_loader = dict(
     dataset=dict(
         photographs,
