@@ -1,6 +1,7 @@
 """Variants of RegDA that were tried: which of them adapt better?
 
     python benchmarks/regda_variants.py --seeds 0 1 2 --jobs 2
+    python benchmarks/regda_variants.py configs/benchmark/hands_simcc.py
 
 Each is trained beside source only and RegDA in the frame of tools/benchmark.py,
 whose arguments these are, and which writes the table. What proved worth its
@@ -37,6 +38,9 @@ VARIANTS = dict(
     confidence_weights=dict(weighted=True),
     # Ground false maps of what f predicts instead of its maxima.
     soft_ground_false=dict(soft=True),
+    # Each other keypoint weighs the same, wherever it is. For SimCC that is the ground
+    # false distribution over positions, not one for each axis: see joint_ground_false.
+    joint_ground_false=dict(joint=True),
 )
 
 
@@ -50,12 +54,14 @@ class RegDAVariant(RegDA):
         momentum: Optional[float] = None,
         weighted: bool = False,
         soft: bool = False,
+        joint: bool = False,
         **kwargs,
     ) -> None:
         super().__init__(head=head, **kwargs)
         self.momentum = momentum
         self.weighted = weighted
         self.soft = soft
+        self.joint = joint
 
     def attach(self, model: nn.Module) -> None:
         self.teacher = None
@@ -103,10 +109,25 @@ class RegDAVariant(RegDA):
 
     def adversary_loss(self, maps: Maps, pseudo_labels: Maps) -> Tensor:
         labels = self.soft_labels if self.soft else pseudo_labels
+        if self.joint:
+            false = joint_ground_false(labels)
+            return self.ground_truth_loss(maps, false, self.weights)
         return self.ground_false_loss(maps, labels, self.weights)
 
     def feature_extractor_loss(self, maps: Maps, pseudo_labels: Maps) -> Tensor:
         return self.ground_truth_loss(maps, pseudo_labels, self.weights)
+
+
+def joint_ground_false(pseudo_labels: Maps) -> Maps:
+    """Along each axis, a P_F over positions: the mean of the other keypoints' P_T.
+
+    SimCC's p' is a product of two distributions. KL(P_F || p'_x p'_y) is the sum of the
+    KL of the marginals of P_F and its mutual information, which p' does not change. So
+    f' that has learned it still puts a share of p' at "ghosts", x of one keypoint and y
+    of another.
+    """
+    labels = [maps / maps.sum(dim=-1, keepdim=True) for maps in pseudo_labels]
+    return [maps.sum(dim=1, keepdim=True) - maps for maps in labels]
 
 
 def write_fragments(folder: Path) -> list:
@@ -116,6 +137,9 @@ def write_fragments(folder: Path) -> list:
         for name, settings in VARIANTS.items()
     }
     rows['target_statistics'] = dict(type='RegDA', source_statistics=False)
+    # Beside a keypoint's own place: left out by default for SimCC, not for heatmaps.
+    rows['own_place_left_out'] = dict(type='RegDA', leave_out_own=True)
+    rows['own_place_kept'] = dict(type='RegDA', leave_out_own=False)
     regda = ROOT / 'configs/_base_/adaptations/regda.py'
     folder.mkdir(parents=True, exist_ok=True)
     for name, adaptation in rows.items():

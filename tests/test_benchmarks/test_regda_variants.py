@@ -50,6 +50,26 @@ def test_without_a_change_it_is_regda_and_with_one_it_is_not(variants):
         assert any(not torch.equal(changed[k], v) for k, v in regda.items()), name
 
 
+def test_joint_ground_false_has_the_gradient_of_a_distribution_over_positions(variants):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 4, 6, generator=generator) ** 4
+    y = torch.rand(2, 4, 5, generator=generator) ** 4
+    z = [torch.randn(t.shape, generator=generator).requires_grad_() for t in (x, y)]
+    # Spelt out on the plane: the mean of the others' distributions, and a product.
+    labels = torch.einsum('bki,bkj->bkij', x, y)
+    labels = labels / labels.sum(dim=(2, 3), keepdim=True)
+    loss = 0.0
+    for b in range(2):
+        for k in range(4):
+            p_false = sum(labels[b, other] for other in range(4) if other != k) / 3
+            p = z[0][b, k].softmax(0)[:, None] * z[1][b, k].softmax(0)
+            loss = loss + (p_false * (p_false / p).log()).sum() / 8
+    expected = torch.autograd.grad(loss, z)
+    false = variants.joint_ground_false([x, y])
+    found = torch.autograd.grad(MODELS.build(dict(type='KeypointKLLoss'))(z, false), z)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_fragments_are_configs_of_methods(variants, tmp_path):
     for path in variants.write_fragments(tmp_path):
         fragment = Config.fromfile(path)
