@@ -13,8 +13,9 @@ optim_wrapper = {
     player: dict(optimizer=dict(_delete_=True, lr=1e-4, **_base_.adamw))
     for player in ('feature_extractor', 'head')
 }
-for loader in (_base_.labeled_target_loader, _base_.train_dataloader.source):
+loaders = [_base_.labeled_source_loader, _base_.labeled_target_loader]
+for loader in [*loaders, _base_.train_dataloader.source]:
     for transform in loader.dataset.pipeline:
         if transform.type == 'GenerateTarget':
             transform.encoder = _base_.simcc
-del loader, transform
+del loaders, loader, transform
