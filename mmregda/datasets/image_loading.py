@@ -45,6 +45,9 @@ _TAIL_BYTES = 1024
 _WIDE_MODES = ('I', 'F')
 _EXIF_ORIENTATION = 0x0112
 _WEBP_HAS_EXIF = 0x08
+_PNG_BIT_DEPTH = 24  # the byte that has it
+# 12 bits in a file of 16 are no more than this in 8.
+_DARKEST = 16
 # What Pillow may take a file for. It knows others that are programs (EPS, for
 # which it starts Ghostscript), containers or of no use here.
 _PILLOW_FORMATS = (
@@ -100,7 +103,8 @@ def decode_image(
     """Decode what an image file holds; arguments are those of :func:`read_image`.
 
     Raises:
-        InputError: If the content is cut short, no image, or too large.
+        InputError: If the content is cut short, no image, too large, or nearly
+            black because it uses few of its 16 bits.
     """
     if _is_cut_short(content):
         raise InputError(
@@ -117,14 +121,16 @@ def decode_image(
             img = mmcv.imfrombytes(content, flag=color_type, backend=backend)
     if img is None:
         img = _decode_with_pillow(content, path, color_type)
+    if img[::4, ::4].max(initial=0) <= _DARKEST:
+        _require_all_bits(content, path)
     return img
 
 
 def image_size(path: str) -> Tuple[int, int]:
     """Height and width of an image in pixels, upright, at the least expense.
 
-    Of a JPEG or PNG the two ends are read, of others the header (a TIFF is decoded), so
-    that damage in between is not seen. A process looks once, as long as the file does
+    Of a JPEG or PNG the two ends are read, of others the header, so that damage in
+    between is not seen; a TIFF and a PNG of 16 bits are decoded. A process looks once, as long as the file does
     not change.
 
     Raises:
@@ -143,13 +149,14 @@ def _size_of_state(path: str, *state: int) -> Tuple[int, int]:
         if not os.path.isfile(path):  # A pipe would wait for a writer.
             raise OSError
         with open(path, 'rb') as file:
-            head = file.read(len(_PNG_START))
+            head = file.read(_PNG_BIT_DEPTH + 1)
             file.seek(-min(_TAIL_BYTES, os.fstat(file.fileno()).st_size), os.SEEK_END)
             tail = file.read()
             if head.startswith(_JPEG_START):
                 whole = _JPEG_END in tail
             elif head.startswith(_PNG_START):
-                whole = _PNG_END in tail
+                # Of 16 bits it may use few.
+                whole = _PNG_END in tail and head[_PNG_BIT_DEPTH:] != b'\x10'
             else:
                 # Whether a TIFF's size is upright depends on Pillow's version.
                 whole = head[:2] not in (b'II', b'MM')
@@ -233,6 +240,25 @@ def _decode_with_pillow(content: bytes, path: str, color_type: str) -> np.ndarra
         f'image "{path}" cannot be decoded: it has 32 bits a channel. Save it '
         'with 8 or 16.'
     )
+
+
+def _require_all_bits(content: bytes, path: str) -> None:
+    """Refuse a dark image whose values are of 12 or fewer bits, kept in 16."""
+    try:
+        img = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (cv2.error, MemoryError):
+        return
+    if img is None or img.dtype != np.uint16:
+        return
+    # Alpha, the fourth channel, may be full where all else is dark.
+    largest = int((img[..., :3] if img.ndim == 3 else img).max())
+    if 0 < largest < _DARKEST << 8:
+        bits = largest.bit_length()
+        raise InputError(
+            f'image "{path}" uses {bits} of its 16 bits (its largest value is '
+            f'{largest}), and as 16 bits it is nearly black. Multiply its values by '
+            f'{2 ** (16 - bits)}, or save it with 8 bits.'
+        )
 
 
 def _undecodable(content: bytes, path: str, error: BaseException) -> InputError:

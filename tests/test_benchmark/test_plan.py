@@ -152,9 +152,10 @@ def test_frame_stays_as_it_is(hands):
     assert plain(hands._cfg_dict) == before
 
 
-def test_rates_of_a_frame_are_those_of_every_method(hands):
+def test_optimizers_of_a_frame_are_those_of_every_method(hands):
     hands = copy.deepcopy(hands)
-    hands.rates = dict(head=0.002, adversary=0.5)
+    adamw = dict(type='AdamW', lr=0.5)
+    hands.optimizers = dict(head=dict(lr=0.002), adversary=adamw)
     cfg = compose(hands, fragment('regda'))
     rates = {
         player: entry.optimizer.lr
@@ -162,11 +163,15 @@ def test_rates_of_a_frame_are_those_of_every_method(hands):
         if player != 'constructor'
     }
     assert rates == dict(feature_extractor=0.01, head=0.002, adversary=0.5)
+    # Settings are changed; another optimiser takes nothing over.
+    sgd = fragment('regda').optim_wrapper.head.optimizer
+    assert cfg.optim_wrapper.head.optimizer == dict(sgd, lr=0.002)
+    assert cfg.optim_wrapper.adversary.optimizer == adamw
     # A player that a method does not have gets none.
     cfg = compose(hands, fragment('source_only'))
     assert set(cfg.optim_wrapper) == {'constructor', 'feature_extractor', 'head'}
     # The method's own elsewhere.
-    hands.pop('rates')
+    hands.pop('optimizers')
     assert compose(hands, fragment('regda')).optim_wrapper == (
         fragment('regda').optim_wrapper
     )

@@ -532,6 +532,15 @@ def test_a_damaged_image_is_found_before_the_run(source):
         source.build()
 
 
+def test_twelve_bits_in_a_file_of_sixteen_are_refused(source):
+    pixels = np.random.default_rng(0).integers(0, 4096, (HEIGHT, WIDTH), np.uint16)
+    Image.fromarray(pixels).save(source.root / 'images/2.png')
+    with pytest.raises(InputError, match=r'2.png" uses 12 of its 16 bits.*by 16'):
+        source.build()
+    Image.fromarray(pixels * 16).save(source.root / 'images/2.png')
+    assert len(source.build()) == 8
+
+
 @pytest.mark.parametrize('stated', [None, (48, 32), (48.4, 31.6), (49, 32)])
 def test_a_size_may_be_rounded_or_left_out(stated):
     assert other_size(stated, 48, 32) == ('', '')

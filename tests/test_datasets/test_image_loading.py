@@ -107,6 +107,44 @@ def test_colours_of_16_bits_keep_their_upper_8(write):
     np.testing.assert_array_equal(read_image(path), deep >> 8)
 
 
+@pytest.mark.parametrize('extension', ['.png', '.tif'])
+@pytest.mark.parametrize('bits', [8, 10, 12])
+@pytest.mark.parametrize('shape', [(HEIGHT, WIDTH), (HEIGHT, WIDTH, 3)])
+def test_few_bits_in_a_file_of_16_are_refused(write, extension, bits, shape):
+    pixels = np.random.default_rng(0).integers(0, 2**bits, shape, np.uint16)
+    pixels[0, 0] = 2**bits - 1
+    path = write(f'few{extension}', cv2.imencode(extension, pixels)[1].tobytes())
+    for read in (read_image, image_size):
+        with pytest.raises(InputError, match=f'uses {bits} of its 16 bits') as error:
+            read(path)
+        assert path in str(error.value) and str(2 ** (16 - bits)) in str(error.value)
+    path = write(
+        f'all{extension}', cv2.imencode(extension, pixels << (16 - bits))[1].tobytes()
+    )
+    expected = np.dstack([pixels] * 3 if pixels.ndim == 2 else [pixels])
+    shown = (expected << (16 - bits)) >> 8
+    # Of a TIFF, OpenCV rounds.
+    assert np.abs(read_image(path).astype(int) - shown).max() <= (extension == '.tif')
+
+
+def test_few_bits_are_seen_beside_a_full_alpha(write):
+    pixels = np.random.default_rng(0).integers(0, 4096, (HEIGHT, WIDTH, 4), np.uint16)
+    pixels[..., 3] = 65535
+    path = write('alpha.png', cv2.imencode('.png', pixels)[1].tobytes())
+    with pytest.raises(InputError, match='of its 16 bits'):
+        read_image(path)
+
+
+def test_what_is_dark_and_meant_so_is_read(write):
+    black = np.zeros((HEIGHT, WIDTH), np.uint16)
+    star = black.copy()
+    star[1, 1] = 4096
+    night = np.full((HEIGHT, WIDTH), 3, np.uint8)
+    for name, pixels, largest in (('a', black, 0), ('b', star, 16), ('c', night, 3)):
+        path = write(f'{name}.png', cv2.imencode('.png', pixels)[1].tobytes())
+        assert read_image(path).max() == largest
+
+
 # What the camera did to the scene, and how it is undone.
 UPRIGHT = {
     1: lambda img: img,
