@@ -130,8 +130,8 @@ def image_size(path: str) -> Tuple[int, int]:
     """Height and width of an image in pixels, upright, at the least expense.
 
     Of a JPEG or PNG the two ends are read, of others the header, so that damage in
-    between is not seen; a TIFF and a PNG of 16 bits are decoded. A process looks once, as long as the file does
-    not change.
+    between is not seen; a TIFF and a PNG of 16 bits are decoded. A process looks once,
+    as long as the file does not change.
 
     Raises:
         InputError: As :func:`read_image`.

@@ -1,8 +1,8 @@
 # The frame in which tools/benchmark.py compares methods on the rendered pairs, which a
 # config adds: a network that learns within minutes on two cores, since it has seen
 # photographs. The method is put in by the tool, and learns with the frame's
-# `optimizers` where they name a player; schedules have the paper's length, and the tool's budget
-# compresses them.
+# `optimizers` where they name a player; schedules have the paper's length, and the
+# tool's budget compresses them.
 _base_ = [
     '../models/efficientnet_lite0_hand21.py',
     '../adaptations/source_only.py',
