@@ -248,7 +248,10 @@ def _about_validation(cfg: Mapping) -> Iterator[str]:
 def _class(registry: Registry, given: Any) -> Any:
     """The class of a config, if it can be known."""
     kind = given.get('type') if isinstance(given, Mapping) else None
-    return registry.get(kind) if isinstance(kind, str) else kind
+    try:
+        return registry.get(kind) if isinstance(kind, str) else kind
+    except ImportError:  # Of a package that is not whole: what builds it says so.
+        return None
 
 
 def _is(registry: Registry, given: Any, name: str) -> bool:
