@@ -99,6 +99,7 @@ def described(error: BaseException) -> str:
     text = ' '.join(str(error).split()).rstrip('.')
     if 'need at least one array to concatenate' in text:
         return 'it has no samples'  # Which MMEngine finds out so.
+    text = _unknown_component(text).rstrip('.') or text
     if len(text) > _LONGEST:
         text = f'{text[:_LONGEST]}...'
     if isinstance(error, KeyError):
@@ -140,16 +141,23 @@ def building(what: str) -> Iterator[None]:
         text = ' '.join(str(error.args[0] if error.args else '').split())
         files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
         built = any(file.endswith('build_functions.py') for file in files)
-        unknown = _NO_COMPONENT.search(text)
+        unknown = _unknown_component(text)
         if not built or not (unknown or _WRONG_ARGUMENT.search(text)):
             raise
-        if unknown:
-            near = close_matches(unknown[1], _registered(unknown[2]), listed=0)
-            text = (
-                f'"{unknown[1]}" is not registered as a {unknown[2]}.{near} One of '
-                'your own names its module in custom_imports.'
-            )
-        raise InputError(f'{what}: {text}') from error
+        raise InputError(f'{what}: {unknown or text}') from error
+
+
+def _unknown_component(text: str) -> str:
+    """What to say for MMEngine's message on an unknown name; nothing for others."""
+    unknown = _NO_COMPONENT.search(text)
+    if not unknown:
+        return ''
+    name, kind = unknown[1].strip('\'"'), unknown[2]
+    near = close_matches(name, _registered(kind), listed=0)
+    return (
+        f'"{name}" is not registered as a {kind}.{near} One of your own names its '
+        'module in custom_imports.'
+    )
 
 
 def _registered(kind: str) -> Iterator[str]:
