@@ -2,6 +2,7 @@
 
 import copy
 import random
+from collections import OrderedDict
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 
@@ -349,15 +351,15 @@ MISTAKES = {
             put('val_dataloader.target.dataset.metainfo', SWAPPED),
         ),
         (
-            f'keypoints of {SOURCE} are k0, k1',
-            f'those of {TARGET} are k1, k0',
+            f'keypoints of the source ({SOURCE}) are k0, k1',
+            f'those of the target ({TARGET}) are k1, k0',
             'KeypointConverter',
             f'{TARGET}.dataset the metainfo',
         ),
     ),
     'validation set in another order': (
         put('val_dataloader.source.dataset.metainfo', SWAPPED),
-        ('those of val_dataloader.source are k1, k0', 'KeypointConverter'),
+        ('those of the source (val_dataloader.source) are k1, k0', 'KeypointConverter'),
     ),
     'target of other keypoints': (
         put(f'{TARGET}.dataset.metainfo', metainfo(('k0', 'k1', 'left_k'), left_k='')),
@@ -584,10 +586,20 @@ def test_component_or_argument_that_does_not_exist_is_named(place, things, tmp_p
             stages.train(cfg)
 
 
-def test_what_may_be_meant_by_an_unknown_name_is_said(things, tmp_path):
-    cfg = mistaken(things, tmp_path, put('model.adaptation.type', 'RegDa'))
-    with pytest.raises(InputError, match='mean RegDA.*custom_imports'):
-        stages.train(cfg)
+@pytest.mark.parametrize('begin', [rehearse, stages.train])
+@pytest.mark.parametrize(
+    'place, name, meant',
+    [
+        ('model.adaptation', 'RegDa', 'RegDA'),
+        ('val_evaluator.source.0', 'PCKAcuracy', 'PCKAccuracy'),
+    ],
+)
+def test_what_may_be_meant_by_an_unknown_name_is_said(
+    place, name, meant, begin, things, tmp_path
+):
+    cfg = mistaken(things, tmp_path, put(f'{place}.type', name))
+    with pytest.raises(InputError, match=f'mean {meant}.*custom_imports'):
+        begin(cfg)
 
 
 def test_config_without_a_mistake_passes_and_stays_as_it_is(things, tmp_path):
@@ -597,6 +609,24 @@ def test_config_without_a_mistake_passes_and_stays_as_it_is(things, tmp_path):
     before = copy.deepcopy(cfg.to_dict())
     rehearse(cfg)
     assert cfg.to_dict() == before
+
+
+def test_what_a_run_would_build_passes_before_its_pretraining(
+    things, tmp_path, monkeypatch
+):
+    cfg = config(things, tmp_path)
+    # MMPose's own runtime has this hook; no runner has made a visualizer yet.
+    monkeypatch.setattr(Visualizer, '_instance_dict', OrderedDict())
+    cfg.default_hooks.visualization = dict(type='PoseVisualizationHook', enable=False)
+    # A sampler that looks into what it draws from.
+    target = cfg.train_dataloader.target
+    combined = dict(
+        type='CombinedDataset', metainfo=metainfo(), datasets=[target.dataset] * 2
+    )
+    pipeline = [dict(type='LoadImage'), *target.dataset.pop('pipeline')]
+    target.dataset = dict(type='UnlabeledDataset', dataset=combined, pipeline=pipeline)
+    target.sampler = dict(type='MultiSourceSampler', batch_size=4, source_ratio=[1, 3])
+    rehearse(cfg)
 
 
 @TRANSFORMS.register_module()

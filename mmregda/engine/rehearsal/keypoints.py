@@ -92,8 +92,7 @@ def require_names(readers: Sequence[Reader], kept: Sequence[int] = ()) -> None:
         require_same_keypoints(
             trained,
             names,
-            named[0].entry,
-            reader.entry,
+            *(_called(each) for each in (named[0], reader)),
             'Bring them into one order with KeypointConverter (as '
             'configs/examples/regda_res50_rhd2freihand.py does), or give '
             f'{reader.entry}.dataset the metainfo of {named[0].entry}.dataset.',
@@ -151,3 +150,8 @@ def _require_sound_pairs(
                 f'{where} says that {swapped}, though there is "{partner[0]}". Set '
                 f'swap="{partner[0]}".'
             )
+
+
+def _called(reader: Reader) -> str:
+    """What a message calls a dataset."""
+    return f'the {reader.domain} ({reader.entry})' if reader.domain else reader.entry
