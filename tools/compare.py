@@ -125,8 +125,8 @@ def evidence_rows(runs, dataset, device) -> List[Row]:
         for name, (cfg, path), seen in zip('AB', runs, views)
     ]
     notes = dict(
-        confidence='of the most likely position',
-        consistency='of keypoints placed alike in two views',
+        confidence='probability of the most likely position',
+        consistency='keypoints placed alike in two views',
     )
     return [
         (name, *(f'{100 * each[name]:.1f} %' for each in both), note)
@@ -157,7 +157,7 @@ def labelled_rows(path: str, found, thr: float) -> List[Row]:
     word = 'a real difference' if verdict.is_real else 'may be chance'
     return [
         ('PCK by the labels', *cells, f'{verdict.num_images} images'),
-        ('B less A', '', f'{value:+.1f} ({low:+.1f} to {high:+.1f})', word),
+        ('B minus A', '', f'{value:+.1f} ({low:+.1f} to {high:+.1f})', word),
     ]
 
 

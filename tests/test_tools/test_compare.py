@@ -198,6 +198,11 @@ setTimeout(() => {
   press('a'); said.push(drawnA());
   press('b'); press('a');
   said.push(drawnA());
+  document.querySelector('#detail button[title=next]').click();
+  said.push(heading());
+  document.querySelector('#detail button[title=close]').click();
+  said.push($('dialog').open);
+  press('ArrowRight'); said.push(heading());
   document.title = JSON.stringify(said);
 }, 500);
 </script>
@@ -221,11 +226,13 @@ def test_page_is_filtered_and_stepped_through_in_a_browser(page):
     assert said[1] == order[0]
     assert said[2] == f'{np.argmax(moved[:, 2])}.png'
     num = sum('17' in str(i) for i in range(300))
-    assert said[3] == f'{num} of 300'
-    assert said[4:6] == ['0 of 300', None]  # All have a score of 0.5.
+    assert said[3] == f'{num} of 300 boxes'
+    assert said[4:6] == ['0 of 300 boxes', None]  # All have a score of 0.5.
     assert said[6:8] == [True, f'3 of 300: {order[2]}']
     assert said[8] == f'2 of 300: {order[1]}'
-    assert said[9:] == ['none', 'inline']
+    assert said[9:11] == ['none', 'inline']
+    third = f'3 of 300: {order[2]}'
+    assert said[11:] == [third, False, third]
 
 
 def test_each_model_sees_images_by_its_own_input_size(tmp_path):
