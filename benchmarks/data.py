@@ -70,12 +70,11 @@ from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS, MODELS, TRANSFORMS
 from PIL import Image, ImageEnhance, ImageFilter
-from rich.progress import track
 
 from mmregda.synthetic import write_h3d, write_lsp, write_rhd, write_surreal
 from mmregda.datasets.collate import PackingCollate
 
-from report import machine, table
+from report import machine, table, track
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
@@ -314,7 +313,7 @@ def render(data: Path, num_images: int) -> None:
     )
     for variable, write in writers.items():
         if variable not in os.environ:
-            os.environ[variable] = str(write(data, progress=sys.stdout.isatty()))
+            os.environ[variable] = str(write(data, progress=True))
 
 
 def time_pipeline(name: str, pipeline: Pipeline, rounds: int) -> list:
@@ -322,8 +321,7 @@ def time_pipeline(name: str, pipeline: Pipeline, rounds: int) -> list:
     # What is done once (caches, tables, lazy imports) belongs to no round.
     pipeline.time_ours(), pipeline.time_reference()
     ours, theirs = [], []
-    silent = not sys.stdout.isatty()
-    for number in track(range(rounds), f'{name:<20}', disable=silent):
+    for number in track(range(rounds), f'{name:<20}'):
         turns = [(ours, pipeline.time_ours), (theirs, pipeline.time_reference)]
         for results, timed in turns if number % 2 else reversed(turns):
             results.append(timed())
@@ -351,7 +349,9 @@ def spread(ratios: list) -> str:
 
 def benchmark_stages(pipelines: dict, rounds: int) -> str:
     """The table of milliseconds a sample, a column for each pipeline."""
-    columns = {name: time_stages(p, rounds) for name, p in pipelines.items()}
+    columns = {
+        name: time_stages(p, rounds) for name, p in track(pipelines.items(), 'stages')
+    }
     # By their places, counted from the end; without labels a stage is missing.
     places = {}
     for times in columns.values():
@@ -695,7 +695,7 @@ def benchmark_index(data: Path, rhd: int, surreal: int, workers: int) -> str:
     # memory that one index leaves behind would be another's gain.
     server = multiprocessing.get_context('forkserver')
     server.set_forkserver_preload(['mmregda'])
-    for name, cfg in datasets.items():
+    for name, cfg in track(datasets.items(), 'index'):
         for kept, serialize in (('bytes (the default)', True), ('objects', False)):
             receiver, sender = server.Pipe(duplex=False)
             arguments = (

@@ -576,11 +576,13 @@ def main() -> None:
         for name in readers()
         if not args.readers or any(part in name for part in args.readers)
     ]
+    seconds = 60 * args.minutes / len(names)
+    print(f'{len(names)} readers, {seconds:.0f} s each', file=sys.stderr, flush=True)
     print('| reader | files | read | refused | found | peak memory |')
     print('| --- | --: | --: | --: | --: | --: |')
     failed = False
     for name in names:
-        counts, peak, findings = fuzz(name, args.seed, 60 * args.minutes / len(names))
+        counts, peak, findings = fuzz(name, args.seed, seconds)
         cells = [sum(counts.values()), counts['read'], counts['refused']]
         cells += [len(findings), f'{peak / 2**20:.0f} MiB']
         print(f'| {name} | {" | ".join(map(str, cells))} |', flush=True)

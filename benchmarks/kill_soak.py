@@ -39,6 +39,7 @@ import numpy as np
 import torch
 from fault_injection import AT_CHANGE_OF_STAGE, FAULTS
 from mmengine.logging import HistoryBuffer
+from report import track
 from tiny_training import write_tiny_training
 
 from mmregda.engine.checkpoints import latest_checkpoint, read_checkpoint
@@ -148,7 +149,7 @@ def disturb(
     """
     lost, problems = defaultdict(list), []
     earlier: Optional[Tuple[str, Tuple[str, int]]] = None
-    for fault in [*faults, '']:
+    for fault in track([*faults, ''], run.folder.parent.name):
         stage, done = run.where()
         at = done + draw.randint(1, INTERVAL)
         told = len(run.events())

@@ -87,7 +87,6 @@ class ResourceHook(Hook):
                 EVERY / (now - self._since),
             ]
         )
-        print(cells(self.rows[-1]), flush=True)
         self._since = time.perf_counter()
 
 
@@ -138,9 +137,12 @@ def main() -> None:
         cfg = Config.fromfile(str(path))
         cfg.work_dir = os.path.join(folder, 'run')
         cfg.runner_type = 'QuietRunner'
-        cfg.custom_hooks = [dict(type='ResourceHook')]
-        print(cells(COLUMNS), cells(['--:'] * len(COLUMNS)), sep='\n')
+        bar = dict(type='ProgressBarHook', title=args.adaptation)
+        cfg.custom_hooks = [dict(type='ResourceHook'), bar]
         train(cfg)
+    print(cells(COLUMNS), cells(['--:'] * len(COLUMNS)), sep='\n')
+    for row in ResourceHook.rows:
+        print(cells(row))
     settled = ResourceHook.rows[len(ResourceHook.rows) // 5 :]
     steps, *columns = zip(*settled)
     problems = []

@@ -62,7 +62,7 @@ from mmregda.engine.stages import build_runner, stop_workers
 from mmregda.errors import message_of
 
 from naive import NAIVE
-from report import machine, table
+from report import machine, table, track
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 METHODS = [path.stem for path in (CONFIGS / '_base_/adaptations').glob('*.py')]
@@ -183,7 +183,7 @@ def table_of_counts(pairs: List[Tuple[Setup, Setup]]) -> str:
             'reads by the host',
         ]
     ]
-    for naive, ours in pairs:
+    for naive, ours in track(pairs, 'counting'):
         mine = count(ours)
         theirs = count(naive) if naive.method in NAIVE else None
 
@@ -222,7 +222,7 @@ def table_of_operators(setup: Setup, iterations: int, shown: int) -> str:
     if setup.device == 'cuda':
         kinds.append(torch.profiler.ProfilerActivity.CUDA)
     with torch.profiler.profile(activities=kinds) as profiler:
-        for _ in range(iterations):
+        for _ in track(range(iterations), setup.method):
             contender.step(batch)
         wait_for(setup.device)
     clock = (
@@ -297,7 +297,7 @@ def table_of_an_iteration(args: argparse.Namespace) -> str:
                 clock.wrap(hook, place, type(hook).__name__)
         model.train()
         with clock.spending('all'):
-            for _ in range(iterations):
+            for _ in track(range(iterations), 'iterations'):
                 with clock.spending('waiting for data'):
                     batch = next(loop.dataloader_iterator)
                 loop.run_iter(batch)

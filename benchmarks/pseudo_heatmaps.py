@@ -28,7 +28,7 @@ from typing import Callable, Dict, List, Tuple
 
 import numpy as np
 import torch
-from report import machine, quartiles
+from report import machine, quartiles, track
 from torch import Tensor
 
 from mmregda.codecs import argmax_keypoints, gaussian_heatmaps
@@ -108,7 +108,7 @@ def measure(
 ) -> Dict[str, List[float]]:
     """Time functions in turns; the first round does not count."""
     times: Dict[str, List[float]] = {name: [] for name in functions}
-    for _ in range(rounds + 1):
+    for _ in track(range(rounds + 1), f'{logits.shape[1]} keypoints'):
         for name, function in functions.items():
             times[name].append(seconds(function, logits))
     return {name: values[1:] for name, values in times.items()}

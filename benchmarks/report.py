@@ -5,20 +5,30 @@ from __future__ import annotations
 import os
 import platform
 import statistics
-from typing import Sequence
+import sys
+from typing import Iterable, Sequence
 
 import cv2
 import PIL
 import torch
+from rich.console import Console
 
 from mmregda.benchmark.plan import processor_name
 from mmregda.benchmark.tables import to_markdown
+from mmregda.progress import ProgressBars
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table: the first row is its head, the first column its names."""
     head, *body = rows
     return to_markdown((head, body))
+
+
+def track(sequence: Iterable, title: str) -> Iterable:
+    """Iterate and show progress, on stderr: tables on stdout go into a file."""
+    console, is_shown = Console(stderr=True), sys.stdout.isatty()
+    with ProgressBars(console=console, redirect_stdout=is_shown) as bars:
+        yield from bars.track(sequence, description=title)
 
 
 def machine() -> str:

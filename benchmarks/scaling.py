@@ -42,12 +42,11 @@ import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
-from rich.progress import track
 
 from mmregda.engine import PlayerDistributedDataParallel, PlayerOptimWrapperConstructor
 from mmregda.engine.distributed import joined_processes
 
-from report import machine, table
+from report import machine, table, track
 from step import Setup, made_up_batch
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -128,10 +127,7 @@ def volumes(methods: List[str]) -> Dict[str, Dict[str, int]]:
     """What :func:`volume` finds, with the paper's network."""
     stand_alone()
     with joined_processes('pytorch', {}):
-        return {
-            method: volume(PAPER, method)
-            for method in track(methods, 'volume', disable=not sys.stdout.isatty())
-        }
+        return {method: volume(PAPER, method) for method in track(methods, 'volume')}
 
 
 def stand_alone() -> None:
@@ -197,8 +193,7 @@ def table_of_rates(methods: List[str], rounds: int, iterations: int) -> str:
     ]
     for method in methods:
         rates = {1: [], 2: []}
-        silent = not sys.stdout.isatty()
-        for number in track(range(rounds), f'{method:<12}', disable=silent):
+        for number in track(range(rounds), f'{method:<12}'):
             for size in (1, 2) if number % 2 else (2, 1):
                 rates[size].append(rate(size, method, iterations))
         ratios = [two / one for one, two in zip(rates[1], rates[2])]

@@ -33,7 +33,7 @@ import torch
 from mmregda.visualization.figures import new_figure, save_figure
 
 from data import make_up_surreal, measure_index
-from report import machine, table
+from report import machine, table, track
 
 
 class Sweep(NamedTuple):
@@ -60,7 +60,7 @@ def sweep_step(name: str, values: Sequence[int], args: argparse.Namespace) -> Sw
 
 def sweep_dataset(values: Sequence[int]) -> Sweep:
     """Vary the number of images that a dataset lists."""
-    rows = [index_cost(count) for count in values]
+    rows = [index_cost(count) for count in track(values, 'dataset')]
     names = ('seconds', 'peak (MB)', 'index (MB)', "a worker's own (MB)")
     return Sweep('dataset', values, values, dict(zip(names, map(list, zip(*rows)))))
 

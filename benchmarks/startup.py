@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Dict
 
-from report import machine, table
+from report import machine, table, track
 
 ROOT = Path(__file__).resolve().parents[1]
 # The clock starts before the process does.
@@ -82,7 +82,7 @@ def packages_of(report: str) -> Dict[str, float]:
 
 def benchmark_imports(runs: int, shown: int) -> str:
     import_times()  # The first compiles what has no bytecode yet.
-    times = [import_times() for _ in range(runs)]
+    times = [import_times() for _ in track(range(runs), 'importing')]
     names = {name for seconds in times for name in seconds}
     median = {n: statistics.median(t.get(n, 0.0) for t in times) for n in names}
     largest = sorted(median, key=median.__getitem__, reverse=True)[:shown]
@@ -103,7 +103,7 @@ def benchmark_start(runs: int) -> str:
         )
         command = [sys.executable, '-c', render, folder]
         subprocess.run(command, check=True, env=environment())
-        starts = [start(folder) for _ in range(runs)]
+        starts = [start(folder) for _ in track(range(runs), 'starting')]
     rows = [['from the command to the first iteration', 'seconds']]
     for phase in starts[0]:
         seconds = statistics.median(found[phase] for found in starts)

@@ -57,7 +57,6 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
-from rich.progress import track
 from torch import Tensor, nn
 
 from mmregda.engine.hooks.compile_hook import (
@@ -69,7 +68,7 @@ from mmregda.engine.host_memory import keep_freed_memory
 from mmregda.codecs import gaussian_heatmaps
 
 from naive import NAIVE, NaiveSimCCRegDA
-from report import machine, quartiles, table
+from report import machine, quartiles, table, track
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 HRNET = (
@@ -392,7 +391,7 @@ def measure(setups: Sequence[Setup], rounds: int, threads: int) -> Dict[Setup, C
             process.ask('seconds')
     seconds = {setup: [] for setup in setups}
     title = f'{setups[0].network}, {setups[0].method}'
-    for number in track(range(rounds), title, disable=not sys.stdout.isatty()):
+    for number in track(range(rounds), title):
         # Who comes after whom changes too.
         for setup in setups if number % 2 else reversed(setups):
             seconds[setup].append(processes[setup].ask('seconds'))
@@ -463,7 +462,7 @@ def check(setups: List[Setup], iterations: int) -> None:
         ]
     ]
     failed = []
-    for setup in setups:
+    for setup in track(setups, 'parameters'):
         ours = compare(setup, setup._replace(naive=False), iterations)
         reordered = compare(setup, setup._replace(channels_last=True), iterations)
         name = f'{setup.network}, {setup.method}'
