@@ -39,6 +39,8 @@ class ProgressBars(Progress):
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             *columns,
+            # rich's half a minute is too short for steps that take as long.
+            speed_estimate_period=300,
             **options,
         )
         if not (self.console.is_interactive or self.console.is_jupyter):

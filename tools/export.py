@@ -40,16 +40,22 @@ def run(args: argparse.Namespace) -> None:
             f'--out {out}: "{cfg.filename}" is there, which the config for prediction '
             'would replace. Name another folder.'
         )
+    print('1 of 3: the plain model, compared with the trained one', flush=True)
     plain, weights = plain_mmpose(cfg, args.checkpoint)
     needed = (plain.get('custom_imports') or {}).get('imports')
     if needed:
-        print(f'Parts of it are not of MMPose: it needs {", ".join(needed)} as well.')
+        print(
+            f'MMPose lacks parts of it: the config imports {", ".join(needed)}, which '
+            'has to be installed where it is used. The ONNX file does not need it.'
+        )
+    print('2 of 3: its config and checkpoint', flush=True)
     for path in write_mmpose(plain, weights, out, name):
         print(f'{path}: {os.path.getsize(path) / 2**20:.1f} MB')
     missing = [package for package in ('onnx', 'onnxruntime') if not find_spec(package)]
     if missing:
-        print(f'No ONNX file: pip install {" ".join(missing)}')
+        print(f'No ONNX file, which needs: pip install {" ".join(missing)}')
         return
+    print('3 of 3: the ONNX file, compared with PyTorch', flush=True)
     path = os.path.join(out, f'{name}.onnx')
     difference = write_onnx(plain, weights, path)
     size = os.path.getsize(path) / 2**20

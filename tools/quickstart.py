@@ -98,7 +98,9 @@ def run(args: argparse.Namespace) -> None:
 
     with timed(seconds, 'data'):
         if not args.source:
-            console.print('[bold]1[/] Two domains of hands: rendered, and photographed')
+            console.print(
+                '[bold]1[/] Two domains of rendered hands: clean and photograph-like'
+            )
             args.source, args.target = write_hand_pair(args.data_dir, **NUM_IMAGES)
     # The configs read where the data is from here, in every stage.
     os.environ.update(RHD_ROOT=str(args.source), H3D_ROOT=str(args.target))

@@ -63,3 +63,4 @@ class ProgressBarHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Leave the bar as it is."""
         self._progress.stop()
+        atexit.unregister(self._progress.stop)  # Again, it would print a line.
