@@ -149,7 +149,7 @@ def disturb(
     """
     lost, problems = defaultdict(list), []
     earlier: Optional[Tuple[str, Tuple[str, int]]] = None
-    for fault in track([*faults, ''], run.folder.parent.name):
+    for fault in track([*faults, ''], 'kills'):
         stage, done = run.where()
         at = done + draw.randint(1, INTERVAL)
         told = len(run.events())

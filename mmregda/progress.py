@@ -40,7 +40,7 @@ class ProgressBars(Progress):
             TimeRemainingColumn(),
             *columns,
             # rich's half a minute is too short for steps that take as long.
-            speed_estimate_period=300,
+            speed_estimate_period=600,
             **options,
         )
         if not (self.console.is_interactive or self.console.is_jupyter):

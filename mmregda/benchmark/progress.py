@@ -39,8 +39,6 @@ class JobProgress:
         self._progress = ProgressBars(
             console=console,
             refresh_per_second=2,
-            # Iterations of different methods do not take the same time.
-            speed_estimate_period=600,
         )
         total = sum(job.num_iters for job in self._jobs)
         self._all = self._progress.add_task('all', total=total)

@@ -120,7 +120,7 @@ class CocoFile:
         """
         if not self.mended:
             return self.path
-        folder = tempfile.mkdtemp(prefix='mmregda_')
+        folder = tempfile.mkdtemp(prefix='mmregda-')
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         path = os.path.join(folder, os.path.basename(self.path))
         write_text(path, json.dumps(content))

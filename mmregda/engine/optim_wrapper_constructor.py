@@ -16,6 +16,7 @@ from mmengine.optim import (
 from mmpose.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS,
     OPTIM_WRAPPERS,
+    OPTIMIZERS,
 )
 from torch import nn
 
@@ -23,7 +24,7 @@ from mmregda.engine.player_optim_wrappers import (
     PlayerAmpOptimWrapper,
     PlayerOptimWrapper,
 )
-from mmregda.errors import InputError
+from mmregda.errors import InputError, close_matches
 
 _DEFAULT = 'DefaultOptimWrapperConstructor'
 # What it reads of paramwise_cfg; it ignores all else.
@@ -134,6 +135,7 @@ class PlayerOptimWrapperConstructor:
             cfg = copy.deepcopy(dict(configs[player]))
             paramwise_cfg = cfg.pop('paramwise_cfg', self.paramwise_cfg)
             cfg['type'] = _wrapper_of(cfg, f'optim_wrapper.{player}')
+            _require_known(cfg.get('optimizer'), f'optim_wrapper.{player}')
             kind = cfg.pop('constructor', constructor)
             build = _constructor(kind, cfg, paramwise_cfg, f'optim_wrapper.{player}')
             # The modules keep the names they have in the model; a dot is not
@@ -167,6 +169,14 @@ def _wrapper_of(cfg: dict, entry: str) -> type:
             '"PlayerAmpOptimWrapper" for mixed precision'
         )
     return kind
+
+
+def _require_known(optimizer: Any, entry: str) -> None:
+    """MMEngine itself calls what it has not found."""
+    name = (optimizer or {}).get('type')
+    if isinstance(name, str) and OPTIMIZERS.get(name) is None:
+        near = close_matches(name, ('SGD', 'Adam', 'AdamW'))
+        raise InputError(f'{entry}.optimizer: "{name}" is not registered.{near}')
 
 
 def _constructor(

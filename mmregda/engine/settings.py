@@ -11,7 +11,13 @@ from mmengine.registry import Registry, init_default_scope
 from mmpose.registry import LOOPS, MODEL_WRAPPERS, MODELS, PARAM_SCHEDULERS
 
 from mmregda.engine.distributed import SYNCHRONIZED_ON_CPU
-from mmregda.errors import InputError
+from mmregda.errors import InputError, close_matches
+
+# What the loops of this package take, beside what every config of a loop has.
+_ARGUMENTS = dict(
+    train_cfg={'max_iters', 'val_begin', 'val_interval', 'dynamic_intervals'},
+    val_cfg={'fp16'},
+)
 
 
 def require_settings(cfg: Mapping) -> None:
@@ -40,6 +46,12 @@ def is_adaptation(cfg: Mapping) -> bool:
 
 def _problems(cfg: Mapping) -> Iterator[str]:
     adaptation = is_adaptation(cfg)
+    for key, known in _ARGUMENTS.items():
+        loop = cfg.get(key) or {}
+        if getattr(_class(LOOPS, loop), '__module__', '').startswith('mmregda.'):
+            for name in sorted(set(loop) - {'type', 'by_epoch', 'max_epochs'} - known):
+                near = close_matches(name, known)
+                yield f'{key}: {loop["type"]} takes no "{name}".{near}'
     train_cfg = cfg.get('train_cfg')
     if train_cfg is None or not cfg.get('model'):  # of a validation
         return
