@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 import mmpose.engine  # noqa: F401, registers the constructor of ViTs
 from mmengine.model import is_model_wrapper
