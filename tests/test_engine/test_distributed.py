@@ -219,15 +219,20 @@ def test_each_step_is_that_of_one_process_with_all_batches(trained, size, method
     pairs = list(zip(found['steps'], alone['steps']))
     for number, ((player, ours), (_, theirs)) in enumerate(pairs):
         assert theirs.abs().max() > 0
-        # Later, the kinks of the network multiply what sums were rounded by.
+        # Later, the kinks of the network multiply what sums were rounded by; sooner
+        # where statistics are summed in another order.
         tolerance = 1e-4 if number < len(pairs) / ITERATIONS else 1e-2
+        if norm == 'synchronised':
+            tolerance = max(10 * tolerance, 1e-2)
         assert_close(ours, theirs, f'{player}, step {number}', tolerance)
     # The running statistics of source and target came one after the other, as
     # they do in one process, and never from both at once.
     states = zip(found['states'], alone['states'])
     for iteration, (ours, theirs) in enumerate(states):
         for name, tensor in theirs.items():
-            assert_close(ours[name], tensor, name, 1e-2 if iteration else 1e-3)
+            tolerance = 1e-2 if iteration else 1e-3
+            tolerance *= 10 if norm == 'synchronised' else 1
+            assert_close(ours[name], tensor, name, tolerance)
 
 
 @pytest.mark.parametrize('size', CASES)
