@@ -150,9 +150,11 @@ def building(what: str) -> Iterator[None]:
 def _unknown_component(text: str) -> str:
     """What to say for MMEngine's message on an unknown name; nothing for others."""
     unknown = _NO_COMPONENT.search(text)
-    if not unknown:
-        return ''
-    name, kind = unknown[1].strip('\'"'), unknown[2]
+    return unknown_component(unknown[1].strip('\'"'), unknown[2]) if unknown else ''
+
+
+def unknown_component(name: str, kind: str) -> str:
+    """What to say of a name that no registry of a kind, such as ``model``, has."""
     near = close_matches(name, _registered(kind), listed=0)
     return (
         f'"{name}" is not registered as a {kind}.{near} One of your own names its '

@@ -24,7 +24,7 @@ from mmregda.engine.player_optim_wrappers import (
     PlayerAmpOptimWrapper,
     PlayerOptimWrapper,
 )
-from mmregda.errors import InputError, close_matches
+from mmregda.errors import InputError, unknown_component
 
 _DEFAULT = 'DefaultOptimWrapperConstructor'
 # What it reads of paramwise_cfg; it ignores all else.
@@ -175,8 +175,8 @@ def _require_known(optimizer: Any, entry: str) -> None:
     """MMEngine itself calls what it has not found."""
     name = (optimizer or {}).get('type')
     if isinstance(name, str) and OPTIMIZERS.get(name) is None:
-        near = close_matches(name, ('SGD', 'Adam', 'AdamW'))
-        raise InputError(f'{entry}.optimizer: "{name}" is not registered.{near}')
+        problem = unknown_component(name, OPTIMIZERS.name)
+        raise InputError(f'{entry}.optimizer: {problem}')
 
 
 def _constructor(

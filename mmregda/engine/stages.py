@@ -191,10 +191,7 @@ def rehearse(cfg: Config) -> None:
         cfg.update(load_from=None, resume=False, log_level='WARNING')
         runner = build_runner(cfg)
         runner.start = Start('fresh')
-        _ = (
-            runner.train_loop,
-            runner.val_loop,
-        )  # They are built when they are asked for.
+        _ = runner.train_loop, runner.val_loop  # Built when they are asked for.
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         if runner.param_schedulers is not None:
             schedulers = runner.build_param_scheduler(runner.param_schedulers)
