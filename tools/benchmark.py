@@ -297,7 +297,7 @@ def rehearse_methods(jobs: list) -> None:
         if start_is_due and (pair, job.name) not in seen:
             seen.add((pair, job.name))
             try:
-                rehearse(job.cfg)
+                rehearse(job.cfg, log_level='ERROR')  # Each run's log says it.
             except InputError as error:
                 raise InputError(f'{pair} {job.name}: {error}') from error
 

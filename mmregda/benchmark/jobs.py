@@ -161,7 +161,8 @@ def run_jobs(
 def _start(job: Job, worker: Sequence[str], slot: int, slots: int) -> subprocess.Popen:
     job.folder.mkdir(parents=True, exist_ok=True)
     if job.needs:
-        job.cfg.pretrain = dict(checkpoint=job.needs.result['checkpoint'])
+        checkpoint = job.needs.result['checkpoint']
+        job.cfg.pretrain = dict(job.cfg.get('pretrain') or {}, checkpoint=checkpoint)
     job.cfg.dump(str(job.folder / 'config.py'))
     with open(job.log, 'ab') as log:
         process = subprocess.Popen(

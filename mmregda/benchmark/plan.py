@@ -20,7 +20,7 @@ from torch import nn
 
 from mmregda.benchmark.jobs import Job
 from mmregda.config_files import fingerprint, read_config
-from mmregda.engine.start import load_pretrain_config
+from mmregda.engine.start import LABELED, load_pretrain_config
 from mmregda.errors import InputError, building, during
 
 # What schedulers of MMEngine name the iterations they count.
@@ -242,6 +242,7 @@ def plan(
     evidence = _evidence_dataset(frame)
     start = None
     jobs = []
+    parts = (frame.get('pretrain') or {}).get('parts')
     if frame.get('pretrain'):
         # Its file is found from a work_dir and a file name.
         stage_frame = copy.deepcopy(frame)
@@ -262,6 +263,9 @@ def plan(
             # What is compared is what all have after the same iterations.
             cfg.default_hooks.checkpoint.pop('save_best', None)
             cfg.pop('pretrain', None)
+            if parts and set(LABELED) & set(cfg.train_dataloader):
+                # A method that no label teaches needs the f of stage 1.
+                cfg.pretrain = dict(parts=parts)
         if blind:
             _forget_target(cfg)
         if max_evaluated:
@@ -328,6 +332,7 @@ def mark_of(cfg: Config, *others: Optional[str]) -> str:
     """
     keys = (
         'model',
+        'pretrain',
         'train_dataloader',
         'train_cfg',
         'optim_wrapper',

@@ -178,8 +178,12 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
     return metrics
 
 
-def rehearse(cfg: Config) -> None:
+def rehearse(cfg: Config, log_level: str = 'WARNING') -> None:
     """Build a run and rehearse it, for what comes after a pretraining.
+
+    Args:
+        cfg (Config): The config.
+        log_level (str): What is said on the way. Defaults to ``'WARNING'``.
 
     Raises:
         InputError: See :func:`~mmregda.engine.rehearsal.rehearse_run`.
@@ -188,7 +192,7 @@ def rehearse(cfg: Config) -> None:
     with tempfile.TemporaryDirectory() as folder, building(name_of(cfg)):
         # Loggers and the like are found by this name.
         cfg.update(work_dir=folder, experiment_name=f'rehearsal_{token_hex(4)}')
-        cfg.update(load_from=None, resume=False, log_level='WARNING')
+        cfg.update(load_from=None, resume=False, log_level=log_level)
         runner = build_runner(cfg)
         runner.start = Start('fresh')
         _ = runner.train_loop, runner.val_loop  # Built when they are asked for.

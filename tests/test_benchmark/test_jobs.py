@@ -51,6 +51,8 @@ def times(finished):
 def test_jobs_wait_for_what_they_need_and_share_the_slots(tmp_path, worker):
     start = job(tmp_path, 'start', 0.3)
     others = [job(tmp_path, str(i), 0.5, needs=start) for i in range(3)]
+    for other in others:
+        other.cfg.pretrain = dict(parts=('backbone',))
     seen = []
     run_jobs(
         [*others, start], 2, lambda j: seen.append((j.name, j.status)), worker=worker
@@ -60,7 +62,8 @@ def test_jobs_wait_for_what_they_need_and_share_the_slots(tmp_path, worker):
     start_ended = times(start)[1]
     for other in others:
         assert times(other)[0] >= start_ended
-        assert other.result['began_from'] == dict(checkpoint=f'{start.folder}/weights')
+        began_from = dict(parts=['backbone'], checkpoint=f'{start.folder}/weights')
+        assert other.result['began_from'] == began_from
     spans = [times(other) for other in others]
     for moment in [begin for begin, _ in spans]:
         assert sum(begin <= moment < end for begin, end in spans) <= 2

@@ -330,6 +330,18 @@ def test_folder_of_a_result_changes_with_whatever_it_depends_on(hands, tmp_path)
     assert len({regda, *(of_method for _, of_method in changed)}) == 8
 
 
+def test_parts_that_go_on_are_those_of_the_frame(hands, tmp_path):
+    """The paper's heads start anew; what no label teaches needs that of stage 1."""
+    hands.pretrain['parts'] = ('backbone', 'neck')
+    names = ('regda', 'source_free_teacher')
+    methods = {name: compose(hands, fragment(name)) for name in names}
+    _, *jobs = plan(hands, methods, 0, str(tmp_path), 9, 6)
+    parts = [(job.cfg.get('pretrain') or {}).get('parts') for job in jobs]
+    assert [part and list(part) for part in parts] == [['backbone', 'neck'], None]
+    del hands.pretrain['parts']
+    assert plan(hands, methods, 0, str(tmp_path), 9, 6)[1].folder != jobs[0].folder
+
+
 def test_blind_plan_has_no_labels_of_the_target(hands, tmp_path):
     methods = dict(dan=compose(hands, fragment('dan')))
     for job in plan(hands, methods, 0, str(tmp_path), 9, 6, blind=True):
