@@ -20,10 +20,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmpose.registry import DATASETS
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +34,12 @@ from mmregda.engine.runner import quiet_console
 from mmregda.command_line import ArgumentParser
 from mmregda.errors import ending_in_one_line
 from mmregda.benchmark.tables import by_domain
-from mmregda.visualization import load_scalars, predict_samples, write_report
+from mmregda.visualization import (
+    Run,
+    plot_predictions,
+    plot_statistics,
+    predict_run,
+)
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'quickstart'
 LABELS = dict(
@@ -47,7 +50,6 @@ LABELS = dict(
 )
 # Fewer than the benchmark's, to save time.
 NUM_IMAGES = dict(num_source_train=1300, num_source_test=200, num_target=1400)
-NUM_DRAWN = 8
 
 
 def parse_args() -> argparse.Namespace:
@@ -124,12 +126,12 @@ def run(args: argparse.Namespace) -> None:
     results['seconds'] = {key: round(value, 1) for key, value in seconds.items()}
     results['seed'] = args.seed
     write_json(work_dir / 'results.json', results)
-    verdict = print_table(console, results)
-    draw(work_dir, f'Target test images. RegDA: {verdict}', args.seed)
+    print_table(console, results)
+    for path, what in draw(work_dir, args.seed):
+        console.print(f'{path}: {what}')
+    minutes = sum(seconds.values()) / 60
     console.print(
-        f'{work_dir / "report.png"}: the same images, before and after\n'
-        f'{work_dir / "results.json"}: these figures; '
-        f'{sum(seconds.values()) / 60:.1f} minutes in all'
+        f'{work_dir / "results.json"}: these figures; {minutes:.1f} minutes in all'
     )
 
 
@@ -149,7 +151,7 @@ def load_config(name: str, work_dir: Path, seed: int) -> Config:
     return cfg
 
 
-def print_table(console: Console, results: dict) -> str:
+def print_table(console: Console, results: dict) -> None:
     table = Table(title='PCK@0.05 in percent, on the unlabelled target')
     groups = list(results['regda']['target'])
     for column in ('', *groups, 'Avg on the source'):
@@ -164,27 +166,30 @@ def print_table(console: Console, results: dict) -> str:
     start, before, after = (
         results[key]['target']['Avg'] for key in ('start', 'source_only', 'regda')
     )
-    verdict = (
-        f'{after - before:+.1f} points of PCK over as many iterations on the source, '
-        f'{after - start:+.1f} over the start'
+    console.print(
+        f'RegDA: {after - before:+.1f} points of PCK over as many iterations on the '
+        f'source, {after - start:+.1f} over the start'
     )
-    console.print(f'RegDA: {verdict}')
-    return verdict
 
 
-def draw(work_dir: Path, title: str, seed: int) -> None:
-    samples, curves = {}, {}
-    for name in ('source_only', 'regda'):
-        cfg = load_config(name, work_dir, seed)
-        dataset = DATASETS.build(cfg.val_dataloader.target.dataset)
-        # Evenly spaced over the test set: nobody has chosen them.
-        indices = np.linspace(0, len(dataset) - 1, NUM_DRAWN).round().astype(int)
-        checkpoint = noted_checkpoint(cfg.work_dir)
-        samples[LABELS[name]] = predict_samples(cfg.model, checkpoint, dataset, indices)
-        curves[LABELS[name]] = load_scalars(cfg.work_dir)
-    write_report(
-        work_dir / 'report.png', title, samples, curves, metainfo=dataset.metainfo
+def draw(work_dir: Path, seed: int):
+    """Write the figures; yields each with what it shows."""
+    configs = {
+        LABELS[name]: load_config(name, work_dir, seed)
+        for name in ('source_only', 'regda')
+    }
+    path = str(work_dir / 'predictions.jpg')
+    runs = {
+        label: Run(cfg, noted_checkpoint(cfg.work_dir))
+        for label, cfg in configs.items()
+    }
+    plot_predictions(
+        path, {label: predict_run(run, progress=label) for label, run in runs.items()}
     )
+    yield path, 'the same images of the target by both'
+    path = str(work_dir / 'statistics.png')
+    plot_statistics(path, {label: cfg.work_dir for label, cfg in configs.items()})
+    yield path, 'accuracy during training'
 
 
 if __name__ == '__main__':

@@ -6,13 +6,10 @@ from mmregda.visualization.prediction_files import (
     write_predictions,
 )
 from mmregda.visualization.predictions import (
-    DrawnSample,
     Predictions,
     predict_run,
-    predict_samples,
 )
 from mmregda.visualization.qualitative import plot_predictions
-from mmregda.visualization.report import write_report
 from mmregda.visualization.runs import Run, labeled, load_run
 from mmregda.visualization.samples import (
     TrainingSample,
@@ -22,7 +19,6 @@ from mmregda.visualization.samples import (
 from mmregda.visualization.statistics import plot_statistics
 
 __all__ = [
-    'DrawnSample',
     'Predictions',
     'Run',
     'TrainingSample',
@@ -34,8 +30,6 @@ __all__ = [
     'plot_predictions',
     'plot_statistics',
     'predict_run',
-    'predict_samples',
     'write_predictions',
-    'write_report',
     'write_sample_sheet',
 ]

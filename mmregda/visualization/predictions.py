@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Tuple
 
 import numpy as np
 import torch
@@ -18,24 +18,6 @@ from mmregda.datasets import build_dataset
 from mmregda.errors import InputError
 from mmregda.progress import track
 from mmregda.visualization.runs import Run
-
-
-@dataclass
-class DrawnSample:
-    """What a figure needs of one sample, in pixels of the network's input.
-
-    Attributes:
-        image (np.ndarray): (H, W, 3) uint8 RGB.
-        keypoints (np.ndarray): (K, 2), ground truth.
-        predicted (np.ndarray): (K, 2).
-        visible (np.ndarray, optional): (K,) bool, which of them are labelled;
-            by default all.
-    """
-
-    image: np.ndarray
-    keypoints: np.ndarray
-    predicted: np.ndarray
-    visible: Optional[np.ndarray] = None
 
 
 @dataclass
@@ -75,14 +57,9 @@ class Predictions:
         infos = map(self.dataset.get_data_info, range(len(self.dataset)))
         return [os.path.basename(str(info.get('img_path'))) for info in infos]
 
-    def sample(self, index: int) -> DrawnSample:
-        """One sample with its image."""
-        return DrawnSample(
-            _image(self.dataset[index]),
-            self.keypoints[index],
-            self.predicted[index],
-            self.visible[index],
-        )
+    def image(self, index: int) -> np.ndarray:
+        """A sample's network input, (H, W, 3) uint8 RGB."""
+        return self.dataset[index]['inputs'].permute(1, 2, 0).numpy()[..., ::-1]
 
 
 @torch.no_grad()
@@ -136,20 +113,6 @@ def require_same_test_set(runs: Dict[str, Predictions]) -> None:
             )
 
 
-@torch.no_grad()
-def predict_samples(
-    model: dict, checkpoint: str, dataset: BaseDataset, indices: Sequence[int]
-) -> List[DrawnSample]:
-    """Predict the samples of a dataset at these indices."""
-    network = load_network(model, checkpoint)
-    samples = [dataset[int(index)] for index in indices]
-    results = network.test_step(pseudo_collate(samples))
-    return [
-        DrawnSample(_image(sample), *_in_network_input(result))
-        for sample, result in zip(samples, results)
-    ]
-
-
 def _in_network_input(
     result: PoseDataSample,
 ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -168,7 +131,3 @@ def _in_network_input(
         predicted,
         visible[:, 0] > 0,
     )
-
-
-def _image(sample: dict) -> np.ndarray:
-    return sample['inputs'].permute(1, 2, 0).numpy()[..., ::-1]

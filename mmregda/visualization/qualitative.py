@@ -157,11 +157,12 @@ def plot_predictions(
         axes.set(xticks=[], yticks=[], frame_on=False)
     for row, cells in enumerate(grid.reshape(-1, columns)[: len(cases)]):
         case = cases[row]
-        sample = reference.sample(case.index)
+        image = reference.image(case.index)
         for axes in cells:
-            draw_image(axes, sample.image)
+            draw_image(axes, image)
         if labeled:
-            draw_skeleton(cells[0], sample.keypoints, metainfo, sample.visible)
+            truth, known = reference.keypoints, reference.visible
+            draw_skeleton(cells[0], truth[case.index], metainfo, known[case.index])
         cells[0].set_ylabel(f'{case.reason}\nimage {case.index}', fontsize=7)
         for axes, (label, predictions) in zip(cells[1:], runs.items()):
             # A network of another input sees the image in another size.

@@ -22,6 +22,7 @@ def quickstart(hand_pair, tmp_path, monkeypatch):
     configs = tmp_path / 'configs'
     configs.mkdir()
     cfg = tiny_config(hand_pair, 'unused', max_iters=2)
+    cfg.custom_hooks = [dict(type='DisparityStatisticsHook', interval=1, num_samples=4)]
     write_pretrain_config(cfg, configs / 'pretrain.py')
     cfg.pretrain = dict(config='pretrain.py')
     cfg.dump(str(configs / 'regda.py'))
@@ -57,7 +58,7 @@ def test_mistake_in_the_adaptation_is_found_before_the_pretraining(
     assert not list(tmp_path.rglob('*.pth'))
 
 
-def test_ends_with_results_table_and_report(quickstart, hand_pair, tmp_path, capsys):
+def test_ends_with_results_table_and_figures(quickstart, hand_pair, tmp_path, capsys):
     work_dir = tmp_path / 'quickstart'
     quickstart.run(arguments_of(hand_pair, work_dir))
     results = json.loads((work_dir / 'results.json').read_text())
@@ -68,7 +69,8 @@ def test_ends_with_results_table_and_report(quickstart, hand_pair, tmp_path, cap
             assert all(0 <= v <= 100 for v in results[method][domain].values())
     assert set(results['seconds']) == {'data', 'pretrain', 'source_only', 'regda'}
     assert results['seed'] == 3
-    assert (work_dir / 'report.png').stat().st_size > 50_000
+    for figure in ('predictions.jpg', 'statistics.png'):
+        assert (work_dir / figure).stat().st_size > 20_000
     printed = capsys.readouterr().out
     assert 'PCK@0.05 in percent' in printed
     assert 'points of PCK over as many iterations' in printed

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mmregda import InputError
 from mmregda.engine import evaluate, train
-from mmregda.engine.checkpoints import load_weights
+from mmregda.engine.checkpoints import read_checkpoint, weights_of
 from mmregda.visualization import (
     Predictions,
     labeled,
@@ -108,6 +108,18 @@ def test_predictions_score_what_the_evaluation_reports(trained, domain, tmp_path
     assert np.nanmean(right, axis=0).mean() == pytest.approx(expected, abs=1e-6)
 
 
+def test_predictions_lie_on_the_images(trained):
+    found = predict_run(load_run(str(trained)), 'target')
+    for index in range(len(found.dataset)):
+        info = found.dataset.get_data_info(index)
+        whole = Image.open(info['img_path']).convert('RGB')
+        # The crop is the whole image: coordinates shrink with it.
+        expected = info['keypoints'][0] * found.input_size[0] / whole.width
+        np.testing.assert_allclose(found.keypoints[index], expected, atol=1e-3)
+        small = np.asarray(whole.resize(found.input_size, Image.BOX), dtype=float)
+        assert np.abs(found.image(index) - small).mean() < 25
+
+
 def test_unknown_domain_is_named(trained):
     run = load_run(str(trained))
     run.cfg.val_dataloader.pop('target')
@@ -127,7 +139,7 @@ def test_predictions_are_the_same_with_labels_and_without(trained):
 
 def test_weights_of_another_model_are_refused(trained, tmp_path):
     run = load_run(str(trained))
-    state = dict(load_weights(run.checkpoint))
+    state = dict(weights_of(read_checkpoint(run.checkpoint), run.checkpoint))
     state.pop('head.final_layer.bias')
     run.checkpoint = str(tmp_path / 'other.pth')
     torch.save(dict(state_dict=state), run.checkpoint)
