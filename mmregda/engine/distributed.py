@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import traceback
 from contextlib import contextmanager
 from datetime import timedelta
@@ -27,18 +26,6 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from mmregda.errors import InputError
 
-# Where each launcher tells a process which one it is.
-_VARIABLES = dict(
-    pytorch=dict(RANK='RANK', LOCAL_RANK='LOCAL_RANK', WORLD_SIZE='WORLD_SIZE'),
-    slurm=dict(
-        RANK='SLURM_PROCID', LOCAL_RANK='SLURM_LOCALID', WORLD_SIZE='SLURM_NTASKS'
-    ),
-    mpi=dict(
-        RANK='OMPI_COMM_WORLD_RANK',
-        LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK',
-        WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
-    ),
-)
 SYNCHRONIZED_ON_CPU = (
     'PyTorch synchronises batch normalisation on GPUs alone. Leave out sync_bn, and '
     'norm_cfg=dict(type="SyncBN"), to train on CPUs.'
@@ -112,8 +99,8 @@ def joined_processes(launcher: str, env_cfg: dict) -> Iterator[None]:
             how many seconds a process waits for the others.
 
     Raises:
-        InputError: If the launcher has not started this process, if it has no
-            GPU where others have, or if another process is lost.
+        InputError: If the launcher has not started this process, or started it
+            where no GPU is left for it, or if another process is lost.
     """
     joining = launcher != 'none' and not is_distributed()
     if joining:
@@ -157,57 +144,34 @@ def share_buffers(model: nn.Module) -> None:
 
 
 def _join(launcher: str, env_cfg: dict) -> None:
-    for name, variable in _VARIABLES[launcher].items():
-        if variable not in os.environ:
-            raise InputError(
-                f'--launcher {launcher}: {variable} is not set. Start with '
-                'tools/dist_train.sh (torchrun), tools/slurm_train.sh (srun) or '
-                'mpirun, or without --launcher for one process.'
-            )
-        os.environ[name] = os.environ[variable]
-    if 'MASTER_ADDR' not in os.environ:
-        os.environ['MASTER_ADDR'] = _first_node()
-    os.environ.setdefault('MASTER_PORT', '29500')
     # As MMEngine does at first; otherwise it warns about what comes next.
     set_multi_processing(**(env_cfg.get('mp_cfg') or {}), distributed=True)
     dist_cfg = dict(env_cfg.get('dist_cfg') or {})
-    if torch.cuda.is_available():
-        local_rank, num_gpus = int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
-        if local_rank >= num_gpus:
+    join = partial(init_dist, launcher, **dist_cfg)
+    if not torch.cuda.is_available():
+        # MMEngine gives each process a GPU.
+        if launcher != 'pytorch':
             raise InputError(
-                f'there are more processes on this machine than its {num_gpus} GPUs'
+                f'--launcher {launcher} needs a GPU for each process. On CPUs start '
+                'with torchrun (tools/dist_train.sh).'
             )
-        join = partial(init_dist, 'pytorch', **dist_cfg)
-    else:
-        # MMEngine's launcher gives each process a GPU.
         timeout = dist_cfg.get('timeout')
         options = {} if timeout is None else dict(timeout=timedelta(seconds=timeout))
         join = partial(dist.init_process_group, 'gloo', **options)
     try:
         join()
-    except (RuntimeError, ValueError, TimeoutError) as error:
-        meeting, rank = (
-            ':'.join(os.environ[k] for k in ('MASTER_ADDR', 'MASTER_PORT')),
-            ' of '.join(os.environ[k] for k in ('RANK', 'WORLD_SIZE')),
+    except (KeyError, RuntimeError, ValueError, TimeoutError) as error:
+        rank, address, port = (
+            os.environ.get(name, '(not set)')
+            for name in ('RANK', 'MASTER_ADDR', 'MASTER_PORT')
         )
         raise InputError(
-            f'process {rank} does not meet the others at {meeting} '
-            f'({str(error).partition(chr(10))[0]}). Is the address that of the first '
-            "process's machine (MASTER_ADDR), the port free there (PORT), and are all "
-            'started?'
-        ) from error
-
-
-def _first_node() -> str:
-    """The first node of a job of Slurm, where the processes meet."""
-    nodes = os.environ.get('SLURM_NODELIST', '')
-    command = ['scontrol', 'show', 'hostnames', nodes]
-    try:
-        return subprocess.check_output(command, text=True).split()[0]
-    except (OSError, subprocess.CalledProcessError, IndexError) as error:
-        raise InputError(
-            'MASTER_ADDR is not set, and scontrol does not tell the first of '
-            f'SLURM_NODELIST="{nodes}". Set it to the host of the first process.'
+            f'--launcher {launcher}: process {rank} does not meet the others at '
+            f'{address}:{port} ({type(error).__name__}: '
+            f'{str(error).partition(chr(10))[0]}). Start with tools/dist_train.sh '
+            '(torchrun), tools/slurm_train.sh (srun) or mpirun, or without --launcher '
+            "for one process. MASTER_ADDR is the first process's machine, MASTER_PORT "
+            'has to be free there, and each process needs a GPU of its own.'
         ) from error
 
 

@@ -17,26 +17,6 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == 'win32', reason='shell scripts'),
 ]
 
-SRUN = """#!/usr/bin/env bash
-# Slurm's srun as far as it is needed: so many tasks, of which each knows its number.
-printf '%s\\n' "$@" >"$SRUN_LOG"
-while [ "${1#-}" != "$1" ]; do
-    case $1 in --ntasks=*) tasks=${1#*=} ;; esac
-    shift
-done
-export SLURM_NTASKS=$tasks SLURM_NODELIST='node[0-1]'
-pids=()
-for ((i = 0; i < tasks; i++)); do
-    SLURM_PROCID=$i SLURM_LOCALID=$i "$@" 2>"$SRUN_LOG.$i" &
-    pids+=($!)
-done
-status=0
-for pid in "${pids[@]}"; do wait "$pid" || status=1; done
-exit $status
-"""
-SCONTROL = """#!/usr/bin/env bash
-[ "$*" = 'show hostnames node[0-1]' ] && printf '127.0.0.1\\n127.0.0.2\\n'
-"""
 HOOK = """
 import os, signal
 from mmengine.hooks import Hook
@@ -70,14 +50,13 @@ def environment(folder: Path, **programs: str) -> dict:
     return dict(kept, PATH=path, PYTHONPATH=pythonpath, OMP_NUM_THREADS='1')
 
 
-def write_config(pair: Path, folder: Path, kill: bool) -> str:
+def write_config(pair: Path, folder: Path) -> str:
     cfg = tiny_config(pair, folder / 'run', max_iters=3)
     cfg.default_hooks.checkpoint.interval = 1
     cfg.visualizer.vis_backends = []
-    cfg.custom_hooks = [dict(type='KillHook')] if kill else []
-    if kill:
-        (folder / 'kill_hook.py').write_text(HOOK)
-        cfg.custom_imports = dict(imports=['mmregda', 'kill_hook'])
+    cfg.custom_hooks = [dict(type='KillHook')]
+    (folder / 'kill_hook.py').write_text(HOOK)
+    cfg.custom_imports = dict(imports=['mmregda', 'kill_hook'])
     cfg.dump(str(folder / 'cfg.py'))
     return str(folder / 'cfg.py')
 
@@ -110,7 +89,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path('/proc').exists(), reason='asks Linux for processes')
 def test_torchrun_stops_all_when_one_is_killed(hand_pair, tmp_path):
-    config = write_config(hand_pair, tmp_path, kill=True)
+    config = write_config(hand_pair, tmp_path)
     done = run('dist_train.sh', config, '2', env=environment(tmp_path))
     assert done.returncode != 0
     # Which one it was, and by what.
@@ -123,30 +102,6 @@ def test_torchrun_stops_all_when_one_is_killed(hand_pair, tmp_path):
         time.sleep(0.1)
     last = (tmp_path / 'run/last_checkpoint').read_text()
     assert CheckpointLoader.load_checkpoint(last, 'cpu')['meta']['iter'] >= 1
-
-
-def test_slurm_starts_processes_that_find_each_other(hand_pair, tmp_path):
-    config = write_config(hand_pair, tmp_path, kill=False)
-    env = environment(tmp_path, srun=SRUN, scontrol=SCONTROL)
-    env.update(GPUS='2', CPUS_PER_TASK='3', SRUN_ARGS='--time=10 --quiet')
-    env.update(SRUN_LOG=str(tmp_path / 'srun.log'))
-    work_dir = tmp_path / 'a folder'
-    done = run(
-        'slurm_train.sh', 'part', 'job', config, str(work_dir), '--seed=3', env=env
-    )
-    errors = [(tmp_path / f'srun.log.{i}').read_text() for i in (0, 1)]
-    assert done.returncode == 0, (done.stderr, *errors)
-    arguments = (tmp_path / 'srun.log').read_text().splitlines()
-    assert arguments[:10] == [
-        *('--partition=part', '--job-name=job', '--gres=gpu:2', '--ntasks=2'),
-        *('--ntasks-per-node=2', '--cpus-per-task=3', '--kill-on-bad-exit=1'),
-        *('--time=10', '--quiet', 'python'),
-    ]
-    (log,) = work_dir.glob('*/*.log')
-    text = log.read_text()
-    assert 'Distributed launcher: slurm' in text and 'GPU number: 2' in text
-    assert 'seed: 3' in text
-    assert (work_dir / 'iter_3.pth').is_file()
 
 
 SHOW = """#!/usr/bin/env bash
@@ -199,6 +154,18 @@ def test_nodes_share_the_processes(tmp_path, variables, expected):
     env = dict(environment(tmp_path, srun=SHOW), **variables)
     done = run('slurm_train.sh', 'part', 'job', 'cfg.py', 'dir', env=env)
     assert done.stdout.splitlines()[2:5] == expected
+
+
+def test_slurm_is_given_all_that_it_needs(tmp_path):
+    env = environment(tmp_path, srun=SHOW)
+    env.update(GPUS='2', CPUS_PER_TASK='3', SRUN_ARGS='--time=10 --quiet')
+    done = run('slurm_train.sh', 'part', 'job', 'cfg.py', 'a dir', '--seed=3', env=env)
+    assert done.stdout.splitlines() == [
+        *('--partition=part', '--job-name=job', '--gres=gpu:2', '--ntasks=2'),
+        *('--ntasks-per-node=2', '--cpus-per-task=3', '--kill-on-bad-exit=1'),
+        *('--time=10', '--quiet', 'python', '-u', str(ROOT / 'tools/train.py')),
+        *('cfg.py', '--work-dir', 'a dir', '--launcher', 'slurm', '--seed=3'),
+    ]
 
 
 def test_what_is_missing_is_said(tmp_path):
