@@ -16,8 +16,6 @@ from mmregda.errors import InputError
 
 # By which kernels an optimiser steps, not to what.
 _KERNELS = ('fused', 'foreach')
-# What a scheduler has counted; the rest of its state is its setting.
-_COUNTED = {'last_step', '_global_step', '_last_value', 'verbose'}
 
 
 @HOOKS.register_module()
@@ -27,8 +25,8 @@ class ResumeHook(Hook):
     - **Schedules.** MMEngine goes on with the schedules that were saved, of which
       some end where the first run was to end, whatever ``max_iters`` and
       ``param_scheduler`` are now. Here the rates go on as those of a run that
-      has had this config from its first iteration, and the log says so. A
-      schedule by metrics has no such rates; it stays, with a warning.
+      has had this config from its first iteration, and the log says where they
+      differ. A schedule by metrics has no such rates and goes on as it was saved.
     - **Kernels and layout.** PyTorch takes from a checkpoint whether an optimiser
       is fused, as if it were its learning rate, and moments in the memory layout
       that weights had when they were saved. Fused kernels take for granted that
@@ -55,14 +53,11 @@ class ResumeHook(Hook):
             if state is not None:
                 _keep_kernels(optimizer, state)
             own, old = own_schedules.get(player, []), schedules.get(player, [])
-            if _are_alike(own, old):
-                continue
-            name = f'The schedule of {player or "the optimiser"}'
             if any(scheduler.by_epoch for scheduler in own):
-                runner.logger.warning(f'{name} stays as it was saved')
+                runner.logger.info(f'{_name_of(player)} goes on as it was saved')
                 continue
             _replay(own, checkpoint['meta']['iter'])
-            _log_rates(runner, name, state, optimizer)
+            _log_rates(runner, player, state, optimizer)
             if state is not None:
                 _write_rates(optimizer, state, own, old)
             schedules[player] = [scheduler.state_dict() for scheduler in own]
@@ -106,17 +101,6 @@ def _keep_kernels(optimizer: OptimWrapper, state: Dict[str, Any]) -> None:
         saved.update({key: own[key] for key in _KERNELS if key in own})
 
 
-def _are_alike(own: List[_ParamScheduler], old: List[Dict[str, Any]]) -> bool:
-    """Whether schedules have the settings that were saved."""
-    return [_settings(scheduler.state_dict()) for scheduler in own] == [
-        _settings(state) for state in old
-    ]
-
-
-def _settings(state: Dict[str, Any]) -> Dict[str, Any]:
-    return {key: value for key, value in state.items() if key not in _COUNTED}
-
-
 def _replay(schedulers: List[_ParamScheduler], num_iters: int) -> None:
     """Step as :class:`mmengine.hooks.ParamSchedulerHook` has in so many iterations."""
     with warnings.catch_warnings():
@@ -147,15 +131,24 @@ def _write_rates(
 
 
 def _log_rates(
-    runner: Runner, name: str, state: Optional[Dict[str, Any]], optimizer: OptimWrapper
+    runner: Runner,
+    player: str,
+    state: Optional[Dict[str, Any]],
+    optimizer: OptimWrapper,
 ) -> None:
-    message = (
-        f'{name} is that of a run of {runner.max_iters} iterations with this config'
-    )
-    if state is not None:
-        before, now = state['param_groups'][0]['lr'], optimizer.param_groups[0]['lr']
-        message += f': the rate was {before:.4g} when it was saved and is {now:.4g}'
-    runner.logger.info(message)
+    """Say where a rate is not the one that was saved."""
+    now = optimizer.param_groups[0]['lr']
+    before = now if state is None else state['param_groups'][0]['lr']
+    if before != now:
+        runner.logger.info(
+            f'{_name_of(player)} is that of a run of {runner.max_iters} iterations '
+            f'with this config: the rate was {before:.4g} when it was saved and is '
+            f'{now:.4g}'
+        )
+
+
+def _name_of(player: str) -> str:
+    return f'The schedule of {player or "the optimiser"}'
 
 
 def _lies_otherwise(value: object, parameter: torch.nn.Parameter) -> bool:
