@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from difflib import get_close_matches
 from typing import Any, Dict, List, Sequence, Tuple
 
 from mmengine.logging import print_log
@@ -12,7 +11,7 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
-from mmregda.errors import InputError
+from mmregda.errors import InputError, close_matches
 from mmregda.models.backbones.weight_sources import HUB, import_timm, read_state_dict
 
 # What MMEngine's preprocessor, and the one of this package, call bgr_to_rgb.
@@ -229,11 +228,10 @@ def create_network(model_name: str, **kwargs: Any) -> nn.Module:
     """
     timm = import_timm()
     if not timm.is_model(model_name):
-        near = get_close_matches(model_name.split('.')[0], timm.list_models(), n=3)
+        near = close_matches(model_name.split('.')[0], timm.list_models(), listed=0)
         raise InputError(
-            f'timm {timm.__version__} has no network "{model_name}". '
-            + (f'It has {", ".join(near)}. ' if near else '')
-            + 'timm.list_models() lists all.'
+            f'timm {timm.__version__} has no network "{model_name}".{near} '
+            'timm.list_models() lists all.'
         )
     try:
         declared = timm.get_pretrained_cfg(model_name)
@@ -242,16 +240,13 @@ def create_network(model_name: str, **kwargs: Any) -> nn.Module:
     dynamic = {}
     if getattr(declared, 'fixed_input_size', False) and 'img_size' not in kwargs:
         dynamic = dict(dynamic_img_size=True)
-    try:
-        return timm.create_model(model_name, **{**dynamic, **kwargs})
-    except TypeError as error:
-        # Some have no such argument, and keep their size.
-        if 'dynamic_img_size' not in str(error) or not dynamic:
-            raise InputError(f'{model_name}: {error}') from error
-    try:
-        return timm.create_model(model_name, **kwargs)
-    except TypeError as error:
-        raise InputError(f'{model_name}: {error}') from error
+    # Some have no such argument, and keep their size.
+    for options in ({**dynamic, **kwargs}, kwargs):
+        try:
+            return timm.create_model(model_name, **options)
+        except TypeError as error:
+            problem = error
+    raise InputError(f'{model_name}: {problem}') from problem
 
 
 def renamed_in_order(

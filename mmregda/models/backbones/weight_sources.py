@@ -12,7 +12,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
 
 from mmregda.compat.checkpoints import load_plain
-from mmregda.errors import InputError
+from mmregda.errors import InputError, during
 
 PACKAGE = 'package://'
 HUB = 'timm://'
@@ -52,23 +52,16 @@ def read_state_dict(checkpoint: str) -> Dict[str, Tensor]:
     Raises:
         InputError: If it is missing, damaged, or no state dict.
     """
-    try:
+    with during(f'the weights "{checkpoint}" cannot be loaded'):
         content = _load(checkpoint)
-    except InputError:
-        raise
-    except Exception as error:  # What a forged file makes its readers raise is theirs.
-        raise InputError(
-            f'the weights "{checkpoint}" cannot be loaded: '
-            f'{type(error).__name__}: {error}'
-        ) from error
     for key in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not content:
-        raise InputError(f'"{checkpoint}" holds no state dict')
-    for name, tensor in content.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise InputError(f'"{checkpoint}" is no state dict: {name!r} is no tensor')
+    if not (isinstance(content, dict) and content) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor)
+        for name, tensor in content.items()
+    ):
+        raise InputError(f'"{checkpoint}" holds no state dict of tensors')
     return dict(content)
 
 
@@ -101,7 +94,9 @@ def _load(checkpoint: str) -> Any:
     if colon and scheme in ('package', 'timm'):
         return CheckpointLoader.load_checkpoint(checkpoint, 'cpu', logger='silent')
     if checkpoint.endswith('.safetensors'):
-        return _load_safetensors(checkpoint)
+        from safetensors.torch import load_file
+
+        return load_file(os.path.expanduser(checkpoint))
     return load_plain(checkpoint, 'cpu')
 
 
@@ -109,19 +104,6 @@ def _load(checkpoint: str) -> Any:
 def load_from_package(filename: str, map_location: Any = None) -> Dict[str, Any]:
     """Load ``package://NAME/FILE``, for any ``init_cfg`` of MMPose's."""
     return load_plain(package_file(filename), map_location)
-
-
-def _load_safetensors(path: str) -> Dict[str, Tensor]:
-    path = os.path.expanduser(path)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f'{path} does not exist')
-    try:
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise InputError(
-            f'"{path}" needs safetensors. Install it: pip install safetensors'
-        ) from error
-    return load_file(path)
 
 
 @CheckpointLoader.register_scheme(HUB, force=True)
@@ -133,14 +115,9 @@ def load_from_hub(filename: str, map_location: Any = None) -> Dict[str, Any]:
             is not installed.
     """
     name = filename[len(HUB) :]
-    try:
+    with during(
+        f'the weights of {name} cannot be had from the hub of timm',
+        'It takes a network and pip install huggingface_hub safetensors. Or give a '
+        'file: init_cfg=dict(type="Pretrained", checkpoint="weights.safetensors")',
+    ):
         return import_timm().create_model(name, pretrained=True).state_dict()
-    except InputError:
-        raise
-    except Exception as error:  # of the network, of the hub, of timm
-        raise InputError(
-            f'the weights of {name} cannot be had from the hub of timm '
-            f'({type(error).__name__}: {error}). It takes a network and pip install '
-            'huggingface_hub safetensors. Or give a file: '
-            'init_cfg=dict(type="Pretrained", checkpoint="weights.safetensors")'
-        ) from error
