@@ -27,7 +27,8 @@ def counted(times: int, *modules: nn.Module) -> Iterator[None]:
     running statistics saw the batch twice, though, and they decide how the
     model predicts. n updates with momentum m are one with 1 - (1 - m)^n; without a
     momentum, where they are the mean of all batches, the batch is n of them.
-    Not counted at all, it leaves them alone.
+    Not counted at all, it leaves them alone, as what is computed a second time for its
+    gradient.
 
     Args:
         times (int): How often.
@@ -54,16 +55,6 @@ def counted(times: int, *modules: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta):
             norm.momentum = momentum
-
-
-@contextmanager
-def uncounted(*modules: nn.Module) -> Iterator[None]:
-    """Within, batch normalisation normalises and counts nothing at all.
-
-    It is for what is computed a second time for its gradient.
-    """
-    with _momentum(0.0, _norms(modules)):
-        yield
 
 
 @contextmanager

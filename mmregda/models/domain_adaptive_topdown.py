@@ -18,10 +18,10 @@ from torch.utils.checkpoint import checkpoint
 
 from mmregda.errors import InputError
 from mmregda.models.batch_norm import (
+    counted,
     keep_num_values,
     pass_in_parts,
     require_counting_once,
-    uncounted,
 )
 from mmregda.models.position_space import SERVING, Output, position_space_of
 from mmregda.models.precision import keep_precision
@@ -159,7 +159,7 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
 
     def _recomputing(self) -> Tuple[ContextManager, ContextManager]:
         # Batch normalisation has counted the images the first time.
-        return nullcontext(), uncounted(*self.features)
+        return nullcontext(), counted(0, *self.features)
 
     def train_step(
         self, data: Dict[str, dict], optim_wrapper: OptimWrapperDict
