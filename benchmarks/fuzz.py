@@ -66,7 +66,7 @@ with atheris.instrument_imports(['mmregda']) if GUIDED else nullcontext():
         build_dataset,
     )
     from mmregda.datasets.image_loading import image_size, read_image
-    from mmregda.engine.checkpoints import load_weights
+    from mmregda.engine.checkpoints import read_checkpoint, weights_of
     from mmregda.visualization.curves import load_scalars
 
 SECONDS, MEMORY = 20, 2**30
@@ -268,7 +268,7 @@ def readers() -> Dict[str, Reader]:
             'checkpoint': Reader(
                 'weights.pth',
                 _checkpoint(),
-                lambda _, path: load_weights(str(path)),
+                lambda _, path: weights_of(read_checkpoint(str(path)), str(path)),
                 {},
             ),
             'result of a training': Reader(

@@ -27,7 +27,7 @@ from torch import Tensor
 
 import mmregda  # noqa: F401
 from mmregda.codecs import argmax_keypoints
-from mmregda.engine.checkpoints import load_weights
+from mmregda.engine.checkpoints import read_checkpoint, weights_of
 
 
 def compare(logits: Tensor, reference: Tensor) -> Tuple[float, float, float]:
@@ -64,7 +64,7 @@ def main() -> None:
     init_default_scope('mmpose')
     cfg.model.backbone.init_cfg = None
     model = MODELS.build(cfg.model)
-    model.load_state_dict(load_weights(args.checkpoint))
+    model.load_state_dict(weights_of(read_checkpoint(args.checkpoint), args.checkpoint))
     model.eval()
     print('| domain | last layer | another argmax | ties | pixels apart |')
     print('| --- | --- | --: | --: | --: |')

@@ -49,7 +49,7 @@ from mmregda import (
     visualization,
 )
 from mmregda.engine import PlayerOptimWrapperConstructor, stages
-from mmregda.engine.checkpoints import load_weights
+from mmregda.engine.checkpoints import read_checkpoint, weights_of
 from mmregda.engine.start import load_pretrain_config, pretrained_path
 from mmregda.models import BaseAdaptation
 
@@ -118,7 +118,8 @@ def test_method_and_config_without_a_source_train_as_their_page_has_them(tmp_pat
     cfg.work_dir = str(tmp_path / 'run')
     stages.train(cfg)
     assert {path.name for path in tmp_path.glob('run/*.pth')} == {'iter_2.pth'}
-    weights = load_weights(str(tmp_path / 'run/iter_2.pth'))
+    path = str(tmp_path / 'run/iter_2.pth')
+    weights = weights_of(read_checkpoint(path), path)
     assert not torch.equal(
         weights['backbone.conv1.weight'], start['backbone.conv1.weight']
     )

@@ -30,7 +30,7 @@ from mmregda.datasets.annotation_files import load_json, load_mat
 from mmregda.datasets.image_loading import image_size, read_image
 from mmregda.datasets.numpy_pickle import load_array_pickle
 from mmregda.datasets.published import finite_array
-from mmregda.engine.checkpoints import load_weights, read_checkpoint
+from mmregda.engine.checkpoints import read_checkpoint, weights_of
 from mmregda.errors import message_of
 
 spec = importlib.util.spec_from_file_location('fuzz', ROOT / 'benchmarks' / 'fuzz.py')
@@ -453,7 +453,7 @@ FORGED = {
 def test_a_forged_checkpoint_is_refused(write, plain_checkpoints, little_memory, name):
     value, pattern, replacement = FORGED[name]
     path = write(forged(dict(value=value), pattern, replacement))
-    refused(path, load_weights, 'cannot be loaded')
+    refused(path, read_checkpoint, 'cannot be loaded')
 
 
 def test_a_checkpoint_is_read_as_it_was_written(write, plain_checkpoints, monkeypatch):
@@ -485,4 +485,8 @@ def test_a_checkpoint_is_read_as_it_was_written(write, plain_checkpoints, monkey
 def test_what_are_no_weights_is_refused(write, plain_checkpoints, weights):
     buffer = io.BytesIO()
     torch.save(dict(state_dict=weights), buffer)
-    refused(write(buffer.getvalue()), load_weights, 'no state_dict of tensors')
+    refused(
+        write(buffer.getvalue()),
+        lambda path: weights_of(read_checkpoint(path), path),
+        'no state_dict of tensors',
+    )

@@ -15,7 +15,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from mmregda.datasets.keypoint_names import keypoint_names
-from mmregda.errors import InputError
+from mmregda.errors import InputError, during
 from mmregda.models.necks import DeconvNeck
 
 # Where a run says which checkpoint is its last.
@@ -46,14 +46,10 @@ def read_checkpoint(path: str) -> Dict[str, Any]:
     if '://' not in path and not os.path.isfile(path):
         raise InputError(f'checkpoint "{path}" does not exist')
     _take_back(path)  # A run that failed may not have taken what it was handed.
-    try:
+    with during(
+        f'checkpoint "{path}" cannot be loaded', 'Is it whole, and one of PyTorch?'
+    ):
         content = CheckpointLoader.load_checkpoint(path, 'cpu', logger='silent')
-    except Exception as error:  # What a forged file makes its readers raise is theirs.
-        reason = f'{type(error).__name__}: {error}'.rstrip(': ')
-        raise InputError(
-            f'checkpoint "{path}" cannot be loaded. Is it whole, and one of '
-            f'PyTorch? ({reason})'
-        ) from error
     if not isinstance(content, dict):
         raise InputError(f'checkpoint "{path}" holds no state_dict')
     return content
@@ -81,16 +77,6 @@ def _take_back(path: str) -> None:
 
 def _scheme(path: str) -> str:
     return f'{re.escape(path)}$'
-
-
-def load_weights(checkpoint: str) -> Dict[str, Tensor]:
-    """The state dict in a checkpoint.
-
-    Raises:
-        InputError: If the file does not exist, is damaged, or holds what is
-            not loaded from a data file.
-    """
-    return weights_of(read_checkpoint(checkpoint), checkpoint)
 
 
 def weights_of(content: Dict[str, Any], where: str) -> Dict[str, Tensor]:
@@ -154,11 +140,7 @@ def require_same_weights(
     """
     prefixes = '' if parts is None else tuple(f'{part}.' for part in parts)
     ours, theirs = (
-        {
-            name: tuple(getattr(value, 'shape', ()))
-            for name, value in state.items()
-            if name.startswith(prefixes)
-        }
+        {k: v for k, v in shapes_of(state).items() if k.startswith(prefixes)}
         for state in (model.state_dict(), weights)
     )
     for name in [*ours, *theirs]:
@@ -170,6 +152,11 @@ def require_same_weights(
                 f'{ours.get(name, "missing")} here. The {what} of both must be '
                 'configured alike.'
             )
+
+
+def shapes_of(weights: Dict[str, Tensor]) -> Dict[str, Tuple[int, ...]]:
+    """The shapes of weights, by name; () of what is no tensor."""
+    return {name: tuple(getattr(w, 'shape', ())) for name, w in weights.items()}
 
 
 def noted_checkpoint(work_dir: str) -> Optional[str]:

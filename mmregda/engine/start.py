@@ -28,6 +28,7 @@ from mmregda.engine.checkpoints import (
     read_checkpoint,
     require_resumable,
     require_same_weights,
+    shapes_of,
     weights_of,
 )
 from mmregda.engine.distributed import broadcast_from_main, unwrap
@@ -280,7 +281,8 @@ def fitting_weights(
     kept = [
         layer
         for layer in ours
-        if layer.partition('.')[0] in known and _alike(ours, theirs, layer)
+        if layer.partition('.')[0] in known
+        and shapes_of(ours[layer]) == shapes_of(theirs.get(layer, {}))
     ]
     trained = _by_layer(dict(model.named_parameters()))  # Others are counters.
     anew = [layer for layer in trained if layer not in kept]
@@ -302,17 +304,6 @@ def _by_layer(weights: Dict[str, Tensor]) -> Dict[str, Dict[str, Tensor]]:
         layer = part if part in ('backbone', 'neck') else '.'.join([part, *rest[:1]])
         layers.setdefault(layer, {})[name] = value
     return layers
-
-
-def _alike(ours: Dict, theirs: Dict, layer: str) -> bool:
-    shapes = [
-        {
-            name: getattr(value, 'shape', None)
-            for name, value in of.get(layer, {}).items()
-        }
-        for of in (ours, theirs)
-    ]
-    return shapes[0] == shapes[1]
 
 
 def _listed(layers: Sequence[str], others: Sequence[str]) -> str:

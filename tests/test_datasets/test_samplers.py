@@ -30,7 +30,7 @@ from mmregda import InputError
 from mmregda.datasets import NumberedSampler, SeededDataset, UnlabeledDataset
 from mmregda.datasets.samplers import Draw, build_numbered_dataloader
 from mmregda.engine import lock, loops, stages
-from mmregda.engine.checkpoints import load_weights
+from mmregda.engine.checkpoints import read_checkpoint, weights_of
 from mmregda.engine.lock import only_run_in
 from mmregda.engine.start import load_pretrain_config
 from mmregda.visualization import load_scalars
@@ -320,7 +320,9 @@ def test_pretraining_that_was_moved_finds_what_was_best(hand_pair, tmp_path, gon
         best.unlink()
     kept = pretrain('after', 99)
     expected = best.with_name('iter_4.pth') if gone else best
-    expected, kept = map(load_weights, map(str, (expected, kept)))
+    expected, kept = (
+        weights_of(read_checkpoint(str(p)), str(p)) for p in (expected, kept)
+    )
     assert_equal(expected, kept)
 
 
