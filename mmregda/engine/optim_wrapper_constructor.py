@@ -13,11 +13,7 @@ from mmengine.optim import (
     OptimWrapper,
     OptimWrapperDict,
 )
-from mmpose.registry import (
-    OPTIM_WRAPPER_CONSTRUCTORS,
-    OPTIM_WRAPPERS,
-    OPTIMIZERS,
-)
+from mmpose.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
 from mmregda.engine.player_optim_wrappers import (
@@ -103,25 +99,8 @@ class PlayerOptimWrapperConstructor:
                 '"DomainAdaptiveTopdown"'
             )
         players = model.players()
-        configs = self.optim_wrapper_cfg
-        constructor = configs.pop('player_constructor', _DEFAULT)
-        if 'optimizer' in configs:
-            doubled = sorted(set(players) & set(configs))
-            if doubled:
-                raise InputError(
-                    f'optim_wrapper has an optimizer for all players and {doubled} '
-                    'besides. To replace an inherited one add _delete_=True.'
-                )
-            configs = {player: configs for player in players}
-        else:
-            shared = {key: configs.pop(key) for key in SHARED if key in configs}
-            for name, value in configs.items():
-                if not isinstance(value, dict):
-                    raise InputError(
-                        f'optim_wrapper.{name}={value!r} is no config of a player. '
-                        f'Beside those there may be {", ".join(SHARED)}.'
-                    )
-            configs = {player: {**shared, **cfg} for player, cfg in configs.items()}
+        constructor = self.optim_wrapper_cfg.pop('player_constructor', _DEFAULT)
+        configs = self._configs_of(players)
         if set(players) != set(configs):
             raise InputError(
                 f'optim_wrapper has entries for {sorted(configs)}, but the players of '
@@ -131,30 +110,54 @@ class PlayerOptimWrapperConstructor:
         names = {id(module): name for name, module in model.named_modules()}
         wrappers = {}
         for player, modules in players.items():
-            # MMEngine takes keys out of it, and parts may be other players' too.
-            cfg = copy.deepcopy(dict(configs[player]))
-            paramwise_cfg = cfg.pop('paramwise_cfg', self.paramwise_cfg)
-            cfg['type'] = _wrapper_of(cfg, f'optim_wrapper.{player}')
-            _require_known(cfg.get('optimizer'), f'optim_wrapper.{player}')
-            kind = cfg.pop('constructor', constructor)
-            build = _constructor(kind, cfg, paramwise_cfg, f'optim_wrapper.{player}')
             # The modules keep the names they have in the model; a dot is not
             # allowed in the name of a child.
             named = {names[id(m)].replace('.', '_'): m for m in modules}
-            wrapper = build(nn.ModuleDict(named))
-            if not isinstance(wrapper, PlayerOptimWrapper):
-                raise InputError(
-                    f'optim_wrapper.{player}: {kind} builds {type(wrapper).__name__}, '
-                    'not the type that it is given'
-                )
-            if player == 'feature_extractor':
-                _require_layer_decay(wrapper, paramwise_cfg, kind)
-            if wrapper.clip_grad_kwargs:
-                wrapper.grad_name = f'{player}.{wrapper.grad_name}'
-            wrapper.averages = True
-            wrappers[player] = wrapper
+            # MMEngine takes keys out of it, and parts may be other players' too.
+            cfg = copy.deepcopy({'constructor': constructor, **configs[player]})
+            wrappers[player] = self._build(player, cfg, nn.ModuleDict(named))
         _share_scale(wrappers)
         return OptimWrapperDict(**wrappers)
+
+    def _configs_of(self, players: Dict[str, List[nn.Module]]) -> Dict[str, dict]:
+        """The entry of each player, with what stands beside the entries."""
+        configs = self.optim_wrapper_cfg
+        if 'optimizer' in configs:
+            doubled = sorted(set(players) & set(configs))
+            if doubled:
+                raise InputError(
+                    f'optim_wrapper has an optimizer for all players and {doubled} '
+                    'besides. To replace an inherited one add _delete_=True.'
+                )
+            return {player: configs for player in players}
+        shared = {key: configs.pop(key) for key in SHARED if key in configs}
+        for name, value in configs.items():
+            if not isinstance(value, dict):
+                raise InputError(
+                    f'optim_wrapper.{name}={value!r} is no config of a player. '
+                    f'Beside those there may be {", ".join(SHARED)}.'
+                )
+        return {player: {**shared, **cfg} for player, cfg in configs.items()}
+
+    def _build(self, player: str, cfg: dict, modules: nn.Module) -> PlayerOptimWrapper:
+        """The optimiser of one player."""
+        entry = f'optim_wrapper.{player}'
+        paramwise_cfg = cfg.pop('paramwise_cfg', self.paramwise_cfg)
+        cfg['type'] = _wrapper_of(cfg, entry)
+        _require_known(cfg.get('optimizer'), entry)
+        kind = cfg.pop('constructor')
+        wrapper = _constructor(kind, cfg, paramwise_cfg, entry)(modules)
+        if not isinstance(wrapper, PlayerOptimWrapper):
+            raise InputError(
+                f'{entry}: {kind} builds {type(wrapper).__name__}, not the type that '
+                'it is given'
+            )
+        if player == 'feature_extractor':
+            _require_layer_decay(wrapper, paramwise_cfg, kind)
+        if wrapper.clip_grad_kwargs:
+            wrapper.grad_name = f'{player}.{wrapper.grad_name}'
+        wrapper.averages = True
+        return wrapper
 
 
 def _wrapper_of(cfg: dict, entry: str) -> type:
