@@ -70,9 +70,7 @@ class _Lines(Live):
 
 
 def track(
-    sequence: Iterable,
-    description: str,
-    total: Optional[int] = None,
+    sequence: Iterable, description: str, total: Optional[int] = None
 ) -> Iterable:
     """Iterate and show progress."""
     if not description:

@@ -12,11 +12,7 @@ from typing import Any, Dict, Iterator, List
 
 import torch
 import torch.distributed as dist
-from mmengine.dist import (
-    broadcast_object_list,
-    init_dist,
-    is_distributed,
-)
+from mmengine.dist import broadcast_object_list, init_dist, is_distributed
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import MODEL_WRAPPERS

@@ -27,11 +27,7 @@ from mmregda.engine.checkpoints import (
     trained_names,
     weights_of,
 )
-from mmregda.engine.distributed import (
-    broadcast_from_main,
-    joined_processes,
-    unwrap,
-)
+from mmregda.engine.distributed import broadcast_from_main, joined_processes, unwrap
 from mmregda.engine.lock import only_run_in
 from mmregda.engine.loops import build_validation, register_rehearsal
 from mmregda.engine.rehearsal import rehearse_run

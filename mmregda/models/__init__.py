@@ -4,11 +4,7 @@ from mmregda.models.adaptations import METHODS, BaseAdaptation
 from mmregda.models.backbones import TimmBackbone
 from mmregda.models.data_preprocessor import PromptPoseDataPreprocessor
 from mmregda.models.domain_adaptive_topdown import DomainAdaptiveTopdown
-from mmregda.models.losses import (
-    GroundFalseKLLoss,
-    KeypointKLLoss,
-    MultiKernelMMDLoss,
-)
+from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss, MultiKernelMMDLoss
 from mmregda.models.necks import DeconvNeck
 from mmregda.models.position_space import (
     HeatmapSpace,

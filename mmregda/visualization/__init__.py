@@ -1,14 +1,8 @@
 """Figures, and what they are drawn from."""
 
 from mmregda.visualization.curves import load_scalars
-from mmregda.visualization.prediction_files import (
-    draw_predictions,
-    write_predictions,
-)
-from mmregda.visualization.predictions import (
-    Predictions,
-    predict_run,
-)
+from mmregda.visualization.prediction_files import draw_predictions, write_predictions
+from mmregda.visualization.predictions import Predictions, predict_run
 from mmregda.visualization.qualitative import plot_predictions
 from mmregda.visualization.runs import Run, labeled, load_run
 from mmregda.visualization.samples import (

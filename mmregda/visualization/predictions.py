@@ -126,8 +126,4 @@ def _in_network_input(
     visible = np.asarray(truth.keypoints_visible)[0].reshape(
         len(truth.keypoints[0]), -1
     )
-    return (
-        (truth.keypoints[0, :, :2] - corner) * factor,
-        predicted,
-        visible[:, 0] > 0,
-    )
+    return ((truth.keypoints[0, :, :2] - corner) * factor, predicted, visible[:, 0] > 0)

@@ -53,12 +53,7 @@ def plot_statistics(path: str, runs: Dict[str, str]) -> None:
         for index, found in enumerate(scalars.values()):
             for domain, style in styles.items():
                 steps, values = found.get(f'statistics/{domain}/{key}', ([], []))
-                axes.plot(
-                    steps,
-                    100 * np.array(values),
-                    style,
-                    **_looks(index),
-                )
+                axes.plot(steps, 100 * np.array(values), style, **_looks(index))
         axes.set_title(title, fontsize=11)
         axes.set_xlabel('iteration')
         axes.set_ylabel(unit)

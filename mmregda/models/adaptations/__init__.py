@@ -11,12 +11,7 @@ from pkgutil import iter_modules
 
 from mmpose.registry import MODELS
 
-from mmregda.models.adaptations.base import (
-    BaseAdaptation,
-    frozen,
-    minimize,
-    pooled,
-)
+from mmregda.models.adaptations.base import BaseAdaptation, frozen, minimize, pooled
 from mmregda.models.adaptations.warm_start import WarmStartGradientScale
 from mmregda.models.batch_norm import counted
 

@@ -10,11 +10,7 @@ from mmpose.registry import MODELS
 from torch import Tensor
 
 from mmregda.models.adaptations.base import minimize
-from mmregda.models.adaptations.view_teacher import (
-    ViewLabels,
-    ViewTeacher,
-    taught_loss,
-)
+from mmregda.models.adaptations.view_teacher import ViewLabels, ViewTeacher, taught_loss
 from mmregda.models.position_space import Output
 
 

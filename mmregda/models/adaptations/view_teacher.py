@@ -83,10 +83,7 @@ class ViewTeacher(BaseAdaptation):
         self.teacher = AveragedTeacher(student(model), self.momentum)
 
     def teach(
-        self,
-        model: nn.Module,
-        target: Dict[str, dict],
-        optim_wrapper: OptimWrapperDict,
+        self, model: nn.Module, target: Dict[str, dict], optim_wrapper: OptimWrapperDict
     ) -> ViewLabels:
         """Label the student's view, and cover some of what is sure in it."""
         images = target['teacher']['inputs']

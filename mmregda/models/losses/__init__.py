@@ -7,9 +7,4 @@ from mmregda.models.losses.keypoint_kl import (
 )
 from mmregda.models.losses.mmd import MultiKernelMMDLoss
 
-__all__ = [
-    'GroundFalseKLLoss',
-    'KeypointKLLoss',
-    'MultiKernelMMDLoss',
-    'ground_false',
-]
+__all__ = ['GroundFalseKLLoss', 'KeypointKLLoss', 'MultiKernelMMDLoss', 'ground_false']

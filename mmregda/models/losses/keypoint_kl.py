@@ -45,10 +45,7 @@ class KeypointKLLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(
-        self,
-        output: Maps,
-        target: Maps,
-        target_weights: Optional[Tensor] = None,
+        self, output: Maps, target: Maps, target_weights: Optional[Tensor] = None
     ) -> Tensor:
         """Compute the loss.
 
@@ -107,10 +104,7 @@ class GroundFalseKLLoss(KeypointKLLoss):
         self.leave_out_own = leave_out_own
 
     def forward(
-        self,
-        output: Maps,
-        target: Maps,
-        target_weights: Optional[Tensor] = None,
+        self, output: Maps, target: Maps, target_weights: Optional[Tensor] = None
     ) -> Tensor:
         """Compute the loss; arguments as in :class:`KeypointKLLoss`."""
         targets = _listed(target)
