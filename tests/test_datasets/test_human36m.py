@@ -14,7 +14,9 @@ from mmregda import InputError
 from mmregda.datasets import BODY16, Human36MDataset
 
 REAL = ROOT.parent / 'shared/data/real/h36m'
+MPII = dict(upper_neck='neck', head_top='head')
 NAMES = [BODY16['keypoint_info'][i]['name'] for i in range(16)]
+NAMES = [MPII.get(name, name) for name in NAMES]
 # The published order of the joints; its neck is called neck here too.
 H36M17 = [
     *('pelvis', 'right_hip', 'right_knee', 'right_ankle'),

@@ -18,7 +18,9 @@ from mmregda.datasets import BODY16, LSPDataset
 from mmregda.evaluation import GroupedPCKAccuracy
 
 REAL = ROOT.parent / 'shared/data/real/lsp/joints.mat'
+MPII = dict(upper_neck='neck', head_top='head')
 NAMES = [BODY16['keypoint_info'][i]['name'] for i in range(16)]
+NAMES = [MPII.get(name, name) for name in NAMES]
 
 
 def samples_of(root, **kwargs):

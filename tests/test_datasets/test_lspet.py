@@ -12,7 +12,9 @@ from mmregda import InputError
 from mmregda.datasets import BODY16, LSPExtendedDataset
 
 REAL = ROOT.parent / 'shared/data/real/lspet'
+MPII = dict(upper_neck='neck', head_top='head')
 NAMES = [BODY16['keypoint_info'][i]['name'] for i in range(16)]
+NAMES = [MPII.get(name, name) for name in NAMES]
 
 
 def samples_of(root, **kwargs):

@@ -93,7 +93,7 @@ def test_keypoints_are_the_joints_of_the_same_name_on_the_other_side(tmp_path):
     # SURREAL's images mirror SMPL's bodies; collars stand for shoulders.
     write_surreal(tmp_path, number=1)
     meta = parse_pose_metainfo(SURREALDataset.METAINFO)
-    renamed = dict(thorax='spine3')
+    renamed = dict(thorax='spine3', upper_neck='neck', head_top='head')
     for sample in samples_of(tmp_path, split='val'):
         run = int(sample['img_path'].split(os.sep)[-2][len('run') :])
         joints = np.float32(surreal_entry(run, 0)['keypoint2d'])
