@@ -15,7 +15,6 @@ from mmregda.apis.labelling import (
     first_to_label,
     from_label_studio,
     label_studio_interface,
-    to_cvat,
     to_label_studio,
     write_label_first,
 )
@@ -92,28 +91,6 @@ def test_an_image_is_chosen_once_and_alike_ones_too():
 
 
 # CVAT
-
-
-def test_cvat_for_images_has_a_skeleton_for_each_box(found):
-    root = ElementTree.fromstring(to_cvat(found))
-    assert root.tag == 'annotations' and root.findtext('version') == '1.1'
-    labels = root.findall('meta/task/labels/label')
-    assert [label.findtext('name') for label in labels] == ['hand', *NAMES]
-    assert [label.findtext('parent') for label in labels] == [None, *['hand'] * 3]
-    images = root.findall('image')
-    assert [i.get('name') for i in images] == ['day 1/0.jpg', 'day 1/5.jpg']
-    assert all((i.get('width'), i.get('height')) == ('200', '100') for i in images)
-    skeletons = [image.findall('skeleton') for image in images]
-    assert list(map(len, skeletons)) == [2, 1]
-    for skeleton, annotation in zip(sum(skeletons, []), found['annotations']):
-        assert skeleton.get('label') == 'hand'
-        points = skeleton.findall('points')
-        assert [point.get('label') for point in points] == NAMES
-        rows = np.reshape(annotation['keypoints'], (3, 3))
-        for point, (x, y, v) in zip(points, rows):
-            assert tuple(map(float, point.get('points').split(','))) == (x, y)
-            assert point.get('outside') == str(int(v == 0))
-            assert point.get('occluded') == str(int(v == 1))
 
 
 def test_cvats_label_draws_the_skeleton(found):

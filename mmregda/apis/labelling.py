@@ -69,7 +69,7 @@ def write_label_first(
 
     - ``images.txt``: their names, the one in most doubt first;
     - ``coco.json``: a COCO file, in CVAT *COCO Keypoints 1.0*;
-    - ``cvat.xml``: in CVAT *CVAT 1.1*, and ``cvat_labels.json``: its labels, *Raw*;
+    - ``cvat_labels.json``: the labels of CVAT's task, *Raw*;
     - ``label_studio.json``: tasks, and ``label_studio.xml``: the labelling interface.
 
     Args:
@@ -91,7 +91,6 @@ def write_label_first(
     files = {
         'images.txt': '\n'.join(names),
         'coco.json': json.dumps(few, allow_nan=False),
-        'cvat.xml': to_cvat(few),
         'cvat_labels.json': json.dumps(cvat_labels(few)),
         'label_studio.json': json.dumps(to_label_studio(few, root)),
         'label_studio.xml': label_studio_interface(few),
@@ -100,40 +99,6 @@ def write_label_first(
     for name, text in files.items():
         write_text(os.path.join(folder, name), f'{text}\n')
     return names
-
-
-def to_cvat(found: Found) -> str:
-    """Skeletons in CVAT's XML, version 1.1, for images.
-
-    A keypoint of visibility 1 is *occluded*, one of visibility 0 *outside*.
-
-    Args:
-        found (dict): Of :func:`~mmregda.apis.predict_images`.
-    """
-    (category,) = found['categories']
-    name, keypoints = category['name'], category['keypoints']
-    root = ET.Element('annotations')
-    ET.SubElement(root, 'version').text = '1.1'
-    labels = ET.SubElement(ET.SubElement(ET.SubElement(root, 'meta'), 'task'), 'labels')
-    for label, kind in [(name, 'skeleton'), *((k, 'points') for k in keypoints)]:
-        element = ET.SubElement(labels, 'label')
-        ET.SubElement(element, 'name').text = label
-        ET.SubElement(element, 'type').text = kind
-        if kind == 'points':
-            ET.SubElement(element, 'parent').text = name
-    on = _by_image(found)
-    for index, image in enumerate(found['images']):
-        frame = ET.SubElement(root, 'image', id=str(index), name=image['file_name'])
-        frame.attrib.update({k: str(image[k]) for k in ('width', 'height')})
-        for annotation in on[image['id']]:
-            shape = ET.SubElement(frame, 'skeleton', label=name, occluded='0')
-            shape.attrib.update(source='auto', z_order='0')
-            for label, (x, y, v) in zip(keypoints, _keypoints(annotation)):
-                flags = dict(occluded=str(int(v == 1)), outside=str(int(v == 0)))
-                point = dict(label=label, points=f'{x:.2f},{y:.2f}', **flags)
-                ET.SubElement(shape, 'points', point)
-    text = ET.tostring(root, encoding='unicode')
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}'
 
 
 def cvat_labels(found: Found) -> List[dict]:
