@@ -163,7 +163,7 @@ def rhd_of(folder: Path, content: bytes):
 def test_a_list_of_lists_of_one_list_is_not_walked_through(tmp_path, little_memory):
     lists = b'](K\x01K\x02e' + b'q\x010](h\x01h\x01e' * 60
     program = b'\x80\x02}K\x00}U\x06uv_vis' + lists + b'ss.'
-    assert 'a list, no array' in rhd_of(tmp_path, program)
+    assert 'entry 0 has a list' in rhd_of(tmp_path, program)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_list_of_lists_of_one_list_is_not_walked_through(tmp_path, little_memo
 )
 def test_a_number_that_no_image_has_is_refused(tmp_path, number):
     entry = dict(uv_vis=np.ones((42, 3)))
-    assert 'no number of an image' in rhd_of(tmp_path, pickle.dumps({number: entry}))
+    assert 'no image has the number' in rhd_of(tmp_path, pickle.dumps({number: entry}))
 
 
 # --- JSON

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from typing import Iterable, List, Sequence, Union
 
 import numpy as np
@@ -12,11 +11,11 @@ from mmpose.registry import DATASETS
 from mmregda.datasets.annotation_files import expecting, load_json
 from mmregda.datasets.keypoints import HAND21, metainfo_of
 from mmregda.datasets.published import (
+    HAND_BOXES,
     PublishedDataset,
     finite_array,
-    hand_box_named,
+    shuffled_parts,
 )
-from mmregda.errors import InputError
 
 _VERSIONS = ('gs', 'hom', 'sample', 'auto')
 _NUM_POSES = 32560
@@ -61,6 +60,7 @@ class FreiHANDDataset(PublishedDataset):
 
     METAINFO = metainfo_of(HAND21, 'freihand')
     FOLDER = 'FreiHAND_pub_v2'
+    MARKS = ('training_xyz.json',)
     TREE = """\
     FreiHAND_pub_v2/
         training_K.json
@@ -78,29 +78,21 @@ class FreiHANDDataset(PublishedDataset):
         box: str = 'inside',
         **kwargs,
     ) -> None:
-        self.box_around = hand_box_named(box, type(self).__name__)
+        self.require_known('box', box, HAND_BOXES)
+        self.box_around = HAND_BOXES[box]
         if version == 'all':
             version = _VERSIONS
         self.versions = [version] if isinstance(version, str) else list(version)
-        if not self.versions or not set(self.versions) <= set(_VERSIONS):
-            raise InputError(
-                f'FreiHANDDataset: version is "{version}", expected some of '
-                f'{", ".join(_VERSIONS)}, or all'
-            )
+        for each in self.versions or ['']:
+            self.require_known('version', each, _VERSIONS)
         super().__init__(data_root=data_root, **kwargs)
-
-    @classmethod
-    def is_root(cls, path: str) -> bool:
-        return os.path.isfile(os.path.join(path, 'training_xyz.json'))
 
     def load_samples(self, root: str) -> Iterable[dict]:
         keypoints = _read_keypoints(root)
         boxes = [self.box_around(one, 1.5, _IMAGE_SIDE) for one in keypoints]
-        poses = list(range(len(keypoints)))
+        poses = range(len(keypoints))
         if self.split != 'all':
-            random.Random(42).shuffle(poses)
-            num_test = min(int(0.2 * len(poses)), 3200)
-            poses = poses[num_test:] if self.split == 'train' else poses[:num_test]
+            poses = shuffled_parts(poses)[self.split]
         for version in self.versions:
             offset = _NUM_POSES * _VERSIONS.index(version)
             for pose in poses:
@@ -108,9 +100,8 @@ class FreiHANDDataset(PublishedDataset):
                     img_path=os.path.join(
                         'training', 'rgb', f'{pose + offset:08d}.jpg'
                     ),
-                    bbox=boxes[pose][None],
-                    keypoints=keypoints[pose][None].astype(np.float32),
-                    keypoints_visible=np.ones((1, 21), dtype=np.float32),
+                    bbox=boxes[pose],
+                    keypoints=keypoints[pose],
                     hand_type='right',
                 )
 

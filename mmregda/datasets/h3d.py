@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import random
 from typing import Iterable, List
 
-import numpy as np
 from mmpose.registry import DATASETS
 
 from mmregda.datasets.annotation_files import expecting, load_json
 from mmregda.datasets.keypoints import HAND21, metainfo_of
-from mmregda.datasets.published import PublishedDataset, finite_array
-from mmregda.errors import InputError
+from mmregda.datasets.published import PublishedDataset, finite_array, shuffled_parts
 
 
 @DATASETS.register_module()
@@ -42,6 +39,7 @@ class H3DDataset(PublishedDataset):
 
     METAINFO = metainfo_of(HAND21, 'h3d')
     FOLDER = 'H3D_crop'
+    MARKS = ('annotation.json',)
     TREE = """\
     H3D_crop/
         annotation.json
@@ -55,43 +53,23 @@ class H3DDataset(PublishedDataset):
     TASKS = dict(noobject=(1,), object=(0,), all=(0, 1))
 
     def __init__(self, data_root: str, task: str = 'noobject', **kwargs) -> None:
-        if task not in self.TASKS:
-            raise InputError(
-                f'H3DDataset: task is "{task}", expected one of {", ".join(self.TASKS)}'
-            )
+        self.require_known('task', task, self.TASKS)
         self.task = task
         super().__init__(data_root=data_root, **kwargs)
-
-    @classmethod
-    def is_root(cls, path: str) -> bool:
-        return os.path.isfile(os.path.join(path, 'annotation.json'))
 
     def load_samples(self, root: str) -> Iterable[dict]:
         path = os.path.join(root, 'annotation.json')
         entries = _read_annotation(path)
         chosen = self.TASKS[self.task]
         entries = [e for e in entries if e['without_object'] in chosen]
-        random.Random(42).shuffle(entries)
-        held_out = min(int(0.2 * len(entries)), 3200)
-        test, train = entries[:held_out], entries[held_out:]
-        val, train_val = train[:held_out], train[held_out:]
-        parts = {'train': train, 'test': test, 'all': entries}
-        parts.update({'train-val': train_val, 'val': val})
-        for entry in parts[self.split]:
-            sample = dict(img_path=entry['name'])
+        for entry in shuffled_parts(entries)[self.split]:
+            name = entry['name']
+            sample = dict(img_path=name)
             if self.labeled:
-                sample.update(_labels(entry, path))
+                with expecting(path, '"keypoint2d" (21 numbers x 2) in each entry'):
+                    points = finite_array(entry['keypoint2d'], (21, 2), f'"{name}" has')
+                sample['keypoints'] = points
             yield sample
-
-
-def _labels(entry: dict, path: str) -> dict:
-    with expecting(path, '"keypoint2d" (21 numbers x 2) in each entry'):
-        name = entry['name']
-        keypoints = finite_array(entry['keypoint2d'], (21, 2), f'"{name}" has')
-    return dict(
-        keypoints=keypoints[None].astype(np.float32),
-        keypoints_visible=np.ones((1, 21), dtype=np.float32),
-    )
 
 
 def _read_annotation(path: str) -> List[dict]:

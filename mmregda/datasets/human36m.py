@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 from typing import Iterable, List, Tuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from mmpose.registry import DATASETS
 
 from mmregda.datasets.annotation_files import expecting, load_json
 from mmregda.datasets.keypoints import BODY16, metainfo_of
-from mmregda.datasets.published import PublishedDataset, finite_array, names_in
+from mmregda.datasets.published import PublishedDataset, finite_array
 
 # The joint behind each of the 16 keypoints; the thorax is put between the
 # shoulders.
@@ -56,6 +55,7 @@ class Human36MDataset(PublishedDataset):
 
     METAINFO = metainfo_of(BODY16, 'human36m')
     FOLDER = 'Human36M'
+    MARKS = ('annotations/Human36M_subject*_data.json',)
     TREE = """\
     Human36M/
         annotations/
@@ -70,11 +70,6 @@ class Human36MDataset(PublishedDataset):
     )
     SUBJECTS = dict(train=(1, 5, 6, 7, 8), test=(9, 11), all=(1, 5, 6, 7, 8, 9, 11))
 
-    @classmethod
-    def is_root(cls, path: str) -> bool:
-        names = names_in(os.path.join(path, 'annotations'))
-        return any(re.fullmatch(r'Human36M_subject\d+_data\.json', n) for n in names)
-
     def load_samples(self, root: str) -> Iterable[dict]:
         samples = [
             sample
@@ -83,8 +78,6 @@ class Human36MDataset(PublishedDataset):
         ]
         if self.split == 'test' and len(samples) > 3200:
             samples = random.Random(42).choices(samples, k=3200)
-            # A sample drawn twice is two.
-            samples = [dict(sample) for sample in samples]
         return samples
 
 
@@ -92,16 +85,13 @@ def _samples_of(root: str, subject: int, labeled: bool) -> List[dict]:
     stem = os.path.join(root, 'annotations', f'Human36M_subject{subject}')
     images = _images_of(f'{stem}_data.json')
     samples = [
-        dict(img_path=os.path.join('images', image['file_name']), bbox=box[None])
+        dict(img_path=os.path.join('images', image['file_name']), bbox=box)
         for image, box in images
     ]
     if labeled:
         keypoints = _keypoints_of(stem, [image for image, _ in images])
         for sample, one in zip(samples, keypoints):
-            sample.update(
-                keypoints=one[None].astype(np.float32),
-                keypoints_visible=np.ones((1, 16), dtype=np.float32),
-            )
+            sample['keypoints'] = one
     return samples
 
 
@@ -132,7 +122,7 @@ def _images_of(path: str) -> List[Tuple[dict, np.ndarray]]:
             center = np.array([x + width / 2, y + height / 2])
             half = _CROP_OF_BOX * max(width, height) / 2
             box = finite_array([*(center - half), *(center + half)], (4,), name)
-            images.append((image, box.astype(np.float32)))
+            images.append((image, box))
     return images
 
 

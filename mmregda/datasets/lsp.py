@@ -45,6 +45,7 @@ class LSPDataset(PublishedDataset):
 
     METAINFO = metainfo_of(BODY16, 'lsp')
     FOLDER = 'lsp'
+    MARKS = ('joints.mat', 'images/im0001.jpg')
     TREE = """\
     lsp/
         joints.mat
@@ -53,13 +54,6 @@ class LSPDataset(PublishedDataset):
         'http://sam.johnson.io/research/lsp.html (also in the keypoint detection '
         'examples of https://github.com/thuml/Transfer-Learning-Library)'
     )
-
-    @classmethod
-    def is_root(cls, path: str) -> bool:
-        return any(
-            os.path.isfile(os.path.join(path, name))
-            for name in ('joints.mat', os.path.join('images', 'im0001.jpg'))
-        )
 
     def load_samples(self, root: str) -> Iterable[dict]:
         if not self.labeled:
@@ -84,12 +78,11 @@ def body16_of(points: np.ndarray, visible: np.ndarray) -> Tuple[np.ndarray, np.n
         visible (np.ndarray): (14,).
 
     Returns:
-        tuple[np.ndarray, np.ndarray]: (1, 16, 2) and (1, 16), zeros for the pelvis and
-        the thorax, which are not labelled.
+        tuple[np.ndarray, np.ndarray]: (16, 2) and (16,), zeros for the pelvis and the
+        thorax, which are not labelled.
     """
-    keypoints = np.zeros((1, 16, 2), dtype=np.float32)
-    visibility = np.zeros((1, 16), dtype=np.float32)
-    keypoints[0, _PLACES], visibility[0, _PLACES] = points, visible
+    keypoints, visibility = np.zeros((16, 2)), np.zeros(16)
+    keypoints[_PLACES], visibility[_PLACES] = points, visible
     return keypoints, visibility
 
 

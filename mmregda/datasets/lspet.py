@@ -49,17 +49,12 @@ class LSPExtendedDataset(PublishedDataset):
 
     METAINFO = metainfo_of(BODY16, 'lspet')
     FOLDER = 'lspet'
+    MARKS = ('joints.mat', 'images/im00001.jpg')
     TREE = """\
     lspet/
         joints.mat
         images/im00001.jpg ... im10000.jpg"""
     SOURCE = 'http://sam.johnson.io/research/lspet.html'
-
-    @classmethod
-    def is_root(cls, path: str) -> bool:
-        return os.path.isfile(os.path.join(path, 'joints.mat')) or os.path.isfile(
-            os.path.join(path, 'images', 'im00001.jpg')
-        )
 
     def load_samples(self, root: str) -> Iterable[dict]:
         for index, joints in enumerate(read_joints(root, (14, 3), 'labelled')):
@@ -78,8 +73,7 @@ class LSPExtendedDataset(PublishedDataset):
 
 
 def _box(points: np.ndarray) -> np.ndarray:
-    """(1, 4) x1, y1, x2, y2 in pixels about points (N, 2)."""
+    """(4,) x1, y1, x2, y2 in pixels about points (N, 2)."""
     low, high = points.min(axis=0), points.max(axis=0)
     margin = (_BOX_SCALE - 1) / 2 * (high - low)
-    corners = np.concatenate([low - margin, high + margin]).clip(min=0)
-    return corners[None].astype(np.float32)
+    return np.concatenate([low - margin, high + margin]).clip(min=0)

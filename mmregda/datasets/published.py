@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Set, Union
+import random
+from functools import lru_cache
+from glob import escape, glob
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Union
 
 import numpy as np
 from mmpose.datasets.datasets import BaseCocoStyleDataset
@@ -14,7 +17,7 @@ from mmregda.errors import InputError
 class PublishedDataset(BaseCocoStyleDataset):
     """A top-down dataset read from the folder its authors publish.
 
-    A subclass sets :attr:`TREE`, :attr:`FOLDER`, :attr:`SOURCE` and
+    A subclass sets :attr:`MARKS`, :attr:`TREE`, :attr:`FOLDER`, :attr:`SOURCE` and
     ``METAINFO``, and writes :meth:`load_samples`.
 
     Args:
@@ -38,11 +41,13 @@ class PublishedDataset(BaseCocoStyleDataset):
 
     FOLDER: str = ''
     """str: Name of the folder as published."""
+    MARKS: Sequence[str] = ()
+    """Sequence[str]: Patterns of files, one of which is in the folder as published."""
     TREE: str = ''
     """str: The expected tree, for the error message."""
     SOURCE: str = ''
     """str: Where the dataset is published, for the error message."""
-    SPLITS = ('train', 'test', 'all')
+    SPLITS: Sequence[str] = ('train', 'test', 'all')
 
     def __init__(
         self,
@@ -55,11 +60,7 @@ class PublishedDataset(BaseCocoStyleDataset):
         require_images: bool = True,
         **kwargs,
     ) -> None:
-        if split not in self.SPLITS:
-            raise InputError(
-                f'{type(self).__name__}: split is "{split}", expected one of '
-                f'{", ".join(self.SPLITS)}'
-            )
+        self.require_known('split', split, self.SPLITS)
         self.split = split
         self.labeled = labeled
         self.require_images = require_images
@@ -71,35 +72,50 @@ class PublishedDataset(BaseCocoStyleDataset):
             **kwargs,
         )
 
+    @classmethod
+    def require_known(cls, name: str, value: str, known: Iterable[str]) -> None:
+        """Raise :class:`InputError` for an argument that is none of those known."""
+        if value not in known:
+            raise InputError(
+                f'{cls.__name__}: {name} is "{value}", expected one of '
+                f'{", ".join(known)}'
+            )
+
     def load_samples(self, root: str) -> Iterable[dict]:
         """Yield the samples of the split, without the keys every one shares.
 
         Yields:
-            dict: ``img_path`` (relative to ``root``), and what else the
-            pipeline needs: ``bbox`` (1, 4) in pixels as x1, y1, x2, y2,
-            ``keypoints`` (1, K, 2) in pixels, ``keypoints_visible`` (1, K), 0
-            where a keypoint has no label or is not to be learnt.
+            dict: ``img_path`` (relative to ``root``), and what else the pipeline
+            needs: ``bbox`` (4,) in pixels as x1, y1, x2, y2, ``keypoints`` (K, 2)
+            in pixels, ``keypoints_visible`` (K,), 0 where a keypoint has no label
+            or is not to be learnt, 1 by default.
         """
         raise NotImplementedError
 
     def load_data_list(self) -> List[dict]:
         root = self._find_root()
-        listing = _DirectoryListing(root)
+        # Not a system call for each of many images.
+        names_of = lru_cache(maxsize=None)(lambda folder: set(names_in(folder)))
         data_list = []
         for sample in self.load_samples(root):
-            listing.require_inside(sample['img_path'])
-            if self.require_images:
-                listing.require_image(sample['img_path'])
-            if not self.labeled:
-                sample.pop('keypoints', None)
-                sample.pop('keypoints_visible', None)
-            sample_id = len(data_list)
-            sample.update(
-                id=sample_id,
-                img_id=sample_id,
-                img_path=os.path.join(root, sample['img_path']),
-                bbox_score=np.ones(1, dtype=np.float32),
-            )
+            sample, path = dict(sample), os.path.join(root, sample['img_path'])
+            _require_inside(sample['img_path'], root)
+            folder, name = os.path.split(path)
+            if self.require_images and name not in names_of(folder):
+                raise InputError(
+                    f'image "{path}" is annotated but missing. Check that the archive '
+                    'was unpacked completely.'
+                )
+            keypoints = sample.pop('keypoints', None)
+            visible = sample.pop('keypoints_visible', None)
+            if self.labeled and keypoints is not None:
+                visible = np.ones(len(keypoints)) if visible is None else visible
+                sample['keypoints'] = np.float32(keypoints)[None]
+                sample['keypoints_visible'] = np.float32(visible)[None]
+            if 'bbox' in sample:
+                sample['bbox'] = np.float32(sample['bbox'])[None]
+            sample['id'] = sample['img_id'] = len(data_list)
+            sample.update(img_path=path, bbox_score=np.ones(1, dtype=np.float32))
             data_list.append(sample)
         if not data_list:
             raise InputError(
@@ -111,7 +127,7 @@ class PublishedDataset(BaseCocoStyleDataset):
     def _find_root(self) -> str:
         """The published folder: ``data_root`` itself or its child."""
         for root in (self.data_root, os.path.join(self.data_root, self.FOLDER)):
-            if self.is_root(root):
+            if any(glob(os.path.join(escape(root), mark)) for mark in self.MARKS):
                 return root
         raise InputError(
             f'{type(self).__name__}: "{os.path.abspath(self.data_root)}" is not '
@@ -119,44 +135,29 @@ class PublishedDataset(BaseCocoStyleDataset):
             f'Published at {self.SOURCE}'
         )
 
-    @classmethod
-    def is_root(cls, path: str) -> bool:
-        """Whether a folder is this dataset's published folder."""
-        raise NotImplementedError
+
+def _require_inside(path: str, root: str) -> None:
+    """Raise :class:`InputError` if an annotated path leads out of the root."""
+    # A link may lead anywhere, an annotation may not; nor may it choose by
+    # what the file is read, as "http://" would.
+    parts = path.replace(os.sep, '/').split('/')
+    if os.path.isabs(path) or os.pardir in parts or '://' in path:
+        raise InputError(f'image "{path}" is annotated but lies outside of "{root}"')
 
 
-class _DirectoryListing:
-    """Asks each directory for its files once, not once a file.
+def shuffled_parts(samples: Iterable[Any]) -> Dict[str, List[Any]]:
+    """RegDA's split of samples, and UniFrame's of those that RegDA trains on.
 
-    Indexing a large dataset must not take a system call for every image, and
-    a missing image must be known before training starts.
+    Returns:
+        dict[str, list]: Of the samples, shuffled with seed 42, the first n =
+        min(20 %, 3200) are ``'test'``, the others ``'train'``. Of these the first n are
+        ``'val'``, the others ``'train-val'``. ``'all'`` has all in this order.
     """
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._names: Dict[str, Set[str]] = {}
-
-    def require_inside(self, path: str) -> None:
-        """Raise :class:`InputError` if ``path`` leads out of the root."""
-        # A link may lead anywhere, an annotation may not; nor may it choose by
-        # what the file is read, as "http://" would.
-        parts = path.replace(os.sep, '/').split('/')
-        if os.path.isabs(path) or os.pardir in parts or '://' in path:
-            raise InputError(
-                f'image "{path}" is annotated but lies outside of "{self._root}"'
-            )
-
-    def require_image(self, path: str) -> None:
-        """Raise :class:`InputError` if ``path`` is not there."""
-        folder, name = os.path.split(path)
-        if folder not in self._names:
-            full_folder = os.path.join(self._root, folder)
-            self._names[folder] = set(names_in(full_folder))
-        if name not in self._names[folder]:
-            raise InputError(
-                f'image "{os.path.join(self._root, path)}" is annotated but '
-                'missing. Check that the archive was unpacked completely.'
-            )
+    samples = list(samples)
+    random.Random(42).shuffle(samples)
+    n = min(int(0.2 * len(samples)), 3200)
+    parts = dict(all=samples, test=samples[:n], train=samples[n:])
+    return {**parts, 'val': samples[n : 2 * n], 'train-val': samples[2 * n :]}
 
 
 def names_in(folder: str) -> List[str]:
@@ -239,16 +240,3 @@ def box_inside_image(
 
 HAND_BOXES = dict(inside=box_inside_image, centered=centered_box)
 """dict: The boxes that a dataset of hands in whole images can have."""
-
-
-def hand_box_named(name: str, dataset: str) -> Callable:
-    """One of :data:`HAND_BOXES`.
-
-    Raises:
-        InputError: If there is none of this name.
-    """
-    if name not in HAND_BOXES:
-        raise InputError(
-            f'{dataset}: box is "{name}", expected one of {", ".join(HAND_BOXES)}'
-        )
-    return HAND_BOXES[name]

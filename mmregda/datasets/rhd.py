@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import operator
 import os
-from typing import Any, Callable, Iterable
+from typing import Callable, Dict, Iterable
 
 import numpy as np
 from mmpose.registry import DATASETS
 
+from mmregda.datasets.annotation_files import expecting
 from mmregda.datasets.keypoints import HAND21, metainfo_of
 from mmregda.datasets.numpy_pickle import load_array_pickle
 from mmregda.datasets.published import (
+    HAND_BOXES,
     PublishedDataset,
     finite_array,
-    hand_box_named,
 )
-from mmregda.errors import InputError
 
 # A published hand runs from the wrist through each finger from tip to root;
 # ours runs from root to tip.
@@ -79,16 +79,12 @@ class RHDDataset(PublishedDataset):
 
     SPLITS = (*PublishedDataset.SPLITS, 'train-val', 'val')
 
-    def __init__(self, data_root: str, box: str = 'inside', **kwargs) -> None:
-        self.box_around = hand_box_named(box, type(self).__name__)
-        super().__init__(data_root=data_root, **kwargs)
+    MARKS = ('*/anno_*.pickle',)
 
-    @classmethod
-    def is_root(cls, path: str) -> bool:
-        return any(
-            os.path.isfile(os.path.join(path, s, f'anno_{s}.pickle'))
-            for s in ('training', 'evaluation')
-        )
+    def __init__(self, data_root: str, box: str = 'inside', **kwargs) -> None:
+        self.require_known('box', box, HAND_BOXES)
+        self.box_around = HAND_BOXES[box]
+        super().__init__(data_root=data_root, **kwargs)
 
     def load_samples(self, root: str) -> Iterable[dict]:
         folders = dict(all=['training', 'evaluation'], test=['evaluation'])
@@ -106,8 +102,7 @@ class RHDDataset(PublishedDataset):
 
 def _samples_of(root: str, folder: str, box_around: Callable) -> Iterable[dict]:
     path = os.path.join(root, folder, f'anno_{folder}.pickle')
-    uv_vis = _read_annotation(path)
-    for index, image in uv_vis.items():
+    for index, image in _read_annotation(path).items():
         # The file's precision, on which the rounding of a box can turn.
         hands = image.reshape(2, 21, 3)[:, _ROOT_TO_TIP].astype(np.float32)
         boxes = [box_around(hand[:, :2], 1.5, _IMAGE_SIDE) for hand in hands]
@@ -120,45 +115,26 @@ def _samples_of(root: str, folder: str, box_around: Callable) -> Iterable[dict]:
             ):
                 yield dict(
                     img_path=os.path.join(folder, 'color', f'{index:05d}.png'),
-                    bbox=box[None],
-                    keypoints=hand[None, :, :2],
-                    keypoints_visible=hand[None, :, 2],
+                    bbox=box,
+                    keypoints=hand[:, :2],
+                    keypoints_visible=hand[:, 2],
                     hand_type=hand_type,
                 )
 
 
-def _read_annotation(path: str) -> dict:
+def _read_annotation(path: str) -> Dict[int, np.ndarray]:
     """The ``uv_vis`` arrays, (42, 3), of a published pickle, by image."""
-    annotation = load_array_pickle(path)
-    expected = (
-        "RHD's is a dict of image number to dict(uv_vis=(42, 3), xyz=(42, 3), K=(3, 3))"
-    )
-    if not isinstance(annotation, dict):
-        raise InputError(
-            f'annotation file "{path}" holds a {type(annotation).__name__}; {expected}'
-        )
     uv_vis = {}
-    for index, image in annotation.items():
-        try:
+    with expecting(path, 'a dict of image number to dict(uv_vis=(42, 3), ...)'):
+        for index, image in load_array_pickle(path).items():
             number, values = operator.index(index), image['uv_vis']
             if not 0 <= number < _MOST_IMAGES:
-                raise ValueError('no image has this number')
+                raise ValueError('no image has the number of an entry')
             # A list in a pickle may hold another many times over.
             if not isinstance(values, np.ndarray):
-                raise TypeError(f'a {type(values).__name__}, no array')
-            uv_vis[number] = finite_array(values, (42, 3))
-        except (TypeError, KeyError, IndexError, ValueError) as error:
-            raise InputError(
-                f'annotation file "{path}": entry {_shown(index)} is no number of an '
-                f'image with "uv_vis" ({error}); {expected}'
-            ) from error
+                raise TypeError(f'entry {number} has a {type(values).__name__}')
+            uv_vis[number] = finite_array(values, (42, 3), f'entry {number} has')
     return uv_vis
-
-
-def _shown(index: Any) -> str:
-    # A number of 5,000 digits has no text.
-    is_short = not isinstance(index, int) or index.bit_length() < 64
-    return repr(index)[:100] if is_short else 'of a huge number'
 
 
 def _covered_fraction(box: np.ndarray, other: np.ndarray) -> float:

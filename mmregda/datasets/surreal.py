@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import random
-import re
 from typing import Iterable, List
 
-import numpy as np
-from mmengine.logging import print_log
 from mmpose.registry import DATASETS
 
 from mmregda.datasets.annotation_files import expecting, load_json
 from mmregda.datasets.keypoints import BODY16, metainfo_of
-from mmregda.datasets.published import PublishedDataset, finite_array, names_in
-from mmregda.errors import InputError
+from mmregda.datasets.published import PublishedDataset, finite_array, shuffled_parts
 
 SMPL_TO_BODY16 = [7, 4, 1, 2, 5, 8, 0, 9, 12, 15, 20, 18, 13, 14, 19, 21]
 """list[int]: The SMPL joint behind each of the 16 keypoints.
@@ -24,8 +18,7 @@ SURREAL's renderings mirror SMPL's body, so what SMPL calls left is on the right
 side of the person in the image. The shoulders are SMPL's collar joints.
 """
 
-_FOLDERS = ('train', 'val', 'test')
-_PUBLISHED_RUNS = ['run0', 'run1', 'run2']
+_RUNS = ('run0', 'run1', 'run2')
 
 
 @DATASETS.register_module()
@@ -53,6 +46,7 @@ class SURREALDataset(PublishedDataset):
 
     METAINFO = metainfo_of(BODY16, 'surreal')
     FOLDER = 'surreal_processed'
+    MARKS = ('*/run*.json',)
     TREE = """\
     surreal_processed/
         train/
@@ -67,48 +61,17 @@ class SURREALDataset(PublishedDataset):
     )
     SPLITS = ('train', 'val', 'test', 'all')
 
-    @classmethod
-    def is_root(cls, path: str) -> bool:
-        return any(_runs(path, folder) for folder in _FOLDERS)
-
     def load_samples(self, root: str) -> Iterable[dict]:
-        folders = _FOLDERS if self.split == 'all' else (self.split,)
+        folders = self.SPLITS[:3] if self.split == 'all' else (self.split,)
         for folder in folders:
-            runs = _runs(root, folder)
-            if not runs:
-                raise InputError(
-                    f'"{os.path.join(root, folder)}" has no annotation: expected '
-                    'run0.json run1.json run2.json and the folders of their images'
-                )
-            if runs != _PUBLISHED_RUNS:
-                print_log(
-                    f'"{os.path.join(root, folder)}" has {", ".join(runs)}, published '
-                    f'are {", ".join(_PUBLISHED_RUNS)}: its splits are others, too',
-                    logger='current',
-                    level=logging.WARNING,
-                )
             samples = [
                 sample
-                for run in runs
+                for run in _RUNS
                 for sample in _samples_of(root, folder, run, self.labeled)
             ]
             if self.split in ('train', 'test'):
-                random.Random(42).shuffle(samples)
-                num_test = min(int(0.2 * len(samples)), 3200)
-                is_train = self.split == 'train'
-                samples = samples[num_test:] if is_train else samples[:num_test]
+                samples = shuffled_parts(samples)[self.split]
             yield from samples
-
-
-def _runs(root: str, folder: str) -> List[str]:
-    """Names of a folder's runs, ``run0`` first.
-
-    Images without annotation are a run too: leaving it out would change the
-    split.
-    """
-    names = names_in(os.path.join(root, folder))
-    numbers = [re.fullmatch(r'run(\d+)(\.json)?', name) for name in names]
-    return [f'run{number}' for number in sorted({int(m[1]) for m in numbers if m})]
 
 
 def _samples_of(root: str, folder: str, run: str, labeled: bool) -> List[dict]:
@@ -121,9 +84,6 @@ def _samples_of(root: str, folder: str, run: str, labeled: bool) -> List[dict]:
             sample = dict(img_path=os.path.join(folder, run, name))
             if labeled:
                 joints = finite_array(entry['keypoint2d'], (24, 2), f'"{name}" has')
-                sample.update(
-                    keypoints=joints[None, SMPL_TO_BODY16].astype(np.float32),
-                    keypoints_visible=np.ones((1, 16), dtype=np.float32),
-                )
+                sample['keypoints'] = joints[SMPL_TO_BODY16]
             samples.append(sample)
         return samples
