@@ -6,7 +6,7 @@ import json
 import math
 import os
 from glob import escape, glob
-from typing import Dict, List, Tuple, Union
+from typing import Dict, List, Tuple
 
 from mmregda.datasets.data_files import read_data_file
 from mmregda.errors import InputError
@@ -32,57 +32,42 @@ def load_scalars(work_dir: str) -> Scalars:
         InputError: If a log is damaged.
     """
     pattern = os.path.join(escape(work_dir), '*', 'vis_data', 'scalars.json')
-    scalars: Scalars = {}
+    scalars: Dict[str, Dict[int, float]] = {}
     for path in sorted(glob(pattern), reverse=True):
         earlier = _read(path)
-        for name, (steps, values) in earlier.items():
-            later_steps, later_values = scalars.get(name, ([], []))
-            kept = [
-                i
-                for i, step in enumerate(steps)
-                if not later_steps or step < later_steps[0]
-            ]
-            scalars[name] = (
-                [steps[i] for i in kept] + later_steps,
-                [values[i] for i in kept] + later_values,
-            )
-        trained = any(steps[-1] > 0 for steps, _ in earlier.values())
+        for name, values in earlier.items():
+            later = scalars.get(name, {})
+            first = min(later, default=math.inf)
+            kept = {step: value for step, value in values.items() if step < first}
+            scalars[name] = {**kept, **later}
+        trained = any(max(values) > 0 for values in earlier.values())
         if trained and not _was_resumed(path):
             break
-    return scalars
+    return {name: (list(v), list(v.values())) for name, v in scalars.items()}
 
 
-def _read(path: str) -> Scalars:
-    scalars: Scalars = {}
+def _read(path: str) -> Dict[str, Dict[int, float]]:
+    """The values of one log, by name and iteration."""
+    scalars: Dict[str, Dict[int, float]] = {}
     lines = read_data_file(path, 'log').decode('utf-8', 'replace').split('\n')
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
         try:
-            record = dict(json.loads(line))
-            step = record.pop('step', None)
-        except (ValueError, TypeError, RecursionError) as error:
+            record = dict(json.loads(line.strip() or '{}')).items()
+            found = {k: float(v) for k, v in record if isinstance(v, (int, float))}
+            step = int(found.pop('step', -1))
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             if number == len(lines):  # A run was stopped while it wrote.
                 break
             raise InputError(
                 f'log "{path}", line {number}: a JSON object was expected ({error})'
             ) from error
-        for name, value in record.items():
-            if isinstance(step, int) and isinstance(value, (int, float)):
-                steps, values = scalars.setdefault(name, ([], []))
-                # Parts that began within one second have one log.
-                while steps and steps[-1] >= step:
-                    del steps[-1], values[-1]
-                steps.append(step)
-                values.append(_float(value))
+        for name, value in found.items() if step >= 0 else ():
+            values = scalars.setdefault(name, {})
+            # Parts that began within one second have one log.
+            while values and next(reversed(values)) >= step:
+                values.popitem()
+            values[step] = value
     return scalars
-
-
-def _float(value: Union[int, float]) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
 
 
 def _was_resumed(scalars_path: str) -> bool:

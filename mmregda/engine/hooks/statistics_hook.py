@@ -6,6 +6,7 @@ from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
+from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
@@ -64,12 +65,7 @@ class DisparityStatisticsHook(Hook):
             count = min(self.num_samples, len(dataset))
             chosen = np.linspace(0, len(dataset) - 1, count).round().astype(int)
             samples = [dataset[int(index)] for index in chosen]
-            data = model.data_preprocessor(
-                dict(
-                    inputs=[sample['inputs'] for sample in samples],
-                    data_samples=[sample['data_samples'] for sample in samples],
-                )
-            )
+            data = model.data_preprocessor(pseudo_collate(samples))
             inputs = data['inputs']
             labels = None
             if all('keypoints' in s.gt_instances for s in data['data_samples']):
