@@ -43,7 +43,11 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 
-from mmregda.engine import PlayerDistributedDataParallel, PlayerOptimWrapperConstructor
+from mmregda.engine import (
+    PlayerDistributedDataParallel,
+    PlayerOptimWrapperConstructor,
+    player_optim_wrappers,
+)
 from mmregda.engine.distributed import joined_processes
 
 from report import machine, table, track
@@ -103,23 +107,23 @@ def volume(network: str, method: str) -> Dict[str, int]:
     counts = Counter()
 
     def counting(kind, call):
-        def counted(tensor, *args, **kwargs):
-            counts[kind] += tensor.numel() * tensor.element_size()
+        def counted(sent, *args, **kwargs):
+            tensors = [sent] if isinstance(sent, torch.Tensor) else sent
+            counts[kind] += sum(t.numel() * t.element_size() for t in tensors)
             counts['messages'] += 1
-            return call(tensor, *args, **kwargs)
+            return call(sent, *args, **kwargs)
 
         return counted
 
     training = Training(network, method, batch_size=2, side=64)
-    kinds = ('all_reduce', 'broadcast')
-    calls = {kind: getattr(dist, kind) for kind in kinds}
-    for kind, call in calls.items():
-        setattr(dist, kind, counting(kind, call))
+    reduce, broadcast = player_optim_wrappers.all_reduce_params, dist.broadcast
+    player_optim_wrappers.all_reduce_params = counting('all_reduce', reduce)
+    dist.broadcast = counting('broadcast', broadcast)
     try:
         training.step()
     finally:
-        for kind, call in calls.items():
-            setattr(dist, kind, call)
+        player_optim_wrappers.all_reduce_params = reduce
+        dist.broadcast = broadcast
     return dict(counts)
 
 

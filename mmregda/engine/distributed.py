@@ -185,31 +185,13 @@ def _is_lost_connection(error: RuntimeError) -> bool:
     return by_name or bool(re.search(r'\b(gloo|NCCL)\b', str(error)))
 
 
-def average_gradients(parameters: List[nn.Parameter]) -> None:
-    """Replace gradients by their mean over the processes.
-
-    Parameters without a gradient are left out, which must be the same ones in
-    every process.
-    """
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    for tensors in _by_type(gradients):
-        flat = _flatten_dense_tensors(tensors)
-        dist.all_reduce(flat)
-        flat /= dist.get_world_size()
-        for tensor, mean in zip(tensors, _unflatten_dense_tensors(flat, tensors)):
-            tensor.copy_(mean)
-
-
 def _broadcast(tensors: List[Tensor]) -> None:
-    for group in _by_type([tensor.detach() for tensor in tensors]):
+    """Give every process the tensors of the first, in one message for each type."""
+    groups: Dict[str, List[Tensor]] = {}
+    for tensor in tensors:
+        groups.setdefault(tensor.type(), []).append(tensor.detach())
+    for group in groups.values():
         flat = _flatten_dense_tensors(group)
         dist.broadcast(flat, src=0)
         for tensor, first in zip(group, _unflatten_dense_tensors(flat, group)):
             tensor.copy_(first)
-
-
-def _by_type(tensors: List[Tensor]) -> List[List[Tensor]]:
-    groups: Dict[str, List[Tensor]] = {}
-    for tensor in tensors:
-        groups.setdefault(tensor.type(), []).append(tensor)
-    return list(groups.values())

@@ -8,12 +8,11 @@ from functools import cached_property
 from typing import Any, Deque, Dict, Iterator, List, Optional, Union
 
 import torch
-from mmengine.dist import is_distributed
+from mmengine.dist import all_reduce_params
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from mmpose.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 
-from mmregda.engine.distributed import average_gradients
 from mmregda.errors import InputError
 
 # Before PyTorch 2.3 gradients were scaled on GPUs alone.
@@ -95,10 +94,12 @@ class PlayerOptimWrapper(OptimWrapper):
         """Average the gradients over the processes.
 
         Before they are clipped, and before a gradient scaler looks for overflow, so
-        that all processes see the same.
+        that all processes see the same. Parameters without a gradient have to be the
+        same ones in every process.
         """
-        if self.averages and is_distributed():
-            average_gradients(self.parameters)
+        if self.averages:
+            gradients = [p.grad for p in self.parameters if p.grad is not None]
+            all_reduce_params(gradients, op='mean')
 
     def step(self, **kwargs: Any) -> None:
         """Average, clip and step."""

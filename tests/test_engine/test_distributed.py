@@ -22,12 +22,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmregda import InputError
 from mmregda.engine import (
     PlayerDistributedDataParallel,
+    PlayerOptimWrapper,
     PlayerOptimWrapperConstructor,
     loops,
     stages,
     start,
 )
-from mmregda.engine.distributed import average_gradients, joined_processes
+from mmregda.engine.distributed import joined_processes
 from mmregda.engine.player_optim_wrappers import SCALES_ON_CPU
 from mmregda.engine.start import load_pretrain_config, pretrained_path
 
@@ -280,8 +281,11 @@ def average_by_layout():
         parameters = [nn.Parameter(torch.zeros_like(grad)) for grad in grads]
         for parameter, grad in zip(parameters, grads):
             parameter.grad = grad
-        average_gradients([*parameters, nn.Parameter(torch.zeros(3))])
-        return [parameter.grad for parameter in parameters]
+        parameters.append(nn.Parameter(torch.zeros(3)))
+        wrapper = PlayerOptimWrapper(torch.optim.SGD(parameters, lr=1))
+        wrapper.averages = True
+        wrapper.average()
+        return grads
 
 
 def test_gradients_of_all_types_and_layouts_are_averaged():
