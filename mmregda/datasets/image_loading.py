@@ -44,7 +44,8 @@ _TAIL_BYTES = 1024
 # Samples of 32 bits, whose range nobody but their author knows.
 _WIDE_MODES = ('I', 'F')
 _EXIF_ORIENTATION = 0x0112
-_WEBP_HAS_EXIF = 0x08
+# What OpenCV would leave as the camera was held.
+_TURNED_BY_PILLOW = ('WEBP', 'AVIF')
 _PNG_BIT_DEPTH = 24  # the byte that has it
 # 12 bits in a file of 16 are no more than this in 8.
 _DARKEST = 16
@@ -111,16 +112,30 @@ def decode_image(
             f'image "{path}" is cut short ({len(content)} bytes). Fetch it again.'
         )
     try:
-        _require_bounded(content)
+        with _opened(io.BytesIO(content)) as header:
+            file_format, mode = header.format, header.mode
+        img = None
+        if color_type != 'color' or file_format not in _TURNED_BY_PILLOW:
+            with contextlib.suppress(cv2.error, MemoryError):
+                img = mmcv.imfrombytes(content, flag=color_type, backend=backend)
+        if img is None and mode not in _WIDE_MODES:
+            img = mmcv.imfrombytes(content, flag=color_type, backend='pillow')
+            img = np.ascontiguousarray(img)
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f'image "{path}" is too large to be decoded: {error} '
+            f'(PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS}). Make it smaller.'
+        ) from error
     except _PILLOW_ERRORS as error:
-        raise _undecodable(content, path, error) from error
-    img = None
-    if not (color_type == 'color' and _is_turned_by_pillow_alone(content)):
-        # An error comes of an empty file.
-        with contextlib.suppress(cv2.error, MemoryError):
-            img = mmcv.imfrombytes(content, flag=color_type, backend=backend)
+        raise InputError(
+            f'image "{path}" cannot be decoded ({len(content)} bytes). '
+            'Fetch it again, or save it as JPEG or PNG.'
+        ) from error
     if img is None:
-        img = _decode_with_pillow(content, path, color_type)
+        raise InputError(
+            f'image "{path}" cannot be decoded: it has 32 bits a channel. Save it '
+            'with 8 or 16.'
+        )
     if img[::4, ::4].max(initial=0) <= _DARKEST:
         _require_all_bits(content, path)
     return img
@@ -136,40 +151,33 @@ def image_size(path: str) -> Tuple[int, int]:
     Raises:
         InputError: As :func:`read_image`.
     """
-    try:
-        state = os.stat(path)
-    except (OSError, ValueError):
-        return read_image(path).shape[:2]  # It says why.
-    return _size_of_state(path, state.st_mtime_ns, state.st_size)
+    if not os.path.isfile(path):
+        read_image(path)  # It says why.
+    state = os.stat(path)
+    return _size_of_state(path, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=2**18)
-def _size_of_state(path: str, *state: int) -> Tuple[int, int]:
-    try:
-        if not os.path.isfile(path):  # A pipe would wait for a writer.
-            raise OSError
-        with open(path, 'rb') as file:
-            head = file.read(_PNG_BIT_DEPTH + 1)
-            file.seek(-min(_TAIL_BYTES, os.fstat(file.fileno()).st_size), os.SEEK_END)
-            tail = file.read()
-            if head.startswith(_JPEG_START):
+def _size_of_state(path: str, num_bytes: int, _: int) -> Tuple[int, int]:
+    # Of an error the reader has the message, or another decoder.
+    with contextlib.suppress(*_PILLOW_ERRORS), open(path, 'rb') as file:
+        head = file.read(_PNG_BIT_DEPTH + 1)
+        file.seek(-min(_TAIL_BYTES, num_bytes), os.SEEK_END)
+        tail = file.read()
+        with _opened(file) as img:
+            if img.format in ('JPEG', 'MPO'):
                 whole = _JPEG_END in tail
-            elif head.startswith(_PNG_START):
-                # Of 16 bits it may use few.
+            elif img.format == 'PNG':  # Of 16 bits it may use few.
                 whole = _PNG_END in tail and head[_PNG_BIT_DEPTH:] != b'\x10'
             else:
                 # Whether a TIFF's size is upright depends on Pillow's version.
-                whole = head[:2] not in (b'II', b'MM')
+                whole = img.format != 'TIFF'
             if whole:
-                file.seek(0)
-                with _opened(file) as img:
-                    width, height = img.size
-                    # A PNG's own method would decode it.
-                    exif = Image.Image.getexif(img)
-                    turned = exif.get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+                width, height = img.size
+                # A PNG's own method would decode it.
+                exif = Image.Image.getexif(img)
+                turned = exif.get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
                 return (width, height) if turned else (height, width)
-    except _PILLOW_ERRORS:
-        pass  # The reader has the message, or another decoder.
     height, width = read_image(path).shape[:2]
     return height, width
 
@@ -186,21 +194,6 @@ def _opened(file: BinaryIO) -> Image.Image:
         # Pillow warns at half of the size that it refuses.
         warnings.simplefilter('ignore')
         return Image.open(file, formats=formats)
-
-
-def _require_bounded(content: bytes) -> None:
-    """Raise one of Pillow's errors for an image that is none or too large."""
-    if content.startswith(_PNG_START):
-        # Always in one place, and looked at in no time.
-        width, height = struct.unpack_from('>II', content, 16)
-        if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:
-            raise Image.DecompressionBombError(f'{width} x {height} pixels')
-    elif not _is_avif(content) or 'AVIF' in Image.OPEN:
-        _opened(io.BytesIO(content)).close()
-
-
-def _is_avif(content: bytes) -> bool:
-    return content[4:8] == b'ftyp' and b'avif' in content[8:40]
 
 
 def _is_cut_short(content: bytes) -> bool:
@@ -220,28 +213,6 @@ def _is_cut_short(content: bytes) -> bool:
     return False
 
 
-def _is_turned_by_pillow_alone(content: bytes) -> bool:
-    """Whether OpenCV would leave the image as the camera was held."""
-    if content.startswith(b'RIFF') and content[8:16] == b'WEBPVP8X':
-        return len(content) > 20 and bool(content[20] & _WEBP_HAS_EXIF)
-    return _is_avif(content)
-
-
-def _decode_with_pillow(content: bytes, path: str, color_type: str) -> np.ndarray:
-    try:
-        with _opened(io.BytesIO(content)) as img:
-            mode = img.mode
-        if mode not in _WIDE_MODES:
-            img = mmcv.imfrombytes(content, flag=color_type, backend='pillow')
-            return np.ascontiguousarray(img)
-    except _PILLOW_ERRORS as error:
-        raise _undecodable(content, path, error) from error
-    raise InputError(
-        f'image "{path}" cannot be decoded: it has 32 bits a channel. Save it '
-        'with 8 or 16.'
-    )
-
-
 def _require_all_bits(content: bytes, path: str) -> None:
     """Refuse a dark image whose values are of 12 or fewer bits, kept in 16."""
     try:
@@ -259,15 +230,3 @@ def _require_all_bits(content: bytes, path: str) -> None:
             f'{largest}), and as 16 bits it is nearly black. Multiply its values by '
             f'{2 ** (16 - bits)}, or save it with 8 bits.'
         )
-
-
-def _undecodable(content: bytes, path: str, error: BaseException) -> InputError:
-    if isinstance(error, Image.DecompressionBombError):
-        return InputError(
-            f'image "{path}" is too large to be decoded: {error} '
-            f'(PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS}). Make it smaller.'
-        )
-    return InputError(
-        f'image "{path}" cannot be decoded ({len(content)} bytes). '
-        'Fetch it again, or save it as JPEG or PNG.'
-    )
