@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from typing import Dict, List, Sequence, Set, Tuple
+from typing import Dict, List, Sequence, Set
 
 from mmregda.errors import InputError
 
@@ -41,14 +41,15 @@ class ImageFolder:
         self.others: Counter = Counter()
         self.paths: List[str] = []
         self._extensions = tuple(extensions)
-        self._read('', set())
+        self._read()
         # By components: a folder's images stay together whatever its name is.
         self.paths.sort(key=lambda path: path.split('/'))
         self._known = _by_spelling(self.paths)
         self._by_name: Dict[str, List[str]] = {}
         for path in self.paths:
             name = _composed(path.rpartition('/')[2])
-            self._by_name.setdefault(name, []).append(path)
+            for called in {name, os.path.splitext(name)[0]}:
+                self._by_name.setdefault(called, []).append(path)
 
     def full_path(self, path: str) -> str:
         """The path of an image to open."""
@@ -62,7 +63,7 @@ class ImageFolder:
 
         Args:
             name (str): A path relative to the root, an absolute path, or the
-                bare name of an image in any folder.
+                bare name of an image in any folder, with its extension or without.
             named_by (str): Where the name stands, for the error message.
 
         Raises:
@@ -91,36 +92,37 @@ class ImageFolder:
         found = self._by_name.get(_composed(path), [])
         if len(found) > 1:
             raise InputError(
-                f'{named_by}: "{name}" may be {_listed(found)} of "{self.root}". '
-                'Give the path relative to that folder.'
+                f'{named_by}: "{name}" may be "{found[0]}" or "{found[1]}" of '
+                f'"{self.root}". Give paths relative to that folder, or rename one.'
             )
         return found[0] if found else ''
 
-    def _read(self, folder: str, seen: Set[Tuple[int, int]]) -> None:
-        full_folder = self.full_path(folder)
-        try:
-            status = os.stat(full_folder)
-            if (status.st_dev, status.st_ino) in seen:
-                return
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(full_folder) as entries:
-                # Which of two ways to a folder is taken must not be chance.
-                entries = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            raise InputError(
-                f'folder "{full_folder}" cannot be read: {error.strerror}'
-            ) from error
-        for entry in entries:
-            path = f'{folder}/{entry.name}' if folder else entry.name
-            if entry.name.startswith('.'):
-                self.others['hidden'] += 1
-            elif os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
-                self._read(path, seen)
-            elif entry.name.lower().endswith(self._extensions):
-                self.paths.append(path)
-            else:
-                extension = os.path.splitext(entry.name)[1].lower()
-                self.others[extension or 'without extension'] += 1
+    def _read(self) -> None:
+        seen: Set[str] = set()
+        walk = os.walk(self.root, onerror=_refuse, followlinks=True)
+        for folder, subfolders, names in walk:
+            place = os.path.realpath(folder)
+            if place in seen:  # By way of a link.
+                subfolders.clear()
+                continue
+            seen.add(place)
+            self.others['hidden'] += sum(n[0] == '.' for n in (*subfolders, *names))
+            # Which of two ways to a folder is taken must not be chance.
+            subfolders[:] = sorted(name for name in subfolders if name[0] != '.')
+            prefix = os.path.relpath(folder, self.root).replace(os.sep, '/')
+            prefix = '' if prefix == os.curdir else f'{prefix}/'
+            for name in (name for name in names if name[0] != '.'):
+                if name.lower().endswith(self._extensions):
+                    self.paths.append(prefix + name)
+                else:
+                    extension = os.path.splitext(name)[1].lower()
+                    self.others[extension or 'without extension'] += 1
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(
+        f'folder "{error.filename}" cannot be read: {error.strerror}'
+    ) from error
 
 
 def name_on_disk(folder: str, name: str) -> str:
@@ -153,7 +155,3 @@ def _composed(name: str) -> str:
 
 def _is_outside(path: str) -> bool:
     return path.replace(os.sep, '/').split('/')[0] == os.pardir
-
-
-def _listed(paths: Sequence[str]) -> str:
-    return ' or '.join(f'"{path}"' for path in paths[:3])

@@ -8,7 +8,7 @@ import math
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -116,7 +116,6 @@ class UnlabeledImages(BaseDataset):
         self.require_images = require_images
         self.extensions = tuple(extension.lower() for extension in extensions)
         self.left_out: List[str] = []
-        self._num_replaced = 0
         super().__init__(metainfo=metainfo, **kwargs)
         self.pipeline = unlabeled_pipeline(pipeline, views, type(self).__name__)
 
@@ -133,9 +132,10 @@ class UnlabeledImages(BaseDataset):
                 f'{_counts(folder.others) or "nothing"}). Expected files that end '
                 f'in {", ".join(self.extensions)}.'
             )
+        left_out = _LeftOut()
         # By extension: a telephone's .heic are photographs, to anyone else.
         others = f'files that are no images ({_counts(folder.others)})'
-        left_out = Counter({others: sum(folder.others.values())})
+        left_out.counts[others] = sum(folder.others.values())
         samples = (
             [dict(path=path) for path in folder.paths]
             if self.boxes is None
@@ -143,17 +143,30 @@ class UnlabeledImages(BaseDataset):
         )
         if self.skip_corrupt or self.require_images:
             samples = self._whole_samples(folder, samples, left_out)
+        of_boxes = f' with the boxes of "{self.boxes}"' if self.boxes else ''
+        where = f'the {len(folder.paths)} images in "{self.root}"{of_boxes}'
+        if left_out.faults:
+            faults = left_out.listed_faults()
+            if not self.skip_corrupt:
+                raise InputError(
+                    f'some of {where} cannot be used: {faults}. Set skip_corrupt=True '
+                    'to go on without.'
+                )
+            self._log(f'left out of {where}: {faults}', logging.WARNING)
         if not samples:
-            boxes = f' with the boxes of "{self.boxes}"' if self.boxes else ''
-            remedy = f' {REMEDIES[CROWD]}' if left_out[CROWD] else ''
+            remedy = f' {REMEDIES[CROWD]}' if left_out.counts[CROWD] else ''
             raise InputError(
-                f'no sample is left of the {len(folder.paths)} images in '
-                f'"{os.path.abspath(self.root)}"{boxes}. '
-                f'Left out: {_counts(left_out)}.{remedy}'
+                f'no sample is left of {where}. Left out: '
+                f'{_counts(left_out.counts)}.{remedy}'
             )
+        self.left_out = [
+            f'{kind}: {fault}'
+            for kind, faults in left_out.faults.items()
+            for fault in faults
+        ]
         self._log(
             f'{len(samples)} samples of {len({s["path"] for s in samples})} images '
-            f'in "{self.root}". Left out: {_counts(left_out) or "nothing"}'
+            f'in "{self.root}". Left out: {_counts(left_out.counts) or "nothing"}'
         )
         image_ids = {path: index for index, path in enumerate(folder.paths)}
         data_list = []
@@ -191,8 +204,7 @@ class UnlabeledImages(BaseDataset):
         try:
             image = read_image(info['img_path'])
             size = image.shape[:2]
-            _require_size(info.get('stated_size'), size, info['img_path'])
-            info['bbox'] = _cut_at_border(info.get('bbox'), size, info['img_path'])
+            info['bbox'] = _box_inside(info, size, info['img_path'])
         except InputError as error:
             if self.test_mode:
                 raise
@@ -200,44 +212,32 @@ class UnlabeledImages(BaseDataset):
                 raise InputError(
                     f'{error} Or set skip_corrupt=True to go on without.'
                 ) from error
-            self._num_replaced += 1
-            self._log(
-                f'{error} Another image takes its place '
-                f'({self._num_replaced} so far in this process).',
-                logging.WARNING,
-            )
+            self._log(f'{error} Another image takes its place.', logging.WARNING)
             return None
         info.update(img=image, img_shape=size, ori_shape=size)
         return self.pipeline(info)
 
-    def _box_samples(self, folder: ImageFolder, left_out: Counter) -> List[dict]:
+    def _box_samples(self, folder: ImageFolder, left_out: _LeftOut) -> List[dict]:
         boxes = read_boxes(self.boxes, self.images_json)
-        find = _by_stem(folder) if os.path.isdir(self.boxes) else folder.find
-        refused = _Refused(self.skip_corrupt)
         images: Dict[str, str] = {}
         samples = []
-        named = set()
         kinds: Counter = Counter()
         for box in boxes:
             if box.image not in images:
                 named_by = f'boxes file "{self.boxes}", {box.place}'
-                images[box.image] = find(box.image, named_by)
-                if not images[box.image]:
-                    refused.add('name an image that is not there', f'"{box.image}"')
-            path = images[box.image]
-            named.add(path)
-            problem = _problem_of(box)
+                images[box.image] = folder.find(box.image, named_by)
+            path, problem = images[box.image], _problem_of(box)
             if box.is_crowd:
-                left_out[CROWD] += 1
+                left_out.add(CROWD)
             elif problem:
-                refused.add('are no boxes', f'{box.place} ("{box.image}") {problem}')
-                left_out['entries that are no boxes'] += 1
+                fault = f'{box.place} ("{box.image}") {problem}'
+                left_out.add('entries that are no boxes', fault)
             elif not path:
-                left_out['boxes of missing images'] += 1
+                left_out.add('boxes of missing images', f'"{box.image}"')
             elif box.score < self.min_score:
-                left_out[f'boxes of a score below {self.min_score}'] += 1
+                left_out.add(f'boxes of a score below {self.min_score}')
             elif self.categories is not None and box.category not in self.categories:
-                left_out['boxes of another category'] += 1
+                left_out.add('boxes of another category')
             else:
                 kinds[box.category] += 1
                 sample = dict(
@@ -250,24 +250,19 @@ class UnlabeledImages(BaseDataset):
                 if box.size:
                     sample['stated_size'] = box.size
                 samples.append(sample)
-        refused.report(
-            f'boxes file "{self.boxes}": of {len(boxes)} entries',
-            f'Paths are relative to "{os.path.abspath(folder.root)}". ',
-            self._log,
-        )
-        self.left_out += refused.entries()
-        left_out['images without a box'] = len(set(folder.paths) - named)
+        unnamed = set(folder.paths) - set(images.values())
+        left_out.counts['images without a box'] = len(unnamed)
         if len(kinds) > 1:
             self._log(
                 'the boxes are of several categories: '
-                f'{_counts(Counter({f"of {c}": n for c, n in kinds.items()}))}. '
+                f'{_counts({f"of {c}": n for c, n in kinds.items()})}. '
                 'Choose with categories=[...].',
                 logging.WARNING,
             )
         return samples
 
     def _whole_samples(
-        self, folder: ImageFolder, samples: List[dict], left_out: Counter
+        self, folder: ImageFolder, samples: List[dict], left_out: _LeftOut
     ) -> List[dict]:
         """The samples whose images pass a quick look."""
 
@@ -280,91 +275,46 @@ class UnlabeledImages(BaseDataset):
         paths = sorted({sample['path'] for sample in samples})
         with ThreadPoolExecutor(_NUM_READERS) as readers:
             found = dict(zip(paths, readers.map(look, paths)))
-        refused = _Refused(self.skip_corrupt)
-        whole = []
         for path in paths:
             if isinstance(found[path], str):
-                refused.add('are damaged', found[path])
-                left_out['damaged images'] += 1
+                left_out.add('damaged images', found[path])
+        whole = []
         for sample in samples:
             size = found[sample['path']]
             if isinstance(size, str):
                 continue
-            full_path = folder.full_path(sample['path'])
             try:
-                _require_size(sample.get('stated_size'), size, full_path)
+                _box_inside(sample, size, folder.full_path(sample['path']))
             except InputError as error:
-                refused.add('are of another size than their boxes', str(error))
-                left_out['boxes of images of another size'] += 1
-                continue
-            try:
-                _cut_at_border(sample.get('bbox'), size, full_path)
-            except InputError as error:
-                refused.add('have a box outside', str(error))
-                left_out['boxes outside of their image'] += 1
+                left_out.add('boxes that do not fit their image', str(error))
             else:
                 whole.append(sample)
-        refused.report(f'of {len(paths)} images in "{self.root}"', '', self._log)
-        self.left_out += refused.entries()
         return whole
 
     def _log(self, message: str, level: int = logging.INFO) -> None:
         print_log(f'UnlabeledImages: {message}', logger='current', level=level)
 
 
-class _Refused:
-    """What is wrong with an input, counted, with the first examples."""
+class _LeftOut:
+    """What is left out, counted by kind; of what is wrong, all of it."""
 
-    def __init__(self, tolerant: bool) -> None:
-        self._tolerant = tolerant
-        self._examples: Dict[str, List[str]] = {}
+    def __init__(self) -> None:
+        self.counts: Counter = Counter()
+        self.faults: Dict[str, List[str]] = {}
 
-    def add(self, kind: str, example: str) -> None:
-        self._examples.setdefault(kind, []).append(example)
+    def add(self, kind: str, fault: str = '') -> None:
+        """Count an entry, and what is wrong with it if it is no choice of the user."""
+        self.counts[kind] += 1
+        if fault:
+            self.faults.setdefault(kind, []).append(fault)
 
-    def entries(self) -> List[str]:
-        """All examples, each with its kind."""
-        return [
-            f'{kind}: {example}'
-            for kind, examples in self._examples.items()
-            for example in examples
-        ]
-
-    def report(self, where: str, hint: str, log: Callable) -> None:
-        """Raise or, if that is tolerated, warn."""
-        if not self._examples:
-            return
-        found = '; '.join(
-            f'{len(examples)} {kind}: {", ".join(examples[:3])}'
-            + (', ...' if len(examples) > 3 else '')
-            for kind, examples in self._examples.items()
-        )
-        if not self._tolerant:
-            raise InputError(
-                f'{where}, {found.rstrip(".")}. {hint}Or set skip_corrupt=True to go '
-                'on without.'
-            )
-        log(f'left out: {where}, {found}', logging.WARNING)
-
-
-def _by_stem(folder: ImageFolder) -> Callable[[str, str], str]:
-    """Find images by their names without folder and extension."""
-    by_stem: Dict[str, List[str]] = {}
-    for path in folder.paths:
-        stem = os.path.splitext(os.path.basename(path))[0]
-        by_stem.setdefault(stem, []).append(path)
-
-    def find(stem: str, named_by: str) -> str:
-        found = by_stem.get(stem, [])
-        if len(found) > 1:
-            raise InputError(
-                f'{named_by} may be of "{found[0]}" or "{found[1]}" of '
-                f'"{folder.root}", which have one name. Rename one of them, or give '
-                "the boxes in COCO's format."
-            )
-        return found[0] if found else ''
-
-    return find
+    def listed_faults(self) -> str:
+        """Each kind with its first examples."""
+        return '; '.join(
+            f'{self.counts[kind]} {kind}: {", ".join(faults[:3])}'
+            + (', ...' if len(faults) > 3 else '')
+            for kind, faults in self.faults.items()
+        ).rstrip('.')
 
 
 def _problem_of(box: Box) -> str:
@@ -376,38 +326,30 @@ def _problem_of(box: Box) -> str:
     return ''
 
 
-def _require_size(
-    stated: Optional[Tuple[float, float]], size: Tuple[int, int], path: str
-) -> None:
-    """Raise :class:`InputError` for an image of another (height, width)."""
-    problem, remedy = other_size(stated, width=size[1], height=size[0])
-    if problem:
-        raise InputError(f'image "{path}" {problem} (the boxes file). {remedy}')
-
-
-def _cut_at_border(
-    bbox: Optional[np.ndarray], size: Tuple[int, int], path: str
-) -> np.ndarray:
-    """The part of a box (1, 4) inside of an image of (height, width).
+def _box_inside(info: dict, size: Tuple[int, int], path: str) -> np.ndarray:
+    """The part of a sample's box (1, 4) inside of its image of (height, width).
 
     No box is the whole image.
 
     Raises:
-        InputError: If nothing is inside.
+        InputError: If nothing is inside, or the image is to have another size.
     """
     height, width = size
+    problem, remedy = other_size(info.get('stated_size'), width, height)
+    if problem:
+        raise InputError(f'image "{path}" {problem} (the boxes file). {remedy}')
     border = np.array([width, height, width, height], dtype=np.float32)
-    if bbox is None:
+    if info.get('bbox') is None:
         return np.concatenate([np.zeros(2, np.float32), border[:2]])[None]
-    inside = np.clip(bbox, 0, border)
+    inside = np.clip(info['bbox'], 0, border)
     x1, y1, x2, y2 = inside[0]
     if x2 <= x1 or y2 <= y1:
         raise InputError(
             f'image "{path}" is {width} x {height} pixels, and the box '
-            f'{bbox[0].round(1).tolist()} (x1, y1, x2, y2) lies outside.'
+            f'{info["bbox"][0].round(1).tolist()} (x1, y1, x2, y2) lies outside.'
         )
     return inside
 
 
-def _counts(counter: Counter) -> str:
+def _counts(counter: Mapping[str, int]) -> str:
     return ', '.join(f'{count} {name}' for name, count in counter.items() if count)

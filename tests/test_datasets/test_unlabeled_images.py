@@ -165,16 +165,15 @@ def test_an_unreadable_folder_is_named(root):
         (root / 'sub').chmod(0o700)
 
 
-@pytest.mark.parametrize('name', ['scandir', 'stat'])
-def test_an_unreadable_folder_of_any_user_is_named(root, monkeypatch, name):
-    function = getattr(os, name)
+def test_an_unreadable_folder_of_any_user_is_named(root, monkeypatch):
+    function = os.scandir
 
     def refuse(path, *args, **kwargs):
         if str(path).endswith('deep'):
             raise PermissionError(13, 'Permission denied', path)
         return function(path, *args, **kwargs)
 
-    monkeypatch.setattr(os, name, refuse)
+    monkeypatch.setattr(os, 'scandir', refuse)
     assert_refused('Permission denied', root / 'sub' / 'deep', root=root)
 
 
@@ -351,12 +350,14 @@ def test_boxes_that_are_no_boxes_are_refused_or_counted(root, tmp_path, said, ki
     ]
     bad[2] = ('a.jpg', float('nan'), 1, 2, 3)
     boxes = write_boxes(kind, tmp_path, [*ROWS, *bad])
-    text = assert_refused('3 are no boxes', boxes['boxes'], 'a', root=root, **boxes)
+    text = assert_refused(
+        '3 entries that are no boxes', boxes['boxes'], 'a', root=root, **boxes
+    )
     assert '0 x 5 pixels' in text and 'finite' in text and 'skip_corrupt=True' in text
     dataset = UnlabeledImages(root, **boxes, skip_corrupt=True)
     assert sorted(boxes_of(dataset)) == sorted(EXPECTED)
     (warning,) = warnings_of(said)
-    assert '3 are no boxes' in warning
+    assert '3 entries that are no boxes' in warning
     assert 'Left out: 3 entries that are no boxes' in said[-1][1]
 
 
@@ -370,12 +371,12 @@ def test_images_that_are_not_there_are_refused_or_counted(root, tmp_path, said, 
     missing = [(f'gone{i}.jpg', 1, 1, 9, 9) for i in range(5)]
     boxes = write_boxes(kind, tmp_path, [*missing, *ROWS])
     text = assert_refused(
-        '5 name an image that is not there', boxes['boxes'], root, root=root, **boxes
+        '5 boxes of missing images', boxes['boxes'], root, root=root, **boxes
     )
     assert '"gone0' in text and '"gone2' in text and 'gone3' not in text
     dataset = UnlabeledImages(root, **boxes, skip_corrupt=True)
     assert sorted(boxes_of(dataset)) == sorted(EXPECTED)
-    assert '5 name an image' in warnings_of(said)[0]
+    assert '5 boxes of missing images' in warnings_of(said)[0]
     assert '5 boxes of missing images' in said[-1][1]
 
 
@@ -513,8 +514,8 @@ def test_boxes_on_images_of_another_size_are_refused(root, tmp_path, size, remed
         boxes=boxes,
     )
     assert remedy in text and 'b.png' in text
-    text = assert_refused('of another size', root=root, boxes=boxes, skip_corrupt=True)
-    assert 'Left out: 2 images without a box, 3 boxes of images of another size' in text
+    text = assert_refused('do not fit', root=root, boxes=boxes, skip_corrupt=True)
+    assert 'Left out: 2 images without a box, 3 boxes that do not fit' in text
 
 
 def test_boxes_of_a_photograph_that_is_turned_are_upright(tmp_path):
@@ -543,7 +544,7 @@ def test_one_image_of_another_size_is_refused_or_left_out(tmp_path, said):
         UnlabeledImages(root, boxes, pipeline=PIPELINE)
     dataset = UnlabeledImages(root, boxes, skip_corrupt=True)
     assert names_of(dataset) == ['a.png']
-    assert '1 are of another size' in warnings_of(said)[0]
+    assert '1 boxes that do not fit' in warnings_of(said)[0]
     assert len(dataset.left_out) == 1
 
 
@@ -556,7 +557,7 @@ def test_a_box_is_cut_at_the_border_of_its_image(root, tmp_path):
 def test_a_box_outside_of_its_image_is_refused_or_counted(root, tmp_path, said):
     rows = [*ROWS, ('a.jpg', 40, 0, 10, 10), ('a.jpg', 1, -20, 10, 10)]
     boxes = write_csv(tmp_path / 'boxes.csv', rows)
-    assert_refused('2 have a box outside', 'a.jpg', root=root, boxes=boxes)
+    assert_refused('2 boxes that do not fit', 'a.jpg', root=root, boxes=boxes)
     dataset = UnlabeledImages(root, boxes, pipeline=PIPELINE, require_images=False)
     for index in (3, 4):
         with pytest.raises(InputError, match='40 x 30 pixels.*lies outside') as error:
@@ -565,7 +566,7 @@ def test_a_box_outside_of_its_image_is_refused_or_counted(root, tmp_path, said):
     dataset = UnlabeledImages(root, boxes, skip_corrupt=True, test_mode=True)
     assert boxes_of(dataset) == EXPECTED
     (warning,) = warnings_of(said)
-    assert '2 have a box outside' in warning and str(root / 'a.jpg') in warning
+    assert '2 boxes that do not fit' in warning and str(root / 'a.jpg') in warning
 
 
 # Names
@@ -623,7 +624,7 @@ def test_a_name_that_two_images_have_is_refused_with_both(twins, tmp_path):
     both = ('"one/twin.png"', '"two/twin.png"', boxes, 'line 1')
     assert_refused('may be', *both, root=twins, boxes=boxes)
     folder = write_boxes('mmdet', tmp_path, [('twin.png', 1, 1, 5, 5)])
-    assert_refused('one name', *both[:2], 'twin.json', root=twins, **folder)
+    assert_refused('may be', *both[:2], 'twin.json', root=twins, **folder)
 
 
 def test_an_image_that_is_named_twice_may_be(root, tmp_path):
@@ -745,7 +746,7 @@ def damaged(root):
 
 
 def test_damaged_images_are_refused_before_training(damaged):
-    text = assert_refused('of 8 images', '4 are damaged', root=damaged)
+    text = assert_refused('of the 8 images', '4 damaged images', root=damaged)
     assert 'a_cut.jpg' in text and 'skip_corrupt=True' in text
 
 
@@ -767,7 +768,7 @@ def test_damaged_images_can_be_left_out_with_a_count(damaged, said):
     dataset = UnlabeledImages(damaged, pipeline=PIPELINE, skip_corrupt=True)
     assert names_of(dataset) == ['a.jpg', 'b.png', 'sub/c.bmp', 'sub/deep/D.JPEG']
     (warning,) = warnings_of(said)
-    assert '4 are damaged' in warning and 'of 8 images' in warning
+    assert '4 damaged images' in warning and 'of the 8 images' in warning
     assert str(damaged / 'a_cut.jpg') in warning
     assert 'Left out: 4 damaged images' in said[-1][1]
     assert all(dataset[i] is not None for i in range(4))
@@ -790,7 +791,6 @@ def test_damage_inside_of_an_image_costs_a_warning_and_another_image(root, said)
     assert sample['data_samples'].img_path != str(root / 'b.png')
     warnings = warnings_of(said)
     assert warnings and all(str(root / 'b.png') in message for message in warnings)
-    assert f'{len(warnings)} so far' in warnings[-1]
     # A prediction has nothing to put in its place.
     dataset.test_mode = True
     with pytest.raises(InputError, match=r'b\.png'):
