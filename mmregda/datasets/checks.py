@@ -7,7 +7,7 @@ import csv
 import hashlib
 import io
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -37,8 +37,7 @@ DAMAGED = 'damaged image'
 EMPTY_BOX = 'empty box'
 BOX_OUTSIDE = 'box outside of the image'
 KEYPOINT_OUTSIDE = 'keypoint outside of the image'
-SAME_FILE = 'file in training and test'
-SAME_CONTENT = 'content in training and test'
+IN_BOTH = 'image in training and test'
 LEFT_OUT = 'left out by skip_corrupt'
 LEFT_OUT_BY_READER = 'left out by the reader'
 OTHER_SIZE = "size in the file not the image's"
@@ -118,29 +117,20 @@ class DatasetReport:
 
     def to_markdown(self, examples: int = 3) -> str:
         """One page: what there is, what is wrong, some examples of each."""
-        counts: Dict[str, Counter] = defaultdict(Counter)
-        for finding in self.findings:
-            counts[finding.kind][finding.split] += 1
-        names = [split.name for split in self.splits]
         number = len(self.problems)
         verdict = f'**{number} problem{"s" * (number > 1)} found.**'
         if not number:
             verdict = 'Nothing was found that would spoil training or evaluation.'
         lines = ['# Dataset check', '', verdict, '']
-        lines += _table(['', *names], _rows_of_counts(self.splits))
-        if counts:
-            lines += ['', '## Found', '']
-            rows = [
-                [kind, *(str(by_split[name] or '') for name in names)]
-                for kind, by_split in counts.items()
-            ]
-            lines += _table(['', *names], rows)
-        for kind, by_split in counts.items():
+        lines += _table_of_counts(self.splits)
+        for kind in dict.fromkeys(finding.kind for finding in self.findings):
             found = [finding for finding in self.findings if finding.kind == kind]
             harmless = sum(not finding.spoils for finding in found)
             few = f'{harmless} of them spoil' if harmless < len(found) else 'spoils'
             note = f' ({few} nothing)' if harmless else ''
-            lines += ['', f'### {kind}: {sum(by_split.values())}{note}', '']
+            splits = Counter(finding.split for finding in found).items()
+            lines += ['', f'## {kind}: {len(found)}{note}', '']
+            lines += ['In ' + ', '.join(f'{name}: {n}' for name, n in splits) + '.', '']
             for finding in found[:examples]:
                 lines.append(f'- {finding.split}: `{finding.path}`: {finding.detail}')
             if len(found) > examples:
@@ -192,13 +182,12 @@ def check_config(
         looks: List[Look] = []
         try:
             datasets[name] = _build_index(dataset_cfg, looks)
-        except InputError as error:
-            findings.append(_unreadable(name, dataset_cfg, message_of(error)))
         except Exception as error:
             # The readers of other packages raise whatever a damaged file leads
             # them to.
-            message = f'{type(error).__name__}: {error}'
-            findings.append(_unreadable(name, dataset_cfg, message))
+            own = isinstance(error, InputError)
+            message = message_of(error) if own else f'{type(error).__name__}: {error}'
+            findings.append(Finding(UNREADABLE, name, _root_of(dataset_cfg), message))
         else:
             first = datasets[name].get_data_info(0) if len(datasets[name]) else {}
             if name.startswith('train/target') and 'keypoints' in first:
@@ -232,7 +221,7 @@ def check_datasets(
     - Boxes without an area, or wholly outside of the image.
     - Labelled keypoints (visibility above 0) outside of the image.
     - Images in a split whose name starts with ``train`` and in another whose
-      name does not: the same file, or the same bytes in two files.
+      name does not, in one file or in two.
 
     Args:
         datasets (dict): MMPose datasets by the name of their split, which
@@ -373,33 +362,20 @@ def _numbers(values: np.ndarray) -> str:
 
 def _shared_images(
     paths_of: Dict[str, List[str]], images: Dict[str, _Image], unlabeled: set
-) -> List[Finding]:
-    """Images in training and in test, by file and by content."""
-    findings = []
+) -> Iterator[Finding]:
+    """Images in training and in test, be it in two files."""
     train = [name for name in paths_of if name.startswith('train')]
     for trained in train:
-        by_file = {os.path.realpath(path): path for path in paths_of[trained]}
-        by_content = {
-            images[path].digest: path
-            for path in reversed(paths_of[trained])
-            if images[path].digest
-        }
-        spoils = trained not in unlabeled
+        by_content = {images[path].digest: path for path in paths_of[trained][::-1]}
+        by_content.pop(b'', None)
         for tested in paths_of:
-            if tested in train:
-                continue
-            for path in paths_of[tested]:
-                twin = by_file.get(os.path.realpath(path))
-                kind = SAME_FILE
-                if twin is None:
-                    twin = by_content.get(images[path].digest)
-                    kind = SAME_CONTENT
+            for path in paths_of[tested] if tested not in train else ():
+                twin = by_content.get(images[path].digest)
                 if twin is not None:
                     where = f'is in {trained} too'
-                    if twin != path:
-                        where += f', as "{twin}"'
-                    findings.append(Finding(kind, tested, path, where, spoils))
-    return findings
+                    where += f', as "{twin}"' if twin != path else ''
+                    spoils = trained not in unlabeled
+                    yield Finding(IN_BOTH, tested, path, where, spoils)
 
 
 def _splits_of(cfg: dict) -> Iterator[Tuple[str, dict]]:
@@ -462,10 +438,6 @@ def _root_of(dataset_cfg: dict) -> str:
     return str(inner.get('data_root') or inner.get('root') or '')
 
 
-def _unreadable(name: str, dataset_cfg: dict, message: str) -> Finding:
-    return Finding(UNREADABLE, name, _root_of(dataset_cfg), message)
-
-
 def _left_out(name: str, dataset: Any) -> List[Finding]:
     """What an ``UnlabeledImages`` goes on without, as it was asked to."""
     inner = getattr(dataset, 'dataset', dataset)
@@ -488,8 +460,10 @@ def _of_files(name: str, looks: List[Look]) -> Iterator[Finding]:
             yield Finding(OTHER_SIZE, name, path, problem)
 
 
-def _rows_of_counts(splits: List[SplitSummary]) -> List[List[str]]:
+def _table_of_counts(splits: List[SplitSummary]) -> List[str]:
     rows = [
+        ['', *(split.name for split in splits)],
+        ['---', *['--:'] * len(splits)],
         ['samples', *(str(split.num_samples) for split in splits)],
         ['images', *(str(split.num_images) for split in splits)],
         ['longer side of the box, median (range)'],
@@ -504,11 +478,6 @@ def _rows_of_counts(splits: List[SplitSummary]) -> List[List[str]]:
             over = f'{100 * split.num_over_border / len(split.box_sides):.1f} %'
         if split.num_labeled:
             seen = f'{100 * split.visible:.1f} %'
-        for row, cell in zip(rows[2:], (box, over, seen)):
+        for row, cell in zip(rows[4:], (box, over, seen)):
             row.append(cell)
-    return rows
-
-
-def _table(head: List[str], rows: List[List[str]]) -> List[str]:
-    rule = ['---', *['--:'] * (len(head) - 1)]
-    return [f'| {" | ".join(cells)} |' for cells in (head, rule, *rows)]
+    return [f'| {" | ".join(cells)} |' for cells in rows]

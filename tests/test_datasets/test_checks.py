@@ -164,9 +164,9 @@ def test_images_in_training_and_test_are_found_by_file_and_by_content(image, tmp
     )
     found = {f.path: (f.kind, f.split) for f in report.problems}
     assert found == {
-        shared: (checks.SAME_FILE, 'val/source'),
-        copy: (checks.SAME_CONTENT, 'val/source'),
-        str(link): (checks.SAME_FILE, 'val/source'),
+        shared: (checks.IN_BOTH, 'val/source'),
+        copy: (checks.IN_BOTH, 'val/source'),
+        str(link): (checks.IN_BOTH, 'val/source'),
     }
     by_path = {f.path: f.detail for f in report.problems}
     assert copied in by_path[copy] and 'train/source' in by_path[copy]
@@ -178,7 +178,7 @@ def test_a_link_in_training_is_the_file_it_leads_to(image, tmp_path):
     report = check(
         train=Annotated(sample(str(link))), val_source=Annotated(sample(path))
     )
-    assert [(f.kind, f.path) for f in report.problems] == [(checks.SAME_FILE, path)]
+    assert [(f.kind, f.path) for f in report.problems] == [(checks.IN_BOTH, path)]
 
 
 def test_test_images_in_the_unlabelled_target_are_said_but_spoil_nothing(image):
@@ -188,7 +188,7 @@ def test_test_images_in_the_unlabelled_target_are_said_but_spoil_nothing(image):
         val_target=Annotated(info),
     )
     assert report.problems == []
-    assert kinds(report, spoils=False) == [checks.SAME_FILE]
+    assert kinds(report, spoils=False) == [checks.IN_BOTH]
     assert 'spoils nothing' in report.to_markdown()
 
 
@@ -200,7 +200,7 @@ def test_what_spoils_is_told_from_what_does_not_where_both_are_found(image):
         val_source=Annotated(info),
     ).to_markdown()
     assert '**1 problem found.**' in page
-    assert '### file in training and test: 2 (1 of them spoil nothing)' in page
+    assert '## image in training and test: 2 (1 of them spoil nothing)' in page
 
 
 def test_boxes_that_reach_out_of_the_image_are_counted(image):
@@ -357,6 +357,10 @@ def test_the_page_shows_examples_of_each_kind_and_counts_the_rest(image, tmp_pat
     infos.append(sample(image('a.png'), bbox=np.zeros((1, 4), np.float32)))
     page = check(train=Annotated(*infos)).to_markdown(examples=2)
     assert '**6 problems found.**' in page
-    assert '### missing image: 5' in page and 'and 3 more' in page
+    assert (
+        '## missing image: 5' in page
+        and 'In train: 5.' in page
+        and 'and 3 more' in page
+    )
     assert page.count('there is no such file') == 2
-    assert '### empty box: 1' in page
+    assert '## empty box: 1' in page
