@@ -34,13 +34,10 @@ from mmregda.engine.checkpoints import (
 from mmregda.errors import InputError, building, during
 from mmregda.progress import track
 
-# Of a validation pipeline, what UnlabeledImages does itself, what makes nothing but
-# labels, and what changes an image by its labels.
-_DONE_BY_DATASET = {'WholeImageBox'}
+# Of a validation pipeline, what makes nothing but labels.
 _LABELS_ALONE = {'FilterAnnotations', 'GenerateTarget', 'KeypointConverter'}
 # MMPose draws keypoints from this score on.
 _SURE = 0.3
-_NEEDS_LABELS = (NEEDS_KEYPOINTS - _LABELS_ALONE) | {'MirrorRightHand'}
 
 
 def images_to_predict(
@@ -363,8 +360,8 @@ def validation_pipeline(cfg: Config) -> List[dict]:
             f'"{cfg.filename}" has no validation pipeline with TopdownAffine, as '
             'top-down models need it, to read images with'
         )
-    kept, dropped = without(pipeline, _DONE_BY_DATASET | _LABELS_ALONE | _NEEDS_LABELS)
-    for name in sorted(set(dropped) & _NEEDS_LABELS):
+    kept, dropped = without(pipeline, NEEDS_KEYPOINTS | {'MirrorRightHand'})
+    for name in sorted(set(dropped) - _LABELS_ALONE):
         print_log(
             f'{name} needs labels and is left out of the validation pipeline: '
             'images are predicted as they are.',

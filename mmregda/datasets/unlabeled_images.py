@@ -26,13 +26,10 @@ from mmregda.datasets.image_loading import (
 )
 from mmregda.datasets.keypoints import definition_of
 from mmregda.datasets.pipelines import unlabeled_pipeline
+from mmregda.datasets.unlabeled import UnlabeledDataset
 from mmregda.datasets.views import Transforms
 from mmregda.errors import InputError
 
-_METAINFO_KEYS = (
-    *('dataset_name', 'upper_body_ids', 'lower_body_ids', 'flip_pairs'),
-    *('dataset_keypoint_weights', 'flip_indices', 'skeleton_links'),
-)
 _NUM_READERS = 8
 
 
@@ -188,9 +185,9 @@ class UnlabeledImages(BaseDataset):
             keys of the metainfo that MMPose's transforms want.
         """
         info = super().get_data_info(idx)
-        for key in _METAINFO_KEYS:
-            if key in self._metainfo:
-                info[key] = copy.deepcopy(self._metainfo[key])
+        for key, value in self._metainfo.items():
+            if key in UnlabeledDataset.METAINFO_KEYS:
+                info[key] = copy.deepcopy(value)
         return info
 
     def prepare_data(self, idx: int) -> Any:
