@@ -39,3 +39,14 @@ as_rtmpose = dict(
 )
 # RTMPose trains with AdamW, at 4e-3 for batches of 256.
 adamw = dict(type='AdamW', weight_decay=0.05)
+from_scratch = dict(optimizer=dict(_delete_=True, lr=1e-3, **adamw))
+# Rates of a fine-tuning, but for f', which starts anew.
+fine_tuning = {
+    player: dict(optimizer=dict(_delete_=True, lr=1e-4, **adamw))
+    for player in ('feature_extractor', 'head')
+}
+fine_tuning_of_methods = dict(
+    feature_extractor=dict(lr=1e-4, **adamw),
+    head=dict(_delete_=True, lr=1e-4, **adamw),
+    adversary=dict(lr=1e-3, **adamw),
+)
