@@ -44,7 +44,6 @@ class ImageFolder:
         self._read()
         # By components: a folder's images stay together whatever its name is.
         self.paths.sort(key=lambda path: path.split('/'))
-        self._known = _by_spelling(self.paths)
         self._by_name: Dict[str, List[str]] = {}
         for path in self.paths:
             name = _composed(path.rpartition('/')[2])
@@ -75,18 +74,13 @@ class ImageFolder:
             roots = os.path.abspath(self.root), os.path.realpath(self.root)
             # Of two names of the root, the one that the path begins with.
             path = min((os.path.relpath(path, root) for root in roots), key=_is_outside)
-        path = path.replace(os.sep, '/')
-        known = self._known.get(path) or self._known.get(_composed(path))
-        if known:
-            return known
+        path = os.path.normpath(name_on_disk(self.root, path)).replace(os.sep, '/')
         if _is_outside(path):
             raise InputError(
                 f'{named_by}: "{name}" lies outside of "{os.path.abspath(self.root)}"'
             )
         if os.path.isfile(self.full_path(path)):
-            return path  # Of another extension.
-        if '\\' in name:  # Written on Windows.
-            return self.find(name.replace('\\', '/'), named_by)
+            return path
         if '/' in path:
             return ''
         found = self._by_name.get(_composed(path), [])
@@ -139,14 +133,6 @@ def name_on_disk(folder: str, name: str) -> str:
     )
     found = (s for s in spellings if os.path.exists(os.path.join(folder, s)))
     return next(found, name)
-
-
-def _by_spelling(names: Sequence[str]) -> Dict[str, str]:
-    """Names by themselves, and by their composed form where that is free."""
-    found = {name: name for name in names}
-    for name in names:
-        found.setdefault(_composed(name), name)
-    return found
 
 
 def _composed(name: str) -> str:
