@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import os
 import re
 import tempfile
@@ -16,7 +15,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, save_checkpoint
 
 from mmregda.config_files import name_of
 from mmregda.engine.checkpoints import (
@@ -41,7 +40,7 @@ from mmregda.engine.start import (
     require_fitting_stage,
 )
 from mmregda.errors import InputError, building
-from mmregda.files import atomic_write, room_to_write
+from mmregda.files import room_to_write
 
 
 def train(cfg: Config) -> Dict[str, float]:
@@ -279,8 +278,4 @@ def _keep_weights(checkpoint: str, path: str) -> None:
     # Names alone: metainfo has arrays, which PyTorch refuses in a file of weights.
     meta = dict(keypoint_names=trained_names(content))
     weights = dict(state_dict=weights_of(content, checkpoint), meta=meta)
-    buffer = io.BytesIO()
-    # PyTorch has an error of its own for a full disk; Python's says which it is.
-    torch.save(weights, buffer)
-    with atomic_write(path) as partial, open(partial, 'wb') as file:
-        file.write(buffer.getbuffer())
+    save_checkpoint(weights, path, backend_args=dict(backend='atomic'))
