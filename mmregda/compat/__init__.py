@@ -201,16 +201,10 @@ def find_extension(package: str, name: str) -> Optional[str]:
     """Path of a package's compiled module, found without importing either."""
     spec = importlib.util.find_spec(package)
     for folder in (spec and spec.submodule_search_locations) or ():
-        finder = importlib.machinery.FileFinder(
-            folder,
-            (
-                importlib.machinery.ExtensionFileLoader,
-                importlib.machinery.EXTENSION_SUFFIXES,
-            ),
-        )
-        found = finder.find_spec(name)
-        if found is not None:
-            return found.origin
+        for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+            path = os.path.join(folder, f'{name}{suffix}')
+            if os.path.isfile(path):
+                return path
     return None
 
 

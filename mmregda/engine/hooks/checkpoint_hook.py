@@ -19,7 +19,7 @@ from mmregda.engine.checkpoints import NONE_YET, NOTE, noted_checkpoint
 from mmregda.engine.distributed import unwrap
 from mmregda.engine.finite import first_not_finite
 from mmregda.engine.start import begin, domains_of
-from mmregda.errors import InputError
+from mmregda.errors import InputError, during
 from mmregda.files import atomic_write, write_text
 
 
@@ -73,14 +73,12 @@ class AtomicCheckpointHook(CheckpointHook):
             raise InputError(f'checkpoint hook: it takes no {", ".join(self.args)}')
 
     def _init_rule(self, rules: List[Optional[str]], key_indicators: List[str]) -> None:
-        try:
+        with during(
+            f'checkpoint hook: of save_best={self.save_best!r} it is not known whether '
+            'more or less is better',
+            'Set rule="greater" or rule="less" beside it.',
+        ):
             super()._init_rule(rules, key_indicators)
-        except (KeyError, ValueError) as error:
-            raise InputError(
-                f'checkpoint hook: of save_best={self.save_best!r} it is not known '
-                'whether more or less is better. Set rule="greater" or rule="less" '
-                f'beside it ({error}).'
-            ) from error
 
     def before_run(self, runner: Runner) -> None:
         """Find the checkpoint to resume from, and whether there is a source."""

@@ -11,7 +11,7 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
-from mmregda.errors import InputError, close_matches
+from mmregda.errors import InputError, close_matches, during
 from mmregda.models.backbones.weight_sources import HUB, import_timm, read_state_dict
 
 # What MMEngine's preprocessor, and the one of this package, call bgr_to_rgb.
@@ -233,10 +233,8 @@ def create_network(model_name: str, **kwargs: Any) -> nn.Module:
             f'timm {timm.__version__} has no network "{model_name}".{near} '
             'timm.list_models() lists all.'
         )
-    try:
+    with during(f'model_name="{model_name}"'):  # Of a tag that there is not.
         declared = timm.get_pretrained_cfg(model_name)
-    except RuntimeError as error:
-        raise InputError(f'model_name="{model_name}": {error}') from error
     dynamic = {}
     if getattr(declared, 'fixed_input_size', False) and 'img_size' not in kwargs:
         dynamic = dict(dynamic_img_size=True)
