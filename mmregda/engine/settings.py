@@ -45,14 +45,8 @@ def is_adaptation(cfg: Mapping) -> bool:
 
 
 def _problems(cfg: Mapping) -> Iterator[str]:
-    adaptation = is_adaptation(cfg)
-    for key, known in _ARGUMENTS.items():
-        loop = cfg.get(key) or {}
-        if getattr(_class(LOOPS, loop), '__module__', '').startswith('mmregda.'):
-            for name in sorted(set(loop) - {'type', 'by_epoch', 'max_epochs'} - known):
-                near = close_matches(name, known)
-                yield f'{key}: {loop["type"]} takes no "{name}".{near}'
-    train_cfg = cfg.get('train_cfg')
+    yield from _about_arguments(cfg)
+    adaptation, train_cfg = is_adaptation(cfg), cfg.get('train_cfg')
     if train_cfg is None or not cfg.get('model'):  # of a validation
         return
     yield from _about_compile(cfg)
@@ -85,16 +79,17 @@ def _problems(cfg: Mapping) -> Iterator[str]:
     yield from _about_schedules(cfg.get('param_scheduler'), train_cfg.get('max_iters'))
     yield from _about_scaling(cfg, adaptation)
     yield from _about_validation(cfg)
-    wrapper = cfg.get('model_wrapper_cfg')
-    if (
-        adaptation
-        and distributed
-        and not _is(MODEL_WRAPPERS, wrapper, 'PlayerDistributedDataParallel')
-    ):
-        yield (
-            f'model_wrapper_cfg is {wrapper}, but players step in turn: write '
-            'model_wrapper_cfg = dict(type="PlayerDistributedDataParallel")'
-        )
+    if adaptation and distributed:
+        yield from _about_wrapper(cfg.get('model_wrapper_cfg'))
+
+
+def _about_arguments(cfg: Mapping) -> Iterator[str]:
+    for key, known in _ARGUMENTS.items():
+        loop = cfg.get(key) or {}
+        if getattr(_class(LOOPS, loop), '__module__', '').startswith('mmregda.'):
+            for name in sorted(set(loop) - {'type', 'by_epoch', 'max_epochs'} - known):
+                near = close_matches(name, known)
+                yield f'{key}: {loop["type"]} takes no "{name}".{near}'
 
 
 def _about_compile(cfg: Mapping) -> Iterator[str]:
@@ -109,6 +104,14 @@ def _about_compile(cfg: Mapping) -> Iterator[str]:
         yield (
             f'compile = {cfg["compile"]!r}: use True, or a dict of options of '
             f'torch.compile such as dict(mode="default") ({error})'
+        )
+
+
+def _about_wrapper(wrapper: Any) -> Iterator[str]:
+    if not _is(MODEL_WRAPPERS, wrapper, 'PlayerDistributedDataParallel'):
+        yield (
+            f'model_wrapper_cfg is {wrapper}, but players step in turn: write '
+            'model_wrapper_cfg = dict(type="PlayerDistributedDataParallel")'
         )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from mmregda.errors import InputError
 from mmregda.visualization.figures import new_figure, save_figure
@@ -152,26 +153,10 @@ def plot_predictions(
     width = 1.5 * columns * blocks + 0.5
     figure = new_figure(width, 1.62 * rows + 1.1)
     grid = figure.subplots(rows, columns * blocks, squeeze=False)
-    metainfo = reference.dataset.metainfo
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[], frame_on=False)
-    for row, cells in enumerate(grid.reshape(-1, columns)[: len(cases)]):
-        case = cases[row]
-        image = reference.image(case.index)
-        for axes in cells:
-            draw_image(axes, image)
-        if labeled:
-            truth, known = reference.keypoints, reference.visible
-            draw_skeleton(cells[0], truth[case.index], metainfo, known[case.index])
-        cells[0].set_ylabel(f'{case.reason}\nimage {case.index}', fontsize=7)
-        for axes, (label, predictions) in zip(cells[1:], runs.items()):
-            # A network of another input sees the image in another size.
-            factor = np.divide(reference.input_size, predictions.input_size)
-            predicted = predictions.predicted[case.index] * factor
-            draw_skeleton(axes, predicted, metainfo)
-            axes.set_xlabel(
-                f'{errors[label][case.index]:.1f} %', fontsize=7, labelpad=1
-            )
+    for case, cells in zip(cases, grid.reshape(-1, columns)):
+        _draw_case(cells, case, reference, runs, errors)
     first = 'ground truth' if labeled else 'image'
     for axes, label in zip(grid[0], [first, *labels] * blocks):
         axes.set_title(textwrap.fill(label, 18), fontsize=9)
@@ -179,6 +164,29 @@ def plot_predictions(
     figure.suptitle(textwrap.fill(rule, int(15 * width)), fontsize=8)
     save_figure(figure, path)
     return cases
+
+
+def _draw_case(
+    cells: Sequence[Axes],
+    case: Case,
+    reference: Predictions,
+    runs: Dict[str, Predictions],
+    errors: Dict[str, np.ndarray],
+) -> None:
+    """Draw one image under every method, the ground truth first."""
+    image, metainfo = reference.image(case.index), reference.dataset.metainfo
+    for axes in cells:
+        draw_image(axes, image)
+    if reference.labeled:
+        truth, known = reference.keypoints, reference.visible
+        draw_skeleton(cells[0], truth[case.index], metainfo, known[case.index])
+    cells[0].set_ylabel(f'{case.reason}\nimage {case.index}', fontsize=7)
+    for axes, (label, predictions) in zip(cells[1:], runs.items()):
+        # A network of another input sees the image in another size.
+        factor = np.divide(reference.input_size, predictions.input_size)
+        draw_skeleton(axes, predictions.predicted[case.index] * factor, metainfo)
+        error = f'{errors[label][case.index]:.1f} %'
+        axes.set_xlabel(error, fontsize=7, labelpad=1)
 
 
 def _rule(baseline: str, compared: str, num_images: int, labeled: bool) -> str:
