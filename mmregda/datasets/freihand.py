@@ -11,9 +11,9 @@ from mmpose.registry import DATASETS
 from mmregda.datasets.annotation_files import expecting, load_json
 from mmregda.datasets.keypoints import HAND21, metainfo_of
 from mmregda.datasets.published import (
-    HAND_BOXES,
     PublishedDataset,
     finite_array,
+    hand_box,
     shuffled_parts,
 )
 
@@ -28,8 +28,9 @@ class FreiHANDDataset(PublishedDataset):
 
     Reads ``FreiHAND_pub_v2/`` as it is unpacked. Keypoints are the projections
     K xyz, in the published order, which is ours; each is labelled, hidden or
-    not (``keypoints_visible`` 1). The box is a square of 1.5 times the
-    keypoints' extent. All hands are right hands (``hand_type``), so that
+    not (``keypoints_visible`` 1). The box is that of
+    :func:`~mmregda.datasets.published.hand_box`. All hands are right hands
+    (``hand_type``), so that
     :class:`~mmregda.datasets.transforms.MirrorRightHand` gives them RHD's
     handedness.
 
@@ -48,10 +49,6 @@ class FreiHANDDataset(PublishedDataset):
         split (str): ``'train'``, ``'test'`` or ``'all'``.
         version (str | Sequence[str]): ``'gs'``, ``'hom'``, ``'sample'``,
             ``'auto'``, several of these, or ``'all'``.
-        box (str): ``'inside'``, as published: rounded to whole pixels and shifted
-            into the image (:func:`~mmregda.datasets.published.box_inside_image`).
-            Or ``'centered'`` on the hand, and padded with black where it reaches
-            out of the image.
         **kwargs: As in :class:`PublishedDataset`. With ``labeled=False`` the
             keypoints are read for the sake of the boxes, then dropped.
 
@@ -75,11 +72,8 @@ class FreiHANDDataset(PublishedDataset):
         self,
         data_root: str,
         version: Union[str, Sequence[str]] = 'all',
-        box: str = 'inside',
         **kwargs,
     ) -> None:
-        self.require_known('box', box, HAND_BOXES)
-        self.box_around = HAND_BOXES[box]
         if version == 'all':
             version = _VERSIONS
         self.versions = [version] if isinstance(version, str) else list(version)
@@ -89,7 +83,7 @@ class FreiHANDDataset(PublishedDataset):
 
     def load_samples(self, root: str) -> Iterable[dict]:
         keypoints = _read_keypoints(root)
-        boxes = [self.box_around(one, 1.5, _IMAGE_SIDE) for one in keypoints]
+        boxes = [hand_box(one, _IMAGE_SIDE) for one in keypoints]
         poses = range(len(keypoints))
         if self.split != 'all':
             poses = shuffled_parts(poses)[self.split]

@@ -199,44 +199,24 @@ def finite_array(values: Any, shape: Sequence[int], name: str = '') -> np.ndarra
     return array
 
 
-def centered_box(keypoints: np.ndarray, scale: float, image_side: int) -> np.ndarray:
-    """The square box about the middle of the keypoints.
+def hand_box(keypoints: np.ndarray, image_side: int) -> np.ndarray:
+    """The square box of whole pixels around a hand, as in RegDA's code.
 
-    It may reach out of the image, where a crop of it is black.
+    Its side is 1.5 times the keypoints' extent (the larger of width and height), at
+    most the image's. Side and place are rounded (half to even), then the box is moved
+    as far as it reaches out of the image. Of its columns of pixels the first is x1 and
+    the last is x2 = x1 + side - 1; rows likewise.
 
     Args:
         keypoints (np.ndarray): (K, 2) in pixels.
-        scale (float): Side of the box in units of the keypoints' extent (the
-            larger of width and height).
-        image_side (int): Side of the square image in pixels, which the side of
-            the box does not exceed.
+        image_side (int): Side of the square image in pixels.
 
     Returns:
         np.ndarray: (4,) x1, y1, x2, y2 in pixels, float32.
     """
     low, high = keypoints.min(axis=0), keypoints.max(axis=0)
-    side = min(scale * float((high - low).max()), image_side)
-    center = (low + high) / 2
-    return np.concatenate([center - side / 2, center + side / 2]).astype(np.float32)
-
-
-def box_inside_image(
-    keypoints: np.ndarray, scale: float, image_side: int
-) -> np.ndarray:
-    """The square box of whole pixels, shifted into the image.
-
-    As in RegDA's code: the side and the place of :func:`centered_box`, whose arguments
-    these are, are rounded (half to even), then the box is moved as far as it reaches
-    out of the image. Of its ``side`` columns of pixels the first is x1 and the last is
-    x2 = x1 + side - 1; rows likewise.
-    """
-    low, high = keypoints.min(axis=0), keypoints.max(axis=0)
     # At least two pixels, so that x2 > x1.
-    side = np.clip(np.rint(scale * float((high - low).max())), 2, image_side)
+    side = np.clip(np.rint(1.5 * float((high - low).max())), 2, image_side)
     corner = np.rint((low + high) / 2 - side / 2)
     corner = np.clip(corner, 0, image_side - side)
     return np.concatenate([corner, corner + side - 1]).astype(np.float32)
-
-
-HAND_BOXES = dict(inside=box_inside_image, centered=centered_box)
-"""dict: The boxes that a dataset of hands in whole images can have."""

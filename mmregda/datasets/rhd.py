@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from typing import Callable, Dict, Iterable
+from typing import Dict, Iterable
 
 import numpy as np
 from mmpose.registry import DATASETS
@@ -12,11 +12,7 @@ from mmpose.registry import DATASETS
 from mmregda.datasets.annotation_files import expecting
 from mmregda.datasets.keypoints import HAND21, metainfo_of
 from mmregda.datasets.numpy_pickle import load_array_pickle
-from mmregda.datasets.published import (
-    HAND_BOXES,
-    PublishedDataset,
-    finite_array,
-)
+from mmregda.datasets.published import PublishedDataset, finite_array, hand_box
 
 # A published hand runs from the wrist through each finger from tip to root;
 # ours runs from root to tip.
@@ -32,7 +28,7 @@ class RHDDataset(PublishedDataset):
     Reads ``RHD_published_v2/`` as it is unpacked. Each annotated hand is a
     sample if
 
-    - its square box of 1.5 times the keypoints' extent is larger than 64
+    - its box (:func:`~mmregda.datasets.published.hand_box`) is larger than 64
       pixels (x2 - x1 > 64),
     - more than 16 of its 21 keypoints are visible,
     - the bounding box of the other hand's keypoints covers less than 0.3 of it.
@@ -52,10 +48,6 @@ class RHDDataset(PublishedDataset):
         data_root (str): ``RHD_published_v2``, or the folder that holds it.
         split (str): ``'train'``, ``'test'``, ``'all'``, ``'train-val'`` or
             ``'val'``.
-        box (str): ``'inside'``, as published: rounded to whole pixels and shifted
-            into the image (:func:`~mmregda.datasets.published.box_inside_image`).
-            Or ``'centered'`` on the hand, and padded with black where it reaches
-            out of the image.
         **kwargs: As in :class:`PublishedDataset`.
 
     .. _Rendered Handpose Dataset: https://lmb.informatik.uni-freiburg.de/
@@ -81,17 +73,12 @@ class RHDDataset(PublishedDataset):
 
     MARKS = ('*/anno_*.pickle',)
 
-    def __init__(self, data_root: str, box: str = 'inside', **kwargs) -> None:
-        self.require_known('box', box, HAND_BOXES)
-        self.box_around = HAND_BOXES[box]
-        super().__init__(data_root=data_root, **kwargs)
-
     def load_samples(self, root: str) -> Iterable[dict]:
         folders = dict(all=['training', 'evaluation'], test=['evaluation'])
         samples = [
             sample
             for folder in folders.get(self.split, ['training'])
-            for sample in _samples_of(root, folder, self.box_around)
+            for sample in _samples_of(root, folder)
         ]
         if self.split == 'val':
             return samples[::5]
@@ -100,12 +87,12 @@ class RHDDataset(PublishedDataset):
         return samples
 
 
-def _samples_of(root: str, folder: str, box_around: Callable) -> Iterable[dict]:
+def _samples_of(root: str, folder: str) -> Iterable[dict]:
     path = os.path.join(root, folder, f'anno_{folder}.pickle')
     for index, image in _read_annotation(path).items():
         # The file's precision, on which the rounding of a box can turn.
         hands = image.reshape(2, 21, 3)[:, _ROOT_TO_TIP].astype(np.float32)
-        boxes = [box_around(hand[:, :2], 1.5, _IMAGE_SIDE) for hand in hands]
+        boxes = [hand_box(hand[:, :2], _IMAGE_SIDE) for hand in hands]
         for side, hand_type in enumerate(('left', 'right')):
             hand, box, other = hands[side], boxes[side], hands[1 - side]
             if (

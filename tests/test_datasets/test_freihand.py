@@ -113,17 +113,6 @@ def test_published_box_is_the_nearest_in_the_image(at_the_borders):
     assert shifted > 20
 
 
-def test_centered_box_is_a_square_of_half_as_much_again(at_the_borders):
-    for sample in samples_of(at_the_borders, version='gs', box='centered'):
-        x, y = sample['keypoints'][0].T
-        left, upper, right, lower = sample['bbox'][0]
-        side = min(1.5 * max(x.max() - x.min(), y.max() - y.min()), 224)
-        np.testing.assert_allclose([right - left, lower - upper], side, rtol=1e-4)
-        center = [(x.max() + x.min()) / 2, (y.max() + y.min()) / 2]
-        found = [(left + right) / 2, (upper + lower) / 2]
-        np.testing.assert_allclose(found, center, atol=1e-3)
-
-
 def test_without_labels_the_boxes_stay(root):
     labeled, unlabeled = samples_of(root), samples_of(root, labeled=False)
     for one, other in zip(labeled, unlabeled):

@@ -41,7 +41,6 @@ def hand(left=100.0, upper=100.0, width=80.0, height=80.0, visible=21, seed=0):
 
 
 NO_HAND = np.zeros((21, 3))
-BOXES = ['inside', 'centered']
 
 
 def write_rhd(root, train, test=(), images=None):
@@ -64,32 +63,27 @@ def write_rhd(root, train, test=(), images=None):
     return root
 
 
-def naive_box(rows, box):
+def naive_box(rows):
     """The box (x1, y1, x2, y2) of a hand's rows (21, 3), axis by axis."""
     places = rows[:, :2].astype(np.float32).T.astype(float)
-    side = 1.5 * max(max(axis) - min(axis) for axis in places)
-    side = min(side if box == 'centered' else round(side), 320)
+    side = min(round(1.5 * max(max(axis) - min(axis) for axis in places)), 320)
     corners = []
     for axis in places:
-        middle = (min(axis) + max(axis)) / 2
-        if box == 'centered':
-            corners.append((middle - side / 2, middle + side / 2))
-        else:
-            # Of all places in the image, the nearest.
-            wanted = round(middle - side / 2)
-            begin = min(range(320 - side + 1), key=lambda i: abs(i - wanted))
-            corners.append((begin, begin + side - 1))
+        wanted = round((min(axis) + max(axis)) / 2 - side / 2)
+        # Of all places in the image, the nearest.
+        begin = min(range(320 - side + 1), key=lambda i: abs(i - wanted))
+        corners.append((begin, begin + side - 1))
     (x1, x2), (y1, y2) = corners
     return x1, y1, x2, y2
 
 
-def naive_samples(annotation, box='inside'):
+def naive_samples(annotation):
     """Which hands the rules select, rule by rule: (image, hand type)."""
     selected = []
     for number, image in annotation.items():
         halves = dict(left=image['uv_vis'][:21], right=image['uv_vis'][21:])
         for hand_type, other_type in (('left', 'right'), ('right', 'left')):
-            x1, y1, x2, y2 = naive_box(halves[hand_type], box)
+            x1, y1, x2, y2 = naive_box(halves[hand_type])
             if x2 - x1 <= 64 or np.count_nonzero(halves[hand_type][:, 2]) <= 16:
                 continue
             other_x, other_y, _ = halves[other_type].astype(float).T
@@ -136,59 +130,38 @@ SELECTED_BY_ANY_BOX = [
     (hand(50, 50, 200, 200), hand(100, 100, 60, 60), 'left'),
 ]
 LARGE = hand(100, 100, 100, 100)
-SELECTED_BY = dict(
-    inside=[
-        # The box: 1.5 times the extent, of 66 whole pixels at least.
-        (hand(width=43.6, height=20), NO_HAND, ''),
-        (hand(width=43.7, height=20), NO_HAND, 'left'),
-        (NO_HAND, hand(width=20, height=43.6), ''),
-        (NO_HAND, hand(width=20, height=43.7), 'right'),
-        # The other hand covers 66 x 101 and 67 x 101 of 150 x 150 pixels, 0.296
-        # and 0.301.
-        (LARGE, hand(100, 100, 100, 65, visible=0), 'left'),
-        (LARGE, hand(100, 100, 100, 66, visible=0), ''),
-        (hand(100, 100, 100, 65, visible=0), LARGE, 'right'),
-        (hand(100, 100, 100, 66, visible=0), LARGE, ''),
-        # Only what lies within the box, 75 to 224 either way, covers it.
-        (LARGE, hand(181, 75, 130, 149, visible=0), 'left'),
-        (LARGE, hand(179, 75, 130, 149, visible=0), ''),
-        # At the border the box is where it was shifted to, 0 to 149, of which
-        # the other covers 0.267 and 0.334.
-        (hand(0, 100, 100, 100), hand(110, 75, 130, 149, visible=0), 'left'),
-        (hand(0, 100, 100, 100), hand(100, 75, 130, 149, visible=0), ''),
-    ],
-    centered=[
-        (hand(width=42.6, height=20), NO_HAND, ''),
-        (hand(width=42.8, height=20), NO_HAND, 'left'),
-        (NO_HAND, hand(width=20, height=42.6), ''),
-        (NO_HAND, hand(width=20, height=42.8), 'right'),
-        # The box is 75 to 225; it is covered by 0.297 and 0.301 of its area.
-        (LARGE, hand(100, 100, 100, 66, visible=0), 'left'),
-        (LARGE, hand(100, 100, 100, 67, visible=0), ''),
-        (hand(100, 100, 100, 66, visible=0), LARGE, 'right'),
-        (hand(100, 100, 100, 67, visible=0), LARGE, ''),
-        (LARGE, hand(181, 75, 130, 149, visible=0), 'left'),
-        (LARGE, hand(180, 75, 130, 149, visible=0), ''),
-        # Its box is -25 to 125, of which the other covers 0.103.
-        (hand(0, 100, 100, 100), hand(110, 75, 130, 149, visible=0), 'left'),
-    ],
-)
+SELECTED_BY_BOX = [
+    # The box: 1.5 times the extent, of 66 whole pixels at least.
+    (hand(width=43.6, height=20), NO_HAND, ''),
+    (hand(width=43.7, height=20), NO_HAND, 'left'),
+    (NO_HAND, hand(width=20, height=43.6), ''),
+    (NO_HAND, hand(width=20, height=43.7), 'right'),
+    # The other hand covers 66 x 101 and 67 x 101 of 150 x 150 pixels, 0.296
+    # and 0.301.
+    (LARGE, hand(100, 100, 100, 65, visible=0), 'left'),
+    (LARGE, hand(100, 100, 100, 66, visible=0), ''),
+    (hand(100, 100, 100, 65, visible=0), LARGE, 'right'),
+    (hand(100, 100, 100, 66, visible=0), LARGE, ''),
+    # Only what lies within the box, 75 to 224 either way, covers it.
+    (LARGE, hand(181, 75, 130, 149, visible=0), 'left'),
+    (LARGE, hand(179, 75, 130, 149, visible=0), ''),
+    # At the border the box is where it was shifted to, 0 to 149, of which
+    # the other covers 0.267 and 0.334.
+    (hand(0, 100, 100, 100), hand(110, 75, 130, 149, visible=0), 'left'),
+    (hand(0, 100, 100, 100), hand(100, 75, 130, 149, visible=0), ''),
+]
 
 
-@pytest.mark.parametrize(
-    'box, left, right, expected',
-    [(box, *case) for box in BOXES for case in SELECTED_BY_ANY_BOX + SELECTED_BY[box]],
-)
-def test_hands_are_selected_by_each_of_the_rules(tmp_path, box, left, right, expected):
+@pytest.mark.parametrize('left, right, expected', SELECTED_BY_ANY_BOX + SELECTED_BY_BOX)
+def test_hands_are_selected_by_each_of_the_rules(tmp_path, left, right, expected):
     # A second image, so that no split is empty.
     write_rhd(tmp_path, [(left, right), (hand(), NO_HAND)])
-    found = selection(RHDDataset(data_root=str(tmp_path), box=box))
+    found = selection(RHDDataset(data_root=str(tmp_path)))
     assert found == [(0, t) for t in expected.split()] + [(1, 'left')]
-    assert found == naive_samples(annotation_of(tmp_path, 'train'), box)
+    assert found == naive_samples(annotation_of(tmp_path, 'train'))
 
 
-@pytest.mark.parametrize('box', BOXES)
-def test_random_hands_have_the_boxes_and_the_selection_of_naive_rules(tmp_path, box):
+def test_random_hands_have_the_boxes_and_the_selection_of_naive_rules(tmp_path):
     rng = np.random.default_rng(0)
     pairs = [
         tuple(
@@ -204,36 +177,33 @@ def test_random_hands_have_the_boxes_and_the_selection_of_naive_rules(tmp_path, 
         for i in range(300)
     ]
     write_rhd(tmp_path, pairs)
-    dataset = RHDDataset(data_root=str(tmp_path), box=box)
+    dataset = RHDDataset(data_root=str(tmp_path))
     found = selection(dataset)
     annotation = annotation_of(tmp_path, 'train')
-    assert found == naive_samples(annotation, box)
+    assert found == naive_samples(annotation)
     assert 50 < len(found) < 550
     shifted = 0
     for (number, hand_type), sample in zip(found, samples_of(dataset)):
         half = slice(21) if hand_type == 'left' else slice(21, 42)
         rows = annotation[number]['uv_vis'][half]
-        np.testing.assert_allclose(sample['bbox'][0], naive_box(rows, box), atol=1e-4)
-        reaches_out = np.subtract(naive_box(rows, 'centered'), [0, 0, 320, 320])
-        shifted += (reaches_out[:2] < 0).any() or (reaches_out[2:] > 0).any()
+        np.testing.assert_allclose(sample['bbox'][0], naive_box(rows), atol=1e-4)
+        places = rows[:, :2]
+        middle = (places.min(axis=0) + places.max(axis=0)) / 2
+        center = np.reshape(sample['bbox'], (2, 2)).mean(axis=0)
+        shifted += np.abs(center - middle).max() > 2
     assert shifted > 50
 
 
-@pytest.mark.parametrize('box', BOXES)
-def test_generated_hands_are_selected_as_by_the_naive_rules(hand_pair, box):
+def test_generated_hands_are_selected_as_by_the_naive_rules(hand_pair):
     for split in FOLDER_OF_SPLIT:
-        found = selection(RHDDataset(data_root=str(hand_pair), split=split, box=box))
-        assert found == naive_samples(annotation_of(hand_pair, split), box) != []
+        found = selection(RHDDataset(data_root=str(hand_pair), split=split))
+        assert found == naive_samples(annotation_of(hand_pair, split)) != []
 
 
 def test_no_published_crop_of_a_generated_hand_reaches_out_of_its_image(hand_pair):
     white = np.full((320, 320, 3), 255, np.uint8)
-    darkest = {}
-    for box in BOXES:
-        dataset = RHDDataset(data_root=str(hand_pair), box=box)
-        crops = [Compose(CROP)(dict(s, img=white.copy())) for s in samples_of(dataset)]
-        darkest[box] = min(crop['img'].min() for crop in crops)
-    assert darkest == dict(inside=255, centered=0)
+    for sample in samples_of(RHDDataset(data_root=str(hand_pair))):
+        assert Compose(CROP)(dict(sample, img=white.copy()))['img'].min() == 255
 
 
 @needs_real_rhd
@@ -300,13 +270,10 @@ def test_a_sample_holds_its_rows_from_root_to_tip(tmp_path):
         assert sample['bbox'].tolist() == [[left, 80, left + 119, 199]]
 
 
-@pytest.mark.parametrize(
-    'box, expected', [('inside', [0, 0, 319, 319]), ('centered', [-10, -60, 310, 260])]
-)
-def test_a_box_is_at_most_the_image(tmp_path, box, expected):
+def test_a_box_is_at_most_the_image(tmp_path):
     write_rhd(tmp_path, [(hand(0, 0, 300, 200), NO_HAND)])
-    (sample,) = samples_of(RHDDataset(data_root=str(tmp_path), box=box))
-    np.testing.assert_allclose(sample['bbox'], [expected])
+    (sample,) = samples_of(RHDDataset(data_root=str(tmp_path)))
+    np.testing.assert_allclose(sample['bbox'], [[0, 0, 319, 319]])
 
 
 def real_hands():
@@ -395,7 +362,7 @@ def test_real_crops_are_those_that_slicing_the_image_gives():
             is_right = sample['hand_type'] == 'right'
             half = slice(21, 42) if is_right else slice(21)
             rows = annotation[number]['uv_vis'][half][ROOT_TO_TIP]
-            x1, y1, x2, y2 = naive_box(rows, 'inside')
+            x1, y1, x2, y2 = naive_box(rows)
             img = cv2.imread(sample['img_path'])
             keypoints = (rows[:, :2] - [x1, y1]) * 256 / (x2 - x1)
             if is_right:
@@ -452,15 +419,14 @@ def test_marks_at_the_keypoints_are_found_again_in_the_crop(tmp_path, hand_type)
     assert np.sign(runs_left) == np.sign(was) * (1 if hand_type == 'left' else -1)
 
 
-@pytest.mark.parametrize('box', BOXES)
-def test_left_and_right_of_one_hand_look_the_same_to_the_network(tmp_path, box):
+def test_left_and_right_of_one_hand_look_the_same_to_the_network(tmp_path):
     rng = np.random.default_rng(0)
     img = cv2.GaussianBlur(rng.integers(0, 256, (320, 320, 3), np.uint8), (0, 0), 3)
     left = hand(90, 110)
     right = left.copy()
     right[:, 0] = 319 - left[:, 0]
     write_rhd(tmp_path, [(left, NO_HAND), (NO_HAND, right)])
-    dataset = RHDDataset(data_root=str(tmp_path), box=box)
+    dataset = RHDDataset(data_root=str(tmp_path))
     found = []
     for sample, pixels in zip(samples_of(dataset), (img, img[:, ::-1])):
         cv2.imwrite(sample['img_path'], pixels)
@@ -468,14 +434,12 @@ def test_left_and_right_of_one_hand_look_the_same_to_the_network(tmp_path, box):
     one, other = found
     # Of the published box the first pixel is counted, the one after the last not:
     # the mirrored one lies one pixel of the image beside it.
-    pixel = 0 if box == 'centered' else 256 / 119
+    pixel = 256 / 119
     np.testing.assert_allclose(
         one['transformed_keypoints'] - [pixel, 0],
         other['transformed_keypoints'],
         atol=1e-3,
     )
-    if box == 'centered':
-        assert np.abs(one['img'].astype(int) - other['img']).max() <= 1
 
 
 # Scale
@@ -564,10 +528,6 @@ def test_an_empty_split_is_named(tmp_path):
 def test_a_wrong_split_is_answered_by_the_splits(tmp_path):
     message = refused('"dev"', data_root=str(tmp_path), split='dev')
     assert 'train, test, all, train-val, val' in message
-
-
-def test_a_wrong_box_is_answered_by_the_boxes(tmp_path):
-    assert 'inside, centered' in refused('"tight"', data_root='.', box='tight')
 
 
 GOOD = dict(uv_vis=np.zeros((42, 3)))
