@@ -21,22 +21,14 @@ class ArgumentParser(argparse.ArgumentParser):
         kwargs.setdefault('formatter_class', argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
-    def parse_args(
-        self, args: Optional[Sequence[str]] = None, namespace: Any = None
-    ) -> argparse.Namespace:
-        """Parse arguments; exit with status 2 and a message if one is wrong."""
-        found, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            self.unknown(unknown)
-        return found
-
-    def unknown(self, arguments: List[str]) -> NoReturn:
-        """Exit because of arguments that there are not."""
-        options = [argument for argument in arguments if argument.startswith('-')]
-        known = [name for name in _options(self) if name.startswith('--')]
-        hints = [close_matches(o.partition('=')[0], known, listed=0) for o in options]
-        hint = ''.join(dict.fromkeys(hints))
-        self.error(f'unrecognized arguments: {" ".join(arguments)}.{hint}')
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2, and the option that an unknown one may be meant to be."""
+        unknown = [word.partition('=')[0] for word in message.split()[2:]]
+        if message.startswith('unrecognized arguments'):
+            known = [name for name in _options(self) if name.startswith('--')]
+            hints = [close_matches(o, known, listed=0) for o in unknown if o[0] == '-']
+            message = f'{message}.{"".join(dict.fromkeys(hints))}'
+        super().error(message)
 
 
 def _options(parser: argparse.ArgumentParser) -> List[str]:
