@@ -155,6 +155,8 @@ def _join(launcher: str, env_cfg: dict) -> None:
         options = {} if timeout is None else dict(timeout=timedelta(seconds=timeout))
         join = partial(dist.init_process_group, 'gloo', **options)
     try:
+        if launcher == 'mpi':  # MMEngine sets all but this, which its wrapper asks for.
+            os.environ['LOCAL_RANK'] = os.environ['OMPI_COMM_WORLD_LOCAL_RANK']
         join()
     except (KeyError, RuntimeError, ValueError, TimeoutError) as error:
         rank, address, port = (

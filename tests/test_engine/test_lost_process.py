@@ -16,7 +16,7 @@ from processes import outcomes, results
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmregda import InputError
-from mmregda.engine import stages
+from mmregda.engine import distributed, stages
 from mmregda.engine.distributed import joined_processes, share_buffers
 from mmregda.engine.start import load_pretrain_config
 
@@ -147,6 +147,18 @@ def test_launcher_that_has_not_started_this_process_is_named(monkeypatch, launch
     error = pytest.raises(InputError, match=rf'--launcher {launcher}.*dist_train.sh')
     with error, joined_processes(launcher, {}):
         pass
+
+
+def test_processes_of_mpi_know_their_gpu(monkeypatch):
+    started = []
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(distributed, 'init_dist', lambda *args: started.append(args))
+    monkeypatch.setattr(dist, 'destroy_process_group', lambda: None)
+    monkeypatch.setenv('LOCAL_RANK', '0')  # as tools/train.py sets it
+    monkeypatch.setenv('OMPI_COMM_WORLD_LOCAL_RANK', '3')
+    with joined_processes('mpi', {}):
+        assert os.environ['LOCAL_RANK'] == '3'
+    assert started == [('mpi',)]
 
 
 def test_error_of_a_process_alone_is_no_lost_connection():
