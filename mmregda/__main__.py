@@ -34,7 +34,7 @@ def main() -> None:
         near = close_matches(name, [*tools, 'doctor'])
         print(f'error: there is no command "{name}".{near}', file=sys.stderr)
         sys.exit(2)
-    sys.argv = [f'mmregda {name}', *sys.argv[2:]]
+    sys.argv = sys.argv[1:]
     runpy.run_path(tools[name], run_name='__main__')
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import sys
 from typing import Any, List, NoReturn, Optional, Sequence
 
 from mmengine.config import DictAction
@@ -19,6 +21,13 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault('formatter_class', argparse.RawDescriptionHelpFormatter)
+        folder, file = os.path.split(sys.argv[0])
+        if folder.endswith(os.path.join('.mim', 'tools')):  # Nobody calls it there.
+            kwargs.setdefault('prog', f'mmregda {os.path.splitext(file)[0]}')
+            text = kwargs.get('description') or ''
+            kwargs['description'] = re.sub(
+                r'python tools/(\w+)\.py', r'mmregda \1', text
+            )
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:

@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> None:
             'has to be installed where it is used. The ONNX file does not need it.'
         )
     print('2 of 3: its config and checkpoint', flush=True)
-    for path in write_mmpose(plain, weights, out, name):
-        print(f'{path}: {os.path.getsize(path) / 2**20:.1f} MB')
+    config, checkpoint = write_mmpose(plain, weights, out, name)
+    print(f'{config}\n{checkpoint}: {os.path.getsize(checkpoint) / 2**20:.1f} MB')
     missing = [package for package in ('onnx', 'onnxruntime') if not find_spec(package)]
     if missing:
         print(f'No ONNX file, which needs: pip install {" ".join(missing)}')

@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterator, Tuple
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import init_default_scope
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.datasets.transforms import LoadImage
 from mmpose.models.heads import HeatmapHead
@@ -67,6 +68,7 @@ def plain_mmpose(cfg: Config, checkpoint: str) -> Tuple[Config, Dict[str, Tensor
         InputError: If the checkpoint is of another model, or MMPose has no codec that
             decodes to the same keypoints.
     """
+    init_default_scope(cfg.get('default_scope', 'mmpose'))
     pipeline = validation_pipeline(cfg)
     network = load_network(cfg.model, checkpoint, 'cpu')
     model = copy.deepcopy(cfg.model.to_dict())

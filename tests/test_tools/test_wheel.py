@@ -59,10 +59,16 @@ def test_wheel_trains_alone(hand_pair, tmp_path):
     test = [site / mim / 'tools/test.py', 'tiny.py', 'run/iter_10.pth']
     done = run(sys.executable, *test, '--launcher', 'none')
     assert done.returncode == 0, done.stderr[-3000:]
+    done = run(site / 'bin/mmregda', 'export', 'tiny.py', 'run/iter_10.pth')
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert list(tmp_path.glob('work_dirs/tiny/exported/tiny-*.pth'))
     # The console script, a config that comes with it, and what that builds on.
     done = run(site / 'bin/mmregda', 'train', 'configs/quickstart/regda.py')
     assert done.returncode == 1 and 'error: ' in done.stderr, done.stderr[-3000:]
     assert str(tmp_path / 'nowhere') in done.stderr
+    done = run(site / 'bin/mmregda', 'export', '--help')
+    assert done.stdout.startswith('usage: mmregda export ')
+    assert '\nmmregda export CONFIG CHECKPOINT' in done.stdout
 
 
 def test_mim_finds_a_config_by_its_name_alone():
