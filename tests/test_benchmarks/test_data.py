@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != 'linux', reason='memory is that of Linux'),
+]
 
 SCRIPT = ROOT / 'benchmarks' / 'data.py'
 

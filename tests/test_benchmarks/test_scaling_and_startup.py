@@ -10,7 +10,10 @@ import pytest
 from conftest import ROOT, tiny_model_config
 from mmengine.config import Config
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != 'linux', reason='memory is that of Linux'),
+]
 
 BENCHMARKS = ROOT / 'benchmarks'
 

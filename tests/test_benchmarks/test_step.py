@@ -13,7 +13,10 @@ from mmengine.config import Config
 
 from mmregda.engine import loops
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != 'linux', reason='memory is that of Linux'),
+]
 
 BENCHMARKS = ROOT / 'benchmarks'
 METHODS = [
