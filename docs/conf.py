@@ -13,6 +13,8 @@ project = 'mmregda'
 author = copyright = 'The mmregda contributors'
 html_title = f'mmregda {release}'
 html_theme = 'furo'
+html_static_path = ['_static']
+html_css_files = ['tables.css']
 
 extensions = [
     'myst_parser',
