@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from conftest import ROOT
@@ -138,6 +139,8 @@ def desk(hand_pair, tmp_path, monkeypatch):
         write_lsp(root, lsp_joints(6), 48, 48)
         return root / 'surreal_processed', root / 'lsp'
 
+    # The tests do without TensorBoard.
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', MagicMock())
     monkeypatch.setattr(mmregda.synthetic, 'write_hand_pair', write_hands)
     monkeypatch.setattr(
         mmregda.synthetic, 'write_rhd', lambda *_, **__: hand_pair / 'RHD_published_v2'
@@ -196,6 +199,9 @@ def run(words, patch):
         named, (script, *arguments) = arguments[0], arguments
         if script == 'tools/dist_train.sh':
             ask('tools/train.py', [arguments[0], *arguments[2:]], patch)
+    elif program == 'python' and arguments[0] == '-c':
+        exec(arguments[1], {})
+        return
     elif program == 'python':
         if arguments[0] == '-m':
             arguments = arguments[1:]

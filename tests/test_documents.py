@@ -165,7 +165,8 @@ def test_backends_of_the_page_get_the_scalars_of_its_table(
     monkeypatch.setitem(sys.modules, 'wandb', wandb)
     page = ROOT / 'docs/logging.md'
     (code,) = blocks(page, 'python')
-    (tmp_path / 'config.py').write_text(code.replace("'configs/", f"'{ROOT}/configs/"))
+    code = code.replace("'configs/", f"'{ROOT}/configs/").replace('# dict(', 'dict(')
+    (tmp_path / 'config.py').write_text(code)
     cfg = tiny_config(hand_pair, tmp_path / 'run', max_iters=2)
     cfg.visualizer = Config.fromfile(tmp_path / 'config.py').visualizer
     stages.train(cfg)
