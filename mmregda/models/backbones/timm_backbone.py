@@ -177,13 +177,10 @@ class TimmBackbone(BaseModule):
         timm = import_timm()
         weights = timm.models.clean_state_dict(weights)
         declared = timm.get_pretrained_cfg(self.model_name)
-        classifier = getattr(declared, 'classifier', None) or ''
-        head = weights.get(f'{classifier}.weight')
+        head = weights.get(f'{getattr(declared, "classifier", None)}.weight')
         default = getattr(declared, 'num_classes', 1000)
-        overlay = dict(self._kwargs.get('pretrained_cfg_overlay') or {})
-        kwargs = {
-            k: v for k, v in self._kwargs.items() if k != 'pretrained_cfg_overlay'
-        }
+        kwargs = dict(self._kwargs)
+        overlay = dict(kwargs.pop('pretrained_cfg_overlay', None) or {})
         problems = []
         for num_classes in dict.fromkeys([default if head is None else len(head), 0]):
             kwargs['num_classes'] = num_classes
