@@ -1,11 +1,12 @@
 """Variants of RegDA that were tried: which of them adapt better?
 
     python benchmarks/regda_variants.py --seeds 0 1 2 --jobs 2
-    python benchmarks/regda_variants.py configs/benchmark/hands_simcc.py
+    python benchmarks/regda_variants.py configs/benchmark/hands_simcc.py \\
+        --methods regda own_place_kept joint_ground_false
 
-Each is trained beside source only and RegDA in the frame of tools/benchmark.py,
-whose arguments these are, and which writes the table. What proved worth its
-place is an option of RegDA (source_statistics) or a method of its own,
+They are trained in the frame of tools/benchmark.py, whose arguments these are, and
+which writes the table. By default all are, beside source only and RegDA. What proved
+worth its place is an option of RegDA (source_statistics) or a method of its own,
 MeanTeacherRegDA, beside which MeanTeacher does without RegDA's adversary. Each value
 was set before the first training and none was changed after.
 """
@@ -130,8 +131,8 @@ def joint_ground_false(pseudo_labels: Maps) -> Maps:
     return [maps.sum(dim=1, keepdim=True) - maps for maps in labels]
 
 
-def write_fragments(folder: Path) -> list:
-    """A fragment of config for each row."""
+def write_fragments(folder: Path) -> Dict[str, str]:
+    """A fragment of config for each row: its path by its name."""
     rows = {
         name: dict(type='RegDAVariant', **settings)
         for name, settings in VARIANTS.items()
@@ -148,7 +149,7 @@ def write_fragments(folder: Path) -> list:
             "custom_imports = dict(imports=['regda_variants'])\n"
             f'adaptation = {adaptation!r}\n'
         )
-    return [str(folder / f'{name}.py') for name in rows]
+    return {name: str(folder / f'{name}.py') for name in rows}
 
 
 def main() -> None:
@@ -157,8 +158,10 @@ def main() -> None:
     work_dir = ROOT / 'work_dirs/regda_variants'
     fragments = write_fragments(work_dir / 'fragments')
     tool = [sys.executable, str(ROOT / 'tools/benchmark.py'), '--no-figures']
-    methods = ['source_only', 'regda', *fragments, 'mean_teacher_regda', 'mean_teacher']
-    given = [*sys.argv[1:], '--methods', *methods]
+    given = [fragments.get(argument, argument) for argument in sys.argv[1:]]
+    if '--methods' not in given:
+        given += ['--methods', 'source_only', 'regda', *fragments.values()]
+        given += ['mean_teacher_regda', 'mean_teacher']
     # Trainings import this file, which is beside no package.
     path = os.pathsep.join(
         filter(None, [str(ROOT / 'benchmarks'), os.environ.get('PYTHONPATH')])

@@ -71,7 +71,7 @@ def test_joint_ground_false_has_the_gradient_of_a_distribution_over_positions(va
 
 
 def test_fragments_are_configs_of_methods(variants, tmp_path):
-    for path in variants.write_fragments(tmp_path):
+    for path in variants.write_fragments(tmp_path).values():
         fragment = Config.fromfile(path)
         MODELS.build(tiny_model_config(5, **fragment.adaptation))
         assert set(fragment.optim_wrapper) >= {'adversary', 'head'}
