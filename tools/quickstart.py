@@ -3,8 +3,8 @@
 
 Renders a domain pair (or uses yours), trains on the labelled source, adapts to the
 unlabelled target with RegDA, and trains a fair baseline on the source alone for as many
-iterations. Prints a table (start, baseline, RegDA) and writes results.json and
-report.png.
+iterations. Prints a table (start, baseline, RegDA) and writes results.json,
+predictions.jpg and statistics.png.
 
     python tools/quickstart.py
     python tools/quickstart.py --source path/to/RHD --target path/to/H3D
