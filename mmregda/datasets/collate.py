@@ -48,35 +48,55 @@ class _Packed:
         self.pin = pin
 
     def __reduce__(self) -> Tuple[Callable, Tuple]:
-        text, buffers = io.BytesIO(), []
-        _Pickler(text, protocol=5, buffer_callback=buffers.append).dump(self.content)
+        text = io.BytesIO()
+        pickler = _Pickler(text, protocol=pickle.HIGHEST_PROTOCOL)
+        pickler.dump(self.content)
         places, end = [], 0
-        for buffer in buffers:
-            size = buffer.raw().nbytes
-            places.append(slice(end, end + size))
+        for tensor in pickler.tensors:
+            places.append((end, tensor.dtype, tensor.shape))
+            size = tensor.numel() * tensor.element_size()
             end += -(-size // _ALIGNMENT) * _ALIGNMENT
         joint = torch.empty(end, dtype=torch.uint8)
-        for buffer, place in zip(buffers, places):
-            memoryview(joint.numpy())[place] = buffer.raw()
+        for tensor, view in zip(pickler.tensors, _views(joint, places)):
+            view.copy_(tensor)
         return _unpack, (text.getvalue(), joint, places, self.pin)
 
 
-def _unpack(text: bytes, joint: Tensor, places: List[slice], pin: bool) -> Any:
+def _unpack(text: bytes, joint: Tensor, places: List[Tuple], pin: bool) -> Any:
     if pin:
         # Without it, it is slower. An error here would end PyTorch's thread that
         # pins with no word of the cause.
         with suppress(RuntimeError):
             joint = joint.pin_memory()
-    return pickle.loads(text, buffers=[joint.numpy()[place] for place in places])
+    unpickler = _Unpickler(io.BytesIO(text))
+    unpickler.tensors = _views(joint, places)
+    return unpickler.load()
+
+
+def _views(joint: Tensor, places: List[Tuple]) -> List[Tensor]:
+    views = []
+    for start, dtype, shape in places:
+        size = shape.numel() * torch.empty((), dtype=dtype).element_size()
+        views.append(joint[start : start + size].view(dtype).view(shape))
+    return views
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles tensors as arrays, whose bytes pickle can leave out of the text."""
+    """Leaves tensors out, and a number in the place of each."""
 
-    def reducer_override(self, item: Any) -> Any:
-        if type(item) is not Tensor:
-            return NotImplemented
-        try:
-            return torch.from_numpy, (item.contiguous().numpy(),)
-        except (TypeError, RuntimeError):  # NumPy has none of its kind.
-            return NotImplemented
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.tensors: List[Tensor] = []
+
+    def persistent_id(self, item: Any) -> Any:
+        if type(item) is not Tensor or item.layout is not torch.strided:
+            return None
+        self.tensors.append(item)
+        return len(self.tensors) - 1
+
+
+class _Unpickler(pickle.Unpickler):
+    tensors: List[Tensor]
+
+    def persistent_load(self, number: int) -> Tensor:
+        return self.tensors[number]
