@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import runpy
+from pathlib import Path
 from typing import Dict, Union
 
 import mmpose
@@ -19,10 +20,17 @@ from mmregda.errors import InputError, close_matches
 
 def _files() -> Dict[str, str]:
     """The keypoint definitions that come with MMPose, by their files' names."""
-    folder = os.path.dirname(mmpose.__file__)
-    folder = os.path.join(folder, '.mim', 'configs', '_base_', 'datasets')
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return {n[:-3]: os.path.join(folder, n) for n in names if n.endswith('.py')}
+    root = Path(mmpose.__file__).parent
+    # Installed, or imported from a checkout.
+    folders = [
+        parent / 'configs/_base_/datasets' for parent in (root / '.mim', root.parent)
+    ]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        raise InputError(
+            f'MMPose has no keypoint definitions in "{folders[0]}". Install it again.'
+        )
+    return {path.stem: str(path) for path in folder.glob('*.py')}
 
 
 def _definition(name: str, dataset_name: str) -> dict:
