@@ -61,8 +61,6 @@ class GroupedPCKAccuracy(PCKAccuracy):
             np.nextafter(np.float32(self.thr), np.float32(np.inf)),
             columns['bbox_size'],
         )
-        for name, indices in self.groups.items():
-            require_keypoints(name, indices, len(accuracy), type(self).__name__)
         # It marks keypoints without a visible sample by -1.
         accuracy = np.where(accuracy < 0, np.nan, accuracy)
         return {name: _mean(accuracy[idx]) for name, idx in self.groups.items()}
@@ -84,18 +82,6 @@ def keypoint_groups(
             )
         groups = KEYPOINT_GROUPS[groups]
     return {name: list(indices) for name, indices in groups.items()}
-
-
-def require_keypoints(
-    name: str, indices: Sequence[int], num_keypoints: int, metric: str
-) -> None:
-    """Raise :class:`InputError` if a group names keypoints that there are not."""
-    unknown = [i for i in indices if not 0 <= i < num_keypoints]
-    if unknown:
-        raise InputError(
-            f'{metric}: group "{name}" names the keypoints {unknown}, but a sample '
-            f'has {num_keypoints}, counted from 0'
-        )
 
 
 def _mean(values: np.ndarray) -> float:

@@ -460,7 +460,7 @@ MISTAKES = {
     ),
     'groups of keypoints that there are not': (
         put('val_evaluator.source', dict(type='GroupedPCKAccuracy', groups='hand21')),
-        ('val_evaluator.source', 'GroupedPCKAccuracy', 'has 4'),
+        ('val_evaluator.source', 'GroupedPCKAccuracy', 'index 5', 'size 4'),
     ),
     'a metric that fails': (
         put('val_evaluator.source', dict(type='OwnBrokenMetric')),

@@ -177,12 +177,6 @@ def test_an_unknown_set_of_groups_is_named():
         GroupedPCKAccuracy(groups='hand22')
 
 
-@pytest.mark.parametrize('index', [16, -1])
-def test_a_group_beyond_the_keypoints_is_named(index):
-    with pytest.raises(InputError, match=f'"Wrong".*{index}.*16'):
-        measured(random_samples(2, num_keypoints=16), groups=dict(Wrong=[0, index]))
-
-
 def test_works_in_an_evaluator_on_packed_samples():
     raw = random_samples(9, seed=3)
     packed = []
