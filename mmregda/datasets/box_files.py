@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from mmregda.datasets.annotation_files import decode_text
+from mmregda.datasets.annotation_files import decode_text, load_json
 from mmregda.datasets.coco_files import (
     Faults,
     mend,
@@ -77,7 +76,7 @@ def read_boxes(path: str, images_json: Optional[str] = None) -> List[Box]:
     text = _read_text(path)
     if text.lstrip()[:1] not in ('{', '['):
         return list(_read_csv(text, path))
-    content = _parse(text, path)
+    content = _load(path)
     if isinstance(content, dict):
         images = _images_of(content, path)
         boxes = _entries_of(content, 'annotations', path)
@@ -89,9 +88,9 @@ def read_boxes(path: str, images_json: Optional[str] = None) -> List[Box]:
             'speak of.'
         )
     else:
-        images = _images_of(_parse(_read_text(images_json), images_json), images_json)
+        images = _images_of(_load(images_json), images_json)
         boxes, kind = content, 'detection'
-    return list(_read_coco(boxes, kind, images, path))
+    return _read_coco(boxes, kind, images, path)
 
 
 def _read_text(path: str) -> str:
@@ -105,14 +104,8 @@ def _read_text(path: str) -> str:
         ) from error
 
 
-def _parse(text: str, path: str) -> Any:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise InputError(
-            f'boxes file "{path}" is not valid JSON '
-            f'({error or type(error).__name__}). Check that it is complete.'
-        ) from error
+def _load(path: str) -> Any:
+    content = load_json(path, 'boxes file')
     mend(content)
     return content
 
@@ -154,27 +147,9 @@ def _images_of(content: Any, path: str) -> Dict[int, dict]:
 
 def _read_coco(
     entries: Sequence[Any], kind: str, images: Dict[int, dict], path: str
-) -> Iterator[Box]:
-    _look_at_entries(entries, kind, images, path)
-    for index, entry in enumerate(entries):
-        image = images[entry['image_id']]
-        yield Box(
-            image=image['file_name'],
-            image_id=entry['image_id'],
-            xyxy=_from_xywh(_numbers(entry['bbox'], 4)),
-            score=_numbers([entry.get('score', 1)], 1)[0],
-            category=entry.get('category_id'),
-            place=f'{kind}[{index}]',
-            is_crowd=entry.get('iscrowd') == 1,
-            size=stated_size(image),
-        )
-
-
-def _look_at_entries(
-    entries: Sequence[Any], kind: str, images: Dict[int, dict], path: str
-) -> None:
-    """Raise :class:`InputError` for annotations or detections that are none."""
-    faults = Faults()
+) -> List[Box]:
+    """Boxes of annotations or detections, of which anything but the box is checked."""
+    faults, boxes = Faults(), []
     for index, entry in enumerate(entries):
         place = f'{kind}[{index}]'
         if not isinstance(entry, dict) or 'bbox' not in entry:
@@ -189,7 +164,21 @@ def _look_at_entries(
         if entry.get('category_id') is not None:
             require_id(entry, 'category_id', place, faults)
         require_flag(entry, place, faults)
+        if type(entry.get('image_id')) is int:
+            image = images.get(entry['image_id'], {})
+            box = Box(
+                image=image.get('file_name', ''),
+                image_id=entry['image_id'],
+                xyxy=_from_xywh(_numbers(entry['bbox'], 4)),
+                score=_numbers([entry.get('score', 1)], 1)[0],
+                category=entry.get('category_id'),
+                place=place,
+                is_crowd=entry.get('iscrowd') == 1,
+                size=stated_size(image),
+            )
+            boxes.append(box)
     faults.require_none(f'boxes file "{path}"')
+    return boxes
 
 
 def _read_csv(text: str, path: str) -> Iterator[Box]:
@@ -240,7 +229,7 @@ def _read_predictions(folder: str) -> Iterator[Box]:
         )
     for name in names:
         path = os.path.join(folder, name)
-        content = _parse(_read_text(path), path)
+        content = _load(path)
         try:
             for bbox, score, category in _instances(content):
                 yield Box(
