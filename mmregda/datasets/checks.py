@@ -181,7 +181,8 @@ def check_config(
     for name, dataset_cfg in _splits_of(cfg):
         looks: List[Look] = []
         try:
-            datasets[name] = _build_index(dataset_cfg, looks)
+            dataset = build_dataset(_without_pipeline(dataset_cfg), looks)
+            dataset.full_init()
         except Exception as error:
             # The readers of other packages raise whatever a damaged file leads
             # them to.
@@ -189,7 +190,7 @@ def check_config(
             message = message_of(error) if own else f'{type(error).__name__}: {error}'
             findings.append(Finding(UNREADABLE, name, _root_of(dataset_cfg), message))
         else:
-            first = datasets[name].get_data_info(0) if len(datasets[name]) else {}
+            first = dataset.get_data_info(0) if len(dataset) else {}
             if name.startswith('train/target') and 'keypoints' in first:
                 detail = (
                     f'{dataset_cfg["type"]} hands its labels to training; wrap it in '
@@ -197,8 +198,9 @@ def check_config(
                 )
                 root = _root_of(dataset_cfg)
                 findings.append(Finding(LABELED_TARGET, name, root, detail))
-                datasets[name] = UnlabeledDataset(datasets[name], pipeline=[])
-            findings += _left_out(name, datasets[name])
+                dataset = UnlabeledDataset(dataset, pipeline=[])
+            datasets[name] = dataset
+            findings += _left_out(name, dataset)
             findings += _of_files(name, looks)
     if not datasets:
         if not findings:
@@ -405,14 +407,8 @@ def _leaves(dataset: dict) -> Iterator[Tuple[str, dict]]:
     yield '', dataset
 
 
-def _build_index(dataset_cfg: dict, looks: List[Look]) -> Any:
-    """Build a dataset that is asked for annotations only."""
-    dataset = build_dataset(_without_pipeline(dataset_cfg), looks)
-    dataset.full_init()
-    return dataset
-
-
 def _without_pipeline(dataset_cfg: dict) -> ConfigDict:
+    """A dataset's config to ask for annotations only."""
     plain = ConfigDict(copy.deepcopy(dict(dataset_cfg)))
     # With it the metainfo may be of other keypoints than the file.
     plain.pipeline = [
