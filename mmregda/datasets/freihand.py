@@ -14,6 +14,7 @@ from mmregda.datasets.published import (
     PublishedDataset,
     finite_array,
     hand_box,
+    projected,
     shuffled_parts,
 )
 
@@ -116,15 +117,6 @@ def _read_keypoints(root: str) -> List[np.ndarray]:
         if not len(intrinsics) == len(points) <= _NUM_POSES:
             raise ValueError(f'{len(points)} entries, and {len(intrinsics)} there')
         return [
-            _project(one, intrinsic, index)
+            projected(one, intrinsic, f'entry {index}')
             for index, (one, intrinsic) in enumerate(zip(points, intrinsics))
         ]
-
-
-def _project(points: np.ndarray, intrinsic: np.ndarray, index: int) -> np.ndarray:
-    u, v, depth = intrinsic @ points.T
-    if depth.min() <= 0:
-        raise ValueError(f'a keypoint of entry {index} is behind the camera')
-    with np.errstate(over='ignore'):
-        pixels = np.stack([u / depth, v / depth], axis=1)
-    return finite_array(pixels, (21, 2), f'entry {index} projects to')

@@ -11,7 +11,7 @@ from mmpose.registry import DATASETS
 
 from mmregda.datasets.annotation_files import expecting, load_json
 from mmregda.datasets.keypoints import BODY16, metainfo_of
-from mmregda.datasets.published import PublishedDataset, finite_array
+from mmregda.datasets.published import PublishedDataset, finite_array, projected
 
 # The joint behind each of the 16 keypoints; the thorax is put between the
 # shoulders.
@@ -155,12 +155,11 @@ def _keypoints_of(stem: str, images: List[dict]) -> List[np.ndarray]:
             joints = content[action][subaction][frame]
             body = _body16(finite_array(joints, (17, 3), f'{name} is'))
             rotation, translation, focal, center = cameras[image['camera']]
-            in_camera = body @ rotation.T + translation
-            if in_camera[:, 2].min() <= 0:
-                raise ValueError(f'{name} is behind the camera')
-            with np.errstate(over='ignore'):
-                pixels = in_camera[:, :2] / in_camera[:, 2:] * focal + center
-            keypoints.append(finite_array(pixels, (16, 2), f'{name} projects to'))
+            intrinsic = np.diag([*focal, 1])
+            intrinsic[:2, 2] = center
+            keypoints.append(
+                projected(body @ rotation.T + translation, intrinsic, name)
+            )
     return keypoints
 
 

@@ -199,6 +199,20 @@ def finite_array(values: Any, shape: Sequence[int], name: str = '') -> np.ndarra
     return array
 
 
+def projected(points: np.ndarray, intrinsic: np.ndarray, name: str) -> np.ndarray:
+    """Pixels (K, 2) of points (K, 3) before a camera, of its matrix (3, 3).
+
+    Raises:
+        ValueError: If a point is behind the camera, or a pixel is not finite.
+    """
+    u, v, depth = intrinsic @ points.T
+    if depth.min() <= 0:
+        raise ValueError(f'a keypoint of {name} is behind the camera')
+    with np.errstate(over='ignore'):
+        pixels = np.stack([u / depth, v / depth], axis=1)
+    return finite_array(pixels, (len(points), 2), f'{name} projects to')
+
+
 def hand_box(keypoints: np.ndarray, image_side: int) -> np.ndarray:
     """The square box of whole pixels around a hand, as in RegDA's code.
 
