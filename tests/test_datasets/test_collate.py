@@ -61,6 +61,8 @@ def test_batch_for_a_gpu_is_pinned_where_it_arrives(monkeypatch):
         found = ForkingPickler.loads(ForkingPickler.dumps(sent))
         assert all(map(torch.equal, found, TENSORS))
         assert len(pinned) == pin
+        # PyTorch keeps pinned memory for a copy that is under way by its storage.
+        assert len({tensor.untyped_storage()._cdata for tensor in found}) == 1
 
 
 @pytest.mark.parametrize('num_workers', [1, 2])
