@@ -146,7 +146,13 @@ def predict_images(
     # One damaged image is one sentence, however many its boxes are.
     left_out = dict.fromkeys(dataset.left_out)
     seen = set()
-    batches = _batches(dataset, _test_loader(cfg), batch_size)
+    loader = _test_loader(cfg)
+    batches = DataLoader(
+        _Readable(dataset),
+        batch_size=batch_size or loader.get('batch_size', 64),
+        num_workers=loader.get('num_workers', 0),
+        collate_fn=list,
+    )
     for samples in track(batches, progress):
         left_out.update((s, None) for s in samples if isinstance(s, str))
         samples = [sample for sample in samples if not isinstance(sample, str)]
@@ -258,17 +264,6 @@ class _Readable(Dataset):
             return str(error)
 
 
-def _batches(
-    dataset: UnlabeledImages, loader: dict, batch_size: Optional[int]
-) -> DataLoader:
-    return DataLoader(
-        _Readable(dataset),
-        batch_size=batch_size or loader.get('batch_size', 64),
-        num_workers=loader.get('num_workers', 0),
-        collate_fn=list,
-    )
-
-
 def _category(metainfo: dict) -> Dict[str, Any]:
     names = metainfo['keypoint_id2name']
     return dict(
@@ -328,17 +323,10 @@ def _own_folder(cfg: Config) -> Dict[str, Any]:
 
 def _loaders(cfg: Config) -> Iterator[dict]:
     """All dataloaders of a config, the closest to testing on the target first."""
-    places = [
-        ('val_dataloader', 'target'),
-        ('test_dataloader', 'target'),
-        ('test_dataloader', ''),
-        ('val_dataloader', ''),
-        ('val_dataloader', 'source'),
-        ('train_dataloader', 'source'),
-        ('train_dataloader', ''),
-    ]
-    for key, domain in places:
-        loader = cfg.get(key) or {}
+    places = 'val/target test/target test/ val/ val/source train/source train/'
+    for place in places.split():
+        phase, _, domain = place.partition('/')
+        loader = cfg.get(f'{phase}_dataloader') or {}
         loader = (loader.get(domain) or {}) if domain else loader
         if 'dataset' in loader:
             yield loader
@@ -389,8 +377,7 @@ def keypoint_definition(cfg: Config) -> dict:
     Raises:
         InputError: If it does not say.
     """
-    own: List[dict] = [_own_folder(cfg)]
-    for dataset in (*own, *(loader['dataset'] for loader in _loaders(cfg))):
+    for dataset in (_own_folder(cfg), *(each['dataset'] for each in _loaders(cfg))):
         while not dataset.get('metainfo') and 'dataset' in dataset:
             dataset = dataset['dataset']
         kind = dataset.get('type')
