@@ -76,7 +76,7 @@ def main() -> None:
         cfg.launcher = args.launcher
         if args.domain != 'both':
             keep_domain(cfg, args.domain)
-        metrics = evaluate(cfg, args.checkpoint)
+        metrics = evaluate(cfg, args.checkpoint, 'evaluating')
         if os.environ.get('RANK', '0') == '0':
             print_table(metrics)
 

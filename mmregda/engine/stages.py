@@ -132,7 +132,7 @@ def _pretrain(cfg: Config, path: str) -> None:
     barrier()
 
 
-def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
+def evaluate(cfg: Config, checkpoint: str, progress: str = '') -> Dict[str, float]:
     """The metrics of a checkpoint on a config's validation sets.
 
     No training data is read and no optimiser is built. With ``cfg.launcher``
@@ -141,6 +141,8 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
     Args:
         cfg (Config): The config of the model, changed in place.
         checkpoint (str): Its weights.
+        progress (str): What to show beside a progress bar, in place of the log;
+            without it there is none.
 
     Returns:
         dict[str, float]: Metrics such as ``target/PCK/Avg``.
@@ -153,6 +155,9 @@ def evaluate(cfg: Config, checkpoint: str) -> Dict[str, float]:
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
         cfg[key] = None
     cfg.custom_hooks = []
+    if progress:
+        cfg.runner_type = 'QuietRunner'
+        cfg.custom_hooks = [dict(type='ProgressBarHook', title=progress)]
     cfg.default_hooks = {**(cfg.get('default_hooks') or {}), 'checkpoint': None}
     for part in ('backbone', 'neck'):
         if cfg.model.get(part):

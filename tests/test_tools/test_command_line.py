@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -58,6 +59,9 @@ def test_trained_model_is_evaluated_on_the_domain_asked_for(tiny_file, tmp_path)
         'test.py', tiny_file, checkpoint, '--domain', 'target', '--work-dir', tmp_path
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    bar = done.stdout[done.stdout.index('evaluating') :].splitlines()[0]
+    finished, total = re.search(r' (\d+)/(\d+) ', bar).groups()
+    assert finished == total
     table = done.stdout[done.stdout.rindex('metrics (PCK') :]
     assert 'Fingertip' in table and 'EPE' in table
     assert 'target' in table and 'source' not in table
