@@ -35,7 +35,9 @@ class ArgumentParser(argparse.ArgumentParser):
         unknown = [word.partition('=')[0] for word in message.split()[2:]]
         if message.startswith('unrecognized arguments'):
             known = [name for name in _options(self) if name.startswith('--')]
-            hints = [close_matches(o, known, listed=0) for o in unknown if o[0] == '-']
+            hints = [
+                close_matches(o, known, listed=0) for o in unknown if o.startswith('-')
+            ]
             message = f'{message}.{"".join(dict.fromkeys(hints))}'
         super().error(message)
 
