@@ -18,6 +18,7 @@ from mmregda.apis.export import plain_mmpose, write_mmpose, write_onnx
 from mmregda.command_line import ArgumentParser, add_cfg_options
 from mmregda.config_files import read_config
 from mmregda.errors import ending_in_one_line
+from mmregda.progress import ProgressBars
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,26 +41,30 @@ def run(args: argparse.Namespace) -> None:
             f'--out {out}: "{cfg.filename}" is there, which the config for prediction '
             'would replace. Name another folder.'
         )
-    print('1 of 3: the plain model, compared with the trained one', flush=True)
-    plain, weights = plain_mmpose(cfg, args.checkpoint)
-    needed = (plain.get('custom_imports') or {}).get('imports')
-    if needed:
-        print(
-            f'MMPose lacks parts of it: the config imports {", ".join(needed)}, which '
-            'has to be installed where it is used. The ONNX file does not need it.'
-        )
-    print('2 of 3: its config and checkpoint', flush=True)
-    config, checkpoint = write_mmpose(plain, weights, out, name)
-    print(f'{config}\n{checkpoint}: {os.path.getsize(checkpoint) / 2**20:.1f} MB')
     missing = [package for package in ('onnx', 'onnxruntime') if not find_spec(package)]
+    with ProgressBars() as bars:
+        bar = bars.add_task('plain model', total=3 - bool(missing))
+        plain, weights = plain_mmpose(cfg, args.checkpoint)
+        needed = (plain.get('custom_imports') or {}).get('imports')
+        if needed:
+            print(
+                f'MMPose lacks parts of it: the config imports {", ".join(needed)}, '
+                'which has to be installed where it is used. The ONNX file does not '
+                'need it.'
+            )
+        bars.update(bar, advance=1, description='checkpoint')
+        config, checkpoint = write_mmpose(plain, weights, out, name)
+        print(f'{config}\n{checkpoint}: {os.path.getsize(checkpoint) / 2**20:.1f} MB')
+        bars.update(bar, advance=1, description='ONNX')
+        if not missing:
+            path = os.path.join(out, f'{name}.onnx')
+            difference = write_onnx(plain, weights, path)
+            size = os.path.getsize(path) / 2**20
+            of = f"PyTorch's logits to {difference:.1e} of their range"
+            print(f'{path}: {size:.1f} MB, {of}')
+            bars.update(bar, advance=1, description='exported')
     if missing:
         print(f'No ONNX file, which needs: pip install {" ".join(missing)}')
-        return
-    print('3 of 3: the ONNX file, compared with PyTorch', flush=True)
-    path = os.path.join(out, f'{name}.onnx')
-    difference = write_onnx(plain, weights, path)
-    size = os.path.getsize(path) / 2**20
-    print(f"{path}: {size:.1f} MB, PyTorch's logits to {difference:.1e} of their range")
 
 
 def main() -> None:
