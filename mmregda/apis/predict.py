@@ -34,8 +34,11 @@ from mmregda.engine.checkpoints import (
 from mmregda.errors import InputError, building, during
 from mmregda.progress import track
 
-# Of a validation pipeline, what makes nothing but labels.
-_LABELS_ALONE = {'FilterAnnotations', 'GenerateTarget', 'KeypointConverter'}
+# Of a validation pipeline, what makes nothing but labels, or the box that each image
+# has here. MMPose, to which the pipeline is exported, does not know the last one.
+_NOT_MISSED = {
+    *('FilterAnnotations', 'GenerateTarget', 'KeypointConverter', 'WholeImageBox'),
+}
 # MMPose draws keypoints from this score on.
 _SURE = 0.3
 
@@ -348,8 +351,10 @@ def validation_pipeline(cfg: Config) -> List[dict]:
             f'"{cfg.filename}" has no validation pipeline with TopdownAffine, as '
             'top-down models need it, to read images with'
         )
-    kept, dropped = without(pipeline, NEEDS_KEYPOINTS | {'MirrorRightHand'})
-    for name in sorted(set(dropped) - _LABELS_ALONE):
+    kept, dropped = without(
+        pipeline, NEEDS_KEYPOINTS | {'MirrorRightHand', 'WholeImageBox'}
+    )
+    for name in sorted(set(dropped) - _NOT_MISSED):
         print_log(
             f'{name} needs labels and is left out of the validation pipeline: '
             'images are predicted as they are.',
