@@ -6,7 +6,8 @@ COCO-style dataset, within whatever wrappers, is then built without its annotati
 its files are looked at (:mod:`~mmregda.datasets.coco_files`), and what it reads of them
 is looked at as well (:mod:`~mmregda.datasets.coco_labels`).
 Labels of any dataset weigh 0 outside of the crop
-(:class:`~mmregda.datasets.transforms.GenerateTarget`).
+(:class:`~mmregda.datasets.transforms.GenerateTarget`), and images are read upright
+(:class:`~mmregda.datasets.transforms.LoadWholeImage`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from mmengine.logging import MessageHub, print_log
 from mmpose.datasets.datasets import BaseCocoStyleDataset
+from mmpose.datasets.transforms import LoadImage
 from mmpose.registry import DATASETS, TRANSFORMS
 
 from mmregda.datasets.coco_files import (
@@ -37,14 +39,22 @@ from mmregda.datasets.image_loading import (
     IMAGE_EXTENSIONS,
     image_size,
 )
-from mmregda.datasets.pipelines import name_of
+from mmregda.datasets.pipelines import leaves, name_of
 from mmregda.datasets.published import PublishedDataset
-from mmregda.datasets.transforms import GenerateTarget
+from mmregda.datasets.transforms import GenerateTarget, LoadWholeImage
 from mmregda.errors import InputError
 
 _NUM_READERS = 8
 # Under which a transform holds others.
 _HOLDING = ('transforms', 'transform')
+# By MMPose's transform: ours, and with which arguments it does the same.
+_OURS = {
+    GenerateTarget.__base__: (GenerateTarget, None),
+    LoadImage: (
+        LoadWholeImage,
+        {'type', 'to_float32', 'color_type', 'imdecode_backend', 'backend_args'},
+    ),
+}
 
 
 class Look(NamedTuple):
@@ -80,7 +90,7 @@ def build_dataset(cfg: dict, looks: Optional[List[Look]] = None) -> Any:
 def looked_at(cfg: dict, looks: Optional[List[Look]] = None) -> dict:
     """A copy of a config whose COCO-style files are looked at when it is built.
 
-    ``GenerateTarget`` in pipelines is ours.
+    ``GenerateTarget`` and ``LoadImage`` in pipelines are ours.
 
     Args:
         cfg (dict): The config of a dataset, or anything that has one under
@@ -91,7 +101,7 @@ def looked_at(cfg: dict, looks: Optional[List[Look]] = None) -> dict:
     if cfg.get('type') is _read:
         return cfg
     if cfg.get('pipeline'):
-        cfg = {**cfg, 'pipeline': _within_crop(cfg['pipeline'])}
+        cfg = {**cfg, 'pipeline': _with_ours(cfg['pipeline'])}
     if _reads_coco(cfg.get('type')):
         return dict(type=_read, dataset=cfg, looks=looks)
     changed = dict(cfg)
@@ -106,18 +116,19 @@ def looked_at(cfg: dict, looks: Optional[List[Look]] = None) -> dict:
     return changed
 
 
-def _within_crop(part: Any) -> Any:
-    """A part of a pipeline's config with our ``GenerateTarget`` for MMPose's."""
+def _with_ours(part: Any) -> Any:
+    """A part of a pipeline's config with our transforms for MMPose's."""
     if isinstance(part, (list, tuple)):
-        return [_within_crop(item) for item in part]
+        return [_with_ours(item) for item in part]
     if not isinstance(part, dict):
         return part
-    if name_of(part) == 'GenerateTarget':
+    if name_of(part) in [kind.__name__ for kind in _OURS]:
         kind = part['type']
         kind = TRANSFORMS.get(kind) if isinstance(kind, str) else kind
-        if kind is GenerateTarget.__base__:
-            return {**part, 'type': GenerateTarget}
-    return {**part, **{k: _within_crop(part[k]) for k in _HOLDING if k in part}}
+        ours, known = _OURS.get(kind, (kind, None))
+        if known is None or set(part) <= known:
+            return {**part, 'type': ours}
+    return {**part, **{k: _with_ours(part[k]) for k in _HOLDING if k in part}}
 
 
 def _reads_coco(kind: Any) -> bool:
@@ -135,13 +146,19 @@ def _reads_coco(kind: Any) -> bool:
 def _read(dataset: dict, looks: Optional[List[Look]]) -> BaseCocoStyleDataset:
     """Build a COCO-style dataset, look at its files and have it read them."""
     built = DATASETS.build(dict(dataset, lazy_init=True))
+    usual = BaseCocoStyleDataset._load_annotations
+    reads_as_usual = type(built)._load_annotations is usual
+    no_images = reads_as_usual and 'img' not in built.data_prefix
+    if no_images or not built.ann_file:
+        missing = 'data_prefix=dict(img="FOLDER/")' if no_images else 'ann_file'
+        raise InputError(
+            f'{type(built).__name__} with data_root="{built.data_root}" needs {missing}'
+        )
     if '://' in built.ann_file:  # MMEngine fetches it from elsewhere.
         built.full_init()
         return built
     file = CocoFile(built.ann_file)
     content = file.load()
-    usual = BaseCocoStyleDataset._load_annotations
-    reads_as_usual = type(built)._load_annotations is usual
     if not reads_as_usual and not (isinstance(content, dict) and 'images' in content):
         built.full_init()  # A layout of its own, such as MPII's.
         return built
@@ -199,8 +216,11 @@ def _look_at_images(
     is no error.
     """
     prefix = dataset.data_prefix.get('img', '')
-    # What else there is, a transform of the user's reads.
-    images = [e for e in images if e[1]['file_name'].lower().endswith(IMAGE_EXTENSIONS)]
+    if not any(isinstance(t, LoadImage) for t in leaves(dataset.pipeline)):
+        # What else there is, a transform of the user's reads.
+        images = [
+            e for e in images if e[1]['file_name'].lower().endswith(IMAGE_EXTENSIONS)
+        ]
 
     def look(each: Tuple[int, dict]) -> Optional[Tuple[str, str]]:
         image = each[1]

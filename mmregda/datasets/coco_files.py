@@ -36,10 +36,12 @@ REMEDIES = {
 _LARGEST = float(np.finfo(np.float32).max)
 _LAYOUT = 'Expected COCO\'s {"images": [...], "annotations": [...]}.'
 _INTEGERS = dict(
-    images=('id',),
-    annotations=('id', 'image_id', 'category_id', 'iscrowd'),
+    images=('id', 'width', 'height'),
+    annotations=('id', 'image_id', 'category_id', 'iscrowd', 'num_keypoints'),
     categories=('id',),
 )
+# Of these, text is a number and a float is left; the text of an id is another name.
+_COUNTS = ('width', 'height', 'num_keypoints')
 _ENTRIES = dict(
     images='an object with "id", "file_name", "width" and "height"',
     annotations='an object with "id", "image_id", "category_id", "bbox", "keypoints"',
@@ -144,7 +146,7 @@ class CocoFile:
 
 
 def mend(content: Any) -> bool:
-    """Make integers of ids such as 1.0 (pandas) and of flags such as "0", in place.
+    """Make integers of ids such as 1.0 (pandas) and of sizes such as "96", in place.
 
     Returns:
         bool: Whether there were any.
@@ -157,8 +159,13 @@ def mend(content: Any) -> bool:
             for key in keys if isinstance(entry, dict) else ():
                 value = entry.get(key)
                 exact = type(value) is float and abs(value) < 2**53
-                text = key == 'iscrowd' and value in ('0', '1')
-                if text or (exact and value.is_integer()):
+                if key in _COUNTS:
+                    whole = isinstance(value, str) and value.isdecimal()
+                elif key == 'iscrowd' and value in ('0', '1'):
+                    whole = True
+                else:
+                    whole = exact and value.is_integer()
+                if whole:
                     entry[key], mended = int(value), True
     return mended
 
@@ -281,6 +288,26 @@ def other_size(
     return problem, (
         'Scale boxes and keypoints to the image, or use the images that they were '
         'made on. If the file merely states a wrong size, correct it.'
+    )
+
+
+def note_on_corners(boxes: Sequence[Sequence], sizes: Sequence[Sequence]) -> str:
+    """What to say where boxes look like corners (x1, y1, x2, y2), or ''.
+
+    Args:
+        boxes (Sequence): x, y, width and height of each.
+        sizes (Sequence): Width and height of the image of each.
+    """
+    if not len(boxes):
+        return ''
+    first, last = np.hsplit(np.asarray(boxes, dtype=np.float64), 2)
+    border = np.add(sizes, 1)
+    over = (first + last > border).any(axis=1).sum()
+    if 2 * over <= len(boxes) or not ((last > first) & (last <= border)).all():
+        return ''
+    return (
+        f'{over} of {len(boxes)} boxes reach out of their image, none of them as '
+        'corners (x1, y1, x2, y2): COCO gives x, y, width, height'
     )
 
 

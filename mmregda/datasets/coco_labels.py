@@ -14,6 +14,7 @@ from mmregda.datasets.coco_files import (
     NO_KEYPOINTS,
     CocoFile,
     Faults,
+    note_on_corners,
     shown,
     stated_size,
 )
@@ -62,8 +63,9 @@ class LabelCheck:
             self._number = None
         self._faults = Faults()
         self._taken: Counter = Counter()  # By category.
-        self._seen, self._outside, self._over_border = 0, 0, 0
-        self._may_be_corners = True
+        self._seen, self._outside = 0, 0
+        self._boxes: List[list] = []
+        self._sizes: List[Tuple[float, float]] = []
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -139,7 +141,9 @@ class LabelCheck:
         if size is not None:
             beyond = (labelled < -_BORDER) | (labelled > np.add(size, _BORDER))
             self._outside += beyond.any(axis=1).sum()
-            self._look_at_border(box, np.add(size, 1))
+            if box.size == 4:
+                self._boxes.append(label['bbox'])
+                self._sizes.append(size)
 
     def _look_at_flags(self, place: str, keypoints: list) -> None:
         flags = np.asarray(keypoints, dtype=np.float64).reshape(-1, 3)[:, 2]
@@ -147,12 +151,6 @@ class LabelCheck:
         if odd.size:
             problem = f'has the visibility {odd[0]:g}'
             self._faults.add(place, problem, _VISIBILITIES)
-
-    def _look_at_border(self, box: np.ndarray, border: np.ndarray) -> None:
-        if box.size == 4:
-            self._over_border += (box[:2] + box[2:] > border).any()
-            corner = (box[2:] > box[:2]) & (box[2:] <= border)
-            self._may_be_corners &= bool(corner.all())
 
     def _look_at_categories(self) -> None:
         """Refuse the metainfo's names in another order."""
@@ -172,18 +170,15 @@ class LabelCheck:
                 )
 
     def _note(self) -> None:
-        notes, total = self._file.notes, sum(self._taken.values())
-        if total and not self._seen:
+        notes = self._file.notes
+        if self._taken and not self._seen:
             notes.append('no keypoint is labelled, as all visibilities are 0')
         if self._outside:
             notes.append(
                 f'{self._outside} labelled keypoints are outside of their image'
             )
-        if 2 * self._over_border > total and self._may_be_corners:
-            notes.append(
-                f'{self._over_border} of {total} boxes reach out of their image, none '
-                'of them as corners (x1, y1, x2, y2): COCO gives x, y, width, height'
-            )
+        corners = note_on_corners(self._boxes, self._sizes)
+        notes += [corners] * bool(corners)
         definitions = {shown(c.get('keypoints'), 10_000) for c in self._categories}
         unknown = set(self._taken) - {c['id'] for c in self._categories} - {None}
         if len(self._taken) > 1 and (len(definitions) > 1 or unknown):
@@ -206,6 +201,8 @@ def _oddity(label: dict, image: dict) -> Tuple[str, str]:
                 f', which has "{key}": {shown(value)},',
                 f'{expected}, or leave it out.',
             )
+    if 'category_id' not in label:
+        return ', which has no "category_id",', 'Give each one, such as 1.'
     for key in ('width', 'height'):
         if key not in image:
             problem = f', which is of "{image["file_name"]}" without a "{key}",'

@@ -26,6 +26,8 @@ def read_data_file(path: str, what: str = 'annotation file') -> bytes:
             problem = 'it is a folder'
         elif not stat.S_ISREG(status.st_mode):
             problem = 'it is a pipe or a device, no ordinary file'
+        elif os.fspath(path).lower().endswith(('.gz', '.bz2', '.xz', '.zip')):
+            problem = 'it is compressed. Unpack it'
         elif status.st_size > LARGEST:
             problem = f'it has {status.st_size} bytes, and {LARGEST} are the most'
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import (
     Any,
     Callable,
@@ -104,7 +105,10 @@ def unlabeled_pipeline(
                 'images do not have. Leave it out.'
             )
         message = f'{whose}: left out of the pipeline, as there are no labels: {names}'
-        print_log(message, logger='current')
+        # What changes an image or the choice of images is seen on the source alone.
+        labels_alone = set(dropped) <= {'GenerateTarget', 'KeypointConverter'}
+        level = logging.INFO if labels_alone else logging.WARNING
+        print_log(message, logger='current', level=level)
     return ViewPipeline(pipeline, kept)
 
 

@@ -17,7 +17,12 @@ from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import DATASETS
 
 from mmregda.datasets.box_files import Box, read_boxes
-from mmregda.datasets.coco_files import CROWD, REMEDIES, other_size
+from mmregda.datasets.coco_files import (
+    CROWD,
+    REMEDIES,
+    note_on_corners,
+    other_size,
+)
 from mmregda.datasets.image_folder import ImageFolder
 from mmregda.datasets.image_loading import (
     IMAGE_EXTENSIONS,
@@ -104,6 +109,10 @@ class UnlabeledImages(BaseDataset):
         views: Optional[Mapping[str, Transforms]] = None,
         **kwargs,
     ) -> None:
+        if not root:
+            raise InputError(
+                f'UnlabeledImages.root is {root!r}: set it to the folder of the images'
+            )
         self.root = os.fspath(root)
         self.boxes = boxes
         self.images_json = images_json
@@ -286,6 +295,13 @@ class UnlabeledImages(BaseDataset):
                 left_out.add('boxes that do not fit their image', str(error))
             else:
                 whole.append(sample)
+        boxes = [s['bbox'][0] for s in whole if 'bbox' in s]
+        corners = note_on_corners(
+            [(*box[:2], *box[2:] - box[:2]) for box in boxes],
+            [found[s['path']][::-1] for s in whole if 'bbox' in s],
+        )
+        if corners:
+            self._log(f'boxes file "{self.boxes}": {corners}', logging.WARNING)
         return whole
 
     def _log(self, message: str, level: int = logging.INFO) -> None:

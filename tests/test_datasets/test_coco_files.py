@@ -166,6 +166,10 @@ def image(index, **changes):
     return spoil
 
 
+def labels_of(content):
+    return content['annotations']
+
+
 def of_all(name, **changes):
     def spoil(content):
         for entry in content[name]:
@@ -287,13 +291,21 @@ FAULTS = {
         ['images[6] ("six.png")', 'no such file'],
     ),
     'a negative width': (image(6, width=-5), ['images[6] has "width": -5']),
-    'a width that is text': (image(6, width='48'), ['images[6] has "width": "48"']),
+    'a width in words': (image(6, width='wide'), ['images[6] has "width": "wide"']),
     'a width of 0': (image(6, width=0), ['images[6] has "width": 0']),
     'no width': (image(6, width=...), ['id 17', '"6.png" without a "width"', 'Give']),
     'an accent in another form': (image(6, file_name='a\u0308.png'), ['images[6]']),
     'an image turned': (
         of_all('images', width=HEIGHT, height=WIDTH),
         ['images[0] ("0.png") (and 7 more) is 48 x 32', 'says 32 x 48', 'EXIF'],
+    ),
+    'an image turned, in text': (
+        of_all('images', width=str(HEIGHT), height=str(WIDTH)),
+        ['images[0] ("0.png") (and 7 more) is 48 x 32', 'says 32 x 48', 'EXIF'],
+    ),
+    'no category anywhere': (
+        lambda c: (c.pop('categories'), [a.pop('category_id') for a in labels_of(c)]),
+        ['id 11, which has no "category_id",', 'Give each one'],
     ),
     'an image scaled': (
         image(6, width=480, height=320),
@@ -374,6 +386,8 @@ MEANT = {
     'num_keypoints too many': of_all('annotations', num_keypoints=17),
     'no categories': lambda c: c.pop('categories'),
     'a size of floats': of_all('images', width=48.0, height=32.0),
+    'a size of text': of_all('images', width='48', height='32'),
+    'num_keypoints of text': of_all('annotations', num_keypoints='4'),
     'an image listed twice': lambda c: c['images'].append(dict(c['images'][0])),
     'a category listed twice': lambda c: c['categories'].append(
         dict(c['categories'][0])
@@ -464,6 +478,43 @@ def test_files_that_are_no_images_are_left_to_the_pipeline(source):
     (source.root / 'images/depth.npy').write_bytes(b'numbers')
     image(2, file_name='depth.npy')(source.content)
     assert len(source.build()) == 8
+
+
+def test_where_images_are_loaded_all_files_are_images(source):
+    (source.root / 'images/photograph.heic').write_bytes(b'ftypheic')
+    image(2, file_name='photograph.heic')(source.content)
+    with pytest.raises(InputError, match='photograph.heic" cannot be decoded'):
+        source.build(pipeline=[dict(type='LoadImage')])
+
+
+@pytest.mark.parametrize('file_format', ['jpg', 'webp', 'tif', 'avif'])
+def test_images_are_loaded_as_their_sizes_are_compared(source, file_format):
+    """OpenCV turns some formats alone, and labels would lie elsewhere."""
+    if f'.{file_format}' not in Image.registered_extensions():
+        pytest.skip(f'this Pillow has no {file_format}')
+    image(6, file_name=f'6.{file_format}', width=HEIGHT, height=WIDTH)(source.content)
+    write_image(source.root / f'images/6.{file_format}', orientation=6)
+    dataset = source.build(pipeline=[dict(type='LoadImage')])
+    assert dataset[6]['img'].shape == (WIDTH, HEIGHT, 3)
+
+
+@pytest.mark.parametrize(
+    'changes, missing',
+    [
+        (dict(ann_file=''), 'needs ann_file'),
+        (dict(data_prefix=dict(images='images/')), 'needs data_prefix=dict.img='),
+    ],
+)
+def test_what_a_dataset_does_not_say_is_asked_for(source, changes, missing):
+    with pytest.raises(InputError, match=f'CocoDataset with data_root.*{missing}'):
+        source.build(**changes)
+
+
+def test_a_compressed_file_is_to_be_unpacked(source):
+    cfg = source.config(ann_file='train.json.gz')
+    os.rename(source.path, f'{source.path}.gz')
+    with pytest.raises(InputError, match='train.json.gz".*compressed. Unpack it'):
+        build_dataset(cfg)
 
 
 @pytest.mark.parametrize('orientation', [3, 6, 8])

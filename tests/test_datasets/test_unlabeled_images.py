@@ -504,7 +504,8 @@ def test_a_file_may_state_the_sizes_of_its_images(root, tmp_path, size):
 
 
 @pytest.mark.parametrize(
-    'size, remedy', [((30, 40), 'EXIF'), ((80, 60), 'Scale boxes')]
+    'size, remedy',
+    [((30, 40), 'EXIF'), (('30', '40'), 'EXIF'), ((80, 60), 'Scale boxes')],
 )
 def test_boxes_on_images_of_another_size_are_refused(root, tmp_path, size, remedy):
     boxes = write_json(tmp_path / 'coco.json', with_sizes(coco_of(ROWS), *size))
@@ -552,6 +553,21 @@ def test_a_box_is_cut_at_the_border_of_its_image(root, tmp_path):
     boxes = write_csv(tmp_path / 'boxes.csv', [('a.jpg', -10, 20, 30, 100)])
     sample = UnlabeledImages(root, boxes, pipeline=PIPELINE)[0]['data_samples']
     assert sample.gt_instances.bboxes.tolist() == [[0, 20, 20, 30]]
+
+
+@pytest.mark.parametrize('corners', [False, True])
+def test_boxes_that_look_like_corners_are_said(root, tmp_path, said, corners):
+    x, y, w, h = 25, 15, 14, 12
+    box = (x, y, x + w, y + h) if corners else (x, y, w, h)
+    boxes = write_csv(tmp_path / 'boxes.csv', [('a.jpg', *box), ('b.png', *box)])
+    UnlabeledImages(root, boxes)
+    found = warnings_of(said)
+    assert ['2 of 2 boxes reach out' in m for m in found] == [True] * corners
+
+
+@pytest.mark.parametrize('nowhere', [None, ''])
+def test_a_folder_that_is_not_named_is_asked_for(nowhere):
+    assert_refused('UnlabeledImages.root is', root=nowhere)
 
 
 def test_a_box_outside_of_its_image_is_refused_or_counted(root, tmp_path, said):
