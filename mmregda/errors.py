@@ -32,6 +32,7 @@ _WRONG_ARGUMENT = re.compile(
 )
 
 _LONGEST = 400
+_LONGEST_SETTING = 60
 # Of whose modules the name says less than that of what holds them.
 _OF_LIBRARIES = ('torch.', 'mmengine.', 'mmcv.')
 
@@ -128,23 +129,46 @@ def culprit_of(error: BaseException) -> str:
 
 @contextmanager
 def building(what: str) -> Iterator[None]:
-    """Turn components and arguments that do not exist into an :class:`InputError`.
+    """Turn what a component cannot be built with into an :class:`InputError`.
 
-    Any other error in a constructor keeps its traceback.
+    Any other error keeps its traceback.
 
     Raises:
-        InputError: With the name, and the one that it may be meant to be.
+        InputError: With the component, its settings and why, or with the unknown name
+            and the one that it may be meant to be.
     """
     try:
         yield
-    except (KeyError, TypeError) as error:
+    except (AssertionError, LookupError, OSError, TypeError, ValueError) as error:
         text = ' '.join(str(error.args[0] if error.args else '').split())
-        files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-        built = any(file.endswith('build_functions.py') for file in files)
-        unknown = _unknown_component(text)
-        if not built or not (unknown or _WRONG_ARGUMENT.search(text)):
+        built = _being_built(error)
+        if not built:
             raise
+        unknown = _unknown_component(text)
+        if not unknown and not _WRONG_ARGUMENT.search(text):
+            text = f'{built} cannot be used: {described(error)}'
         raise InputError(f'{what}: {unknown or text}') from error
+
+
+def _being_built(error: BaseException) -> str:
+    """The component in whose constructor an error was raised, with its settings."""
+    found = ''
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name, known = frame.f_code.co_name, frame.f_locals
+        if name == 'from_cfg':
+            found = 'its settings'
+        elif name == 'build_from_cfg' and 'obj_cls' in known:
+            plain = (bool, int, float, str, list, tuple, type(None))
+            settings = [
+                f'{key}={value!r}'
+                for key, value in known['args'].items()
+                if isinstance(value, plain) and len(repr(value)) < _LONGEST_SETTING
+            ]
+            kind = getattr(known['obj_cls'], '__name__', '')
+            found = f'{kind}({", ".join(settings)})'
+        elif name == '_load_checkpoint':
+            found = f'"{known.get("filename")}" of an init_cfg'
+    return '' if isinstance(error, OSError) and 'init_cfg' not in found else found
 
 
 def _unknown_component(text: str) -> str:

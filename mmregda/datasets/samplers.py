@@ -170,6 +170,14 @@ def build_numbered_dataloader(runner: Runner, cfg: dict, seed: int) -> DataLoade
         ),
         seed=seed,
     )
+    inner = getattr(loader.sampler, 'sampler', None)
+    own = getattr(inner, 'batch_size', loader.batch_size)
+    if own != loader.batch_size:
+        raise InputError(
+            f'sampler = {dict(cfg["sampler"])} composes batches of {own}, but '
+            f'batch_size of its dataloader is {loader.batch_size}. Set both to the '
+            'same.'
+        )
     if loader.num_workers:
         pin = loader.pin_memory and torch.cuda.is_available()
         loader.collate_fn = PackingCollate(loader.collate_fn, pin)

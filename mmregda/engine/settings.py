@@ -143,6 +143,12 @@ def _about_loaders(loaders: Mapping, adaptation: bool) -> Iterator[str]:
         where = f'train_dataloader.{domain}'.rstrip('.')
         if not isinstance(loader, Mapping):
             continue
+        for name in ('dataset', 'sampler'):
+            if loader.get(name) is None:
+                yield f'{where}.{name} is missing'
+        size = loader.get('batch_size', 1)
+        if not isinstance(size, int) or size < 1:
+            yield f'{where}.batch_size is {size!r}: set it to an integer from 1'
         if loader.get('batch_sampler') is not None:
             yield (
                 f'{where}.batch_sampler: images are drawn one by one, so that a '
@@ -221,6 +227,12 @@ def schedules_of(schedules: Any, where: str = 'param_scheduler') -> Iterator[Tup
 
 def _about_scaling(cfg: Mapping, adaptation: bool) -> Iterator[str]:
     scaling, loaders = cfg.get('auto_scale_lr') or {}, cfg.get('train_dataloader') or {}
+    if not isinstance(scaling, Mapping):
+        yield (
+            f'auto_scale_lr is {scaling!r}: write auto_scale_lr = dict(enable=True, '
+            'base_batch_size=...)'
+        )
+        return
     if not scaling.get('enable'):
         return
     base = scaling.get('base_batch_size')

@@ -29,6 +29,7 @@ from mmregda.engine.checkpoints import (
     require_resumable,
     require_same_weights,
     shapes_of,
+    trained_names,
     weights_of,
 )
 from mmregda.engine.distributed import broadcast_from_main, unwrap
@@ -39,6 +40,7 @@ from mmregda.errors import InputError, building
 LABELED = ('source', 'labeled_target')
 # The weights of a pretraining that is done.
 KEPT = 'source_only.pth'
+_PRETRAIN = ('config', 'checkpoint', 'parts', 'work_dir', 'options')
 # What a pretraining depends on.
 _RELEVANT = (
     *('model', 'train_dataloader', 'train_cfg'),
@@ -60,6 +62,8 @@ class Start:
         content (dict): What the checkpoint holds, until the runner takes it.
         parts (tuple[str, ...]): Those that are a checkpoint's as a whole, once the
             run has begun.
+        names (tuple[str, ...]): What the checkpoint's channels were trained as, if it
+            says so, once the run has begun.
     """
 
     kind: str
@@ -67,6 +71,7 @@ class Start:
     stage: Optional[Config] = field(default=None, repr=False)
     content: Dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     parts: Tuple[str, ...] = ()
+    names: Tuple[str, ...] = ()
 
 
 def find_start(cfg: Config) -> Start:
@@ -83,6 +88,11 @@ def find_start(cfg: Config) -> Start:
         InputError: If a checkpoint is missing or damaged, or if there are two.
     """
     named, pretrain = cfg.get('load_from'), cfg.get('pretrain')
+    if pretrain and not (isinstance(pretrain, dict) and {*pretrain} <= {*_PRETRAIN}):
+        raise InputError(
+            f'pretrain is {pretrain!r}, but is to be a dict of some of '
+            f'{", ".join(_PRETRAIN)}'
+        )
     if cfg.get('resume'):
         newest = None if named else newest_resumable(cfg.work_dir)
         path = named or broadcast_from_main(newest and newest.path)
@@ -151,7 +161,8 @@ def begin(runner: Runner, start: Optional[Start] = None) -> None:
         hand_over(start.checkpoint, start.content)
     else:
         _require_knowledge(model)
-    runner.start = replace(start, content={})
+    names = tuple(trained_names(start.content))
+    runner.start = replace(start, content={}, names=names)
 
 
 def _begin_resumed(runner: Runner, model: nn.Module, start: Start) -> None:

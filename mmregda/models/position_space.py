@@ -76,6 +76,17 @@ def position_space_of(head: BaseHead) -> PositionSpace:
     )
 
 
+def _sigma_of(codec: Any) -> Any:
+    sigma = getattr(codec, 'sigma', 2.0)
+    numbers = np.ravel(sigma)
+    if numbers.dtype.kind not in 'if' or not (numbers > 0).all():
+        raise InputError(
+            f'model.head.decoder: sigma is {sigma!r}, but the Gaussians of labels need '
+            'a number above 0. Set it there and in GenerateTarget.'
+        )
+    return sigma
+
+
 class PositionSpace(ABC):
     r"""What methods ask about positions, whatever the head.
 
@@ -219,7 +230,7 @@ class HeatmapSpace(PositionSpace):
 
     def __init__(self, head: Any) -> None:
         codec = getattr(head, 'decoder', None)
-        self.sigma = getattr(codec, 'sigma', 2.0)
+        self.sigma = _sigma_of(codec)
         unbounded = getattr(codec, 'unbiased', False)
         self.radius = float('inf') if unbounded else 3 * self.sigma
         super().__init__(head)
@@ -317,7 +328,7 @@ class SimCCSpace(PositionSpace):
                 'wide the Gaussians of labels are. Set model.head.decoder to the codec '
                 'of GenerateTarget.'
             )
-        self.sigma = tuple(float(sigma) for sigma in np.ravel(codec.sigma))
+        self.sigma = tuple(float(sigma) for sigma in np.ravel(_sigma_of(codec)))
         self.beta = getattr(getattr(head, 'loss_module', None), 'beta', 1.0)
         super().__init__(head)
 

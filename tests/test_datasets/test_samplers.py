@@ -24,7 +24,7 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpose.datasets import CombinedDataset
 from mmpose.registry import DATA_SAMPLERS, HOOKS, METRICS, MODELS
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, SequentialSampler
 
 from mmregda import InputError
 from mmregda.datasets import NumberedSampler, SeededDataset, UnlabeledDataset
@@ -506,6 +506,22 @@ def test_a_ratio_that_leaves_a_dataset_out_is_refused(ratio):
     kind = dict(type='MultiSourceSampler', batch_size=4, source_ratio=ratio)
     with pytest.raises(InputError, match=r'samples of each dataset.*source_ratio'):
         NumberedSampler(combined(2, 2), kind, seed=0)
+
+
+class Batches(SequentialSampler):
+    def __init__(self, dataset, seed, batch_size):
+        super().__init__(dataset)
+        self.batch_size = batch_size
+
+
+def test_batches_are_those_that_a_sampler_composes():
+    def loader(size):
+        kind = dict(type=Batches, batch_size=8)
+        return dict(dataset=Noise(9), batch_size=size, num_workers=0, sampler=kind)
+
+    build_numbered_dataloader(Runner, loader(8), seed=0)
+    with pytest.raises(InputError, match='batches of 8, but batch_size of .* is 4'):
+        build_numbered_dataloader(Runner, loader(4), seed=0)
 
 
 @pytest.mark.parametrize('num_workers', [0, 1])

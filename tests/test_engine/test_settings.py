@@ -98,6 +98,18 @@ REFUSED = {
         adaptation_config(auto_scale_lr=dict(enable=True)),
         'auto_scale_lr.base_batch_size.*None',
     ),
+    'scaling that is a switch': (
+        replaced(auto_scale_lr=True),
+        r'auto_scale_lr is True: write auto_scale_lr = dict',
+    ),
+    'a batch of no size': (
+        adaptation_config(**{'train_dataloader.target.batch_size': None}),
+        'train_dataloader.target.batch_size is None: set it to an integer',
+    ),
+    'no sampler': (
+        adaptation_config(**{'train_dataloader.target.sampler': None}),
+        'train_dataloader.target.sampler is missing',
+    ),
     'scaling by two sizes': (
         adaptation_config(
             **{
