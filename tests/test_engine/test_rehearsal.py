@@ -273,6 +273,19 @@ def own_dataset(domain, part='train', **settings):
     return change
 
 
+def combined_validation(cfg):
+    """A change: of two files, whose first images have one id."""
+    loader = cfg.val_dataloader.source
+    part = {**loader.dataset, 'pipeline': []}
+    loader.dataset = dict(
+        type='CombinedDataset',
+        metainfo=metainfo(),
+        datasets=[part, dict(part, ann_file='two_sizes.json')],
+        pipeline=loader.dataset.pipeline,
+        test_mode=True,
+    )
+
+
 SOURCE, TARGET = 'train_dataloader.source', 'train_dataloader.target'
 UDP = dict(use_udp=True)
 AFFINE = dict(type='TopdownAffine', input_size=(64, 64))
@@ -382,6 +395,10 @@ MISTAKES = {
         lambda cfg: put(f'{SOURCE}.dataset', cfg.train_dataloader.target.dataset)(cfg),
         (SOURCE, 'UnlabeledImages has no labels', 'labelled dataset'),
     ),
+    'a target with its labels': (
+        lambda cfg: put(f'{TARGET}.dataset', cfg.train_dataloader.source.dataset)(cfg),
+        (TARGET, 'CocoDataset hands the labels', 'UnlabeledDataset'),
+    ),
     'a source without GenerateTarget': (
         lambda cfg: of(cfg, f'{SOURCE}.dataset.pipeline').pop(4),
         ('training step', SOURCE, 'GenerateTarget'),
@@ -393,11 +410,11 @@ MISTAKES = {
     ),
     'an image that is missing': (
         own_dataset('source', images=['gone.jpg']),
-        ('sample 0 ("', 'images/gone.jpg', SOURCE, 'LoadImage', 'Look at the file'),
+        ('images/gone.jpg', SOURCE, 'does not exist', 'Look at its annotation'),
     ),
     'an image that is damaged': (
         own_dataset('source', 'val', images=['damaged.jpg']),
-        ('damaged.jpg', 'val_dataloader.source', 'LoadImage', 'Look at the file'),
+        ('damaged.jpg', 'val_dataloader.source', 'cut short', 'Fetch it again'),
     ),
     'no samples': (
         own_dataset('source', images=[]),
@@ -462,6 +479,10 @@ MISTAKES = {
         put('val_evaluator.source', dict(type='GroupedPCKAccuracy', groups='hand21')),
         ('val_evaluator.source', 'GroupedPCKAccuracy', 'index 5', 'size 4'),
     ),
+    'ids that two files share': (
+        both(combined_validation, put('val_evaluator.source', dict(type='CocoMetric'))),
+        ('CocoMetric of val_evaluator.source', 's00.jpg', 'wide.jpg', 'have the id 0'),
+    ),
     'a metric that fails': (
         put('val_evaluator.source', dict(type='OwnBrokenMetric')),
         ('OwnBrokenMetric of val_evaluator.source', 'nothing to divide by'),
@@ -523,6 +544,28 @@ MISTAKES = {
         put('optim_wrapper.optimizer.type', 'Adamm'),
         ('"Adamm" is not registered', 'mean Adam'),
     ),
+    'a learning rate that is text': (
+        put('optim_wrapper.optimizer.lr', '1e-3'),
+        ("Adam(lr='1e-3') cannot be used", "'<=' not supported"),
+    ),
+    'a hook that does not know what is better': (
+        put('custom_hooks', [dict(type='EarlyStoppingHook', monitor='PCK')]),
+        ("EarlyStoppingHook(monitor='PCK') cannot be used", 'rule must be specified'),
+    ),
+    'a sigma that is text': (everywhere(sigma='2'), ('sigma is ', 'above 0')),
+    'a sigma of 0': (everywhere(sigma=0), ('model.head.decoder: sigma is 0', 'above')),
+    'a depth that there is not': (
+        put('model.backbone.depth', 19),
+        ('ResNet(depth=19, ', 'cannot be used', 'invalid depth'),
+    ),
+    'half of a validation': (
+        put('val_cfg', None),
+        ('its settings cannot be used', 'val_dataloader, val_cfg, and val_evaluator'),
+    ),
+    'keypoints left out of the predictions alone': (
+        put('model.test_cfg.output_keypoint_indices', [0, 1]),
+        ('output_keypoint_indices keeps 2 keypoints', 'val_dataloader.source has 4'),
+    ),
     'a loss that is infinite': (
         put('model.head.loss.loss_weight', float('inf')),
         ('loss_sup', 'inf', 's00.jpg', 'labels'),
@@ -542,7 +585,10 @@ def mistaken(things, tmp_path, change):
 
 
 # What is quick to get wrong, or would train on wrong labels without a word.
-FAST = ('swapped', 'order', 'sigma', 'labels', 'unlabelled', 'frozen', 'save_best of')
+FAST = (
+    *('swapped', 'order', 'sigma', 'labels', 'unlabelled', 'frozen', 'save_best of'),
+    'share',
+)
 
 
 @pytest.mark.parametrize(
@@ -804,6 +850,45 @@ def test_weights_that_are_not_finite_are_named_with_where_they_come_from(
         InputError, match=r'"backbone.layer2.0.conv1.weight".*load_from'
     ):
         run(cfg)
+
+
+def test_weights_that_are_not_there_are_named(things, tmp_path):
+    cfg = config(things, tmp_path)
+    nowhere = str(tmp_path / 'nowhere.pth')
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=nowhere)
+    with pytest.raises(InputError, match=f'"{nowhere}" of an init_cfg cannot be used'):
+        stages.train(cfg)
+
+
+@pytest.mark.parametrize('start', ['load_from', 'pretrain', 'resume'])
+def test_checkpoint_of_keypoints_in_another_order_is_refused(start, things, tmp_path):
+    cfg = config(things, tmp_path / 'first')
+    runner = run(cfg)
+    path = str(tmp_path / 'first' / 'iter_3.pth')
+    assert runner.iter == 3
+    other = config(things, tmp_path / 'second')
+    other.train_dataloader.source.dataset.metainfo = SWAPPED
+    put('train_dataloader.target.dataset.metainfo', SWAPPED)(other)
+    for domain in ('source', 'target'):
+        put(f'val_dataloader.{domain}.dataset.metainfo', SWAPPED)(other)
+    other.train_cfg.max_iters = 4
+    if start == 'pretrain':
+        other.pretrain = dict(checkpoint=path)
+    else:
+        other.update(load_from=path, resume=start == 'resume')
+    with pytest.raises(InputError, match=f'"{path}" are k0, k1.*are k1, k0.*prefix'):
+        stages.train(other)
+    if start == 'pretrain':  # A head that starts anew has no order.
+        other.pretrain.parts = ('backbone',)
+        stages.train(other)
+
+
+@pytest.mark.parametrize('pretrain', ['a.pth', dict(chekpoint='a.pth')])
+def test_what_a_pretraining_does_not_know_is_refused(pretrain, things, tmp_path):
+    cfg = config(things, tmp_path)
+    cfg.pretrain = pretrain
+    with pytest.raises(InputError, match='pretrain is .*some of config, checkpoint'):
+        stages.train(cfg)
 
 
 def test_mistake_in_the_adaptation_is_found_before_its_pretraining(things, tmp_path):

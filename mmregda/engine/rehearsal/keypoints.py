@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Iterator, Sequence, Tuple
+from typing import Any, Iterator, Sequence, Tuple
 
 import numpy as np
 from mmengine.logging import print_log
@@ -30,22 +30,26 @@ def require_numbers(reader: Reader, model: nn.Module, kept: int = 0) -> None:
     """
     known = len(keypoint_names(reader.metainfo))
     head = kept or num_predicted(model)
+    predicts = (
+        f'model.test_cfg.output_keypoint_indices keeps {kept} keypoints'
+        if kept
+        else f'the head has out_channels={head or "(unknown)"}'
+    )
     remedy = (
         f'Give {reader.entry}.dataset the metainfo of these keypoints and set '
         'model.head.out_channels to their number, or map them (KeypointConverter).'
     )
     if head and known and known != head and not reader.images_alone:
         raise InputError(
-            f'the head has out_channels={head}, but {reader.kind} of {reader.entry} '
-            f'has {known} keypoints in its metainfo. {remedy}'
+            f'{predicts}, but {reader.kind} of {reader.entry} has {known} keypoints in '
+            f'its metainfo. {remedy}'
         )
     expected = head or known
     for number, what in _numbers_of(reader) if expected else ():
         if number != expected:
             raise InputError(
-                f'{what} {number} keypoints, but the head has out_channels='
-                f'{head or "(unknown)"} and the metainfo of {reader.entry} '
-                f'{known or "no"} keypoints. {remedy}'
+                f'{what} {number} keypoints, but {predicts} and the metainfo of '
+                f'{reader.entry} {known or "no"} keypoints. {remedy}'
             )
 
 
@@ -96,6 +100,25 @@ def require_names(readers: Sequence[Reader], kept: Sequence[int] = ()) -> None:
             'Bring them into one order with KeypointConverter (as '
             'configs/examples/regda_res50_rhd2freihand.py does), or give '
             f'{reader.entry}.dataset the metainfo of {named[0].entry}.dataset.',
+        )
+
+
+def require_start(readers: Sequence[Reader], model: nn.Module, start: Any) -> None:
+    """Refuse to go on from a head whose channels are other keypoints."""
+    first = next((r for r in readers if keypoint_names(r.metainfo)), None)
+    if first is None or start is None:
+        return
+    anew = hasattr(model, 'adaptation') and 'head' not in start.parts
+    names = keypoint_names(first.metainfo)
+    if len(names) == len(start.names) and (start.kind == 'resumed' or not anew):
+        require_same_keypoints(
+            start.names,
+            names,
+            f'checkpoint "{start.checkpoint}"',
+            _called(first),
+            "Bring the dataset's keypoints into the checkpoint's order "
+            '(KeypointConverter), or start from its backbone alone '
+            '(model.backbone.init_cfg, with prefix="backbone.").',
         )
 
 

@@ -9,7 +9,7 @@ import random
 import warnings
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 import numpy as np
 import torch
@@ -88,8 +88,19 @@ class Reader:
     @property
     def labeled(self) -> bool:
         """bool: Whether its samples have keypoints."""
-        first = info_of(self.dataset, 0)
-        return not self.images_alone and (first is None or 'keypoints' in first)
+        unknown = info_of(self.dataset, 0) is None
+        return self.has_keypoints or (unknown and not self.images_alone)
+
+    @property
+    def has_keypoints(self) -> bool:
+        """bool: Whether it is seen that its samples have keypoints."""
+        first = info_of(self.dataset, 0) or {}
+        return not self.images_alone and 'keypoints' in first
+
+    @property
+    def num_parts(self) -> int:
+        """int: Of how many datasets it is combined; 0 of none."""
+        return len(self._parts())
 
     @property
     def transforms(self) -> List[Callable]:
@@ -110,11 +121,16 @@ class Reader:
         for index in self._indices():
             path = (info_of(dataset, index) or {}).get('img_path', '')
             named = f'sample {index}' + (f' ("{path}")' if path else '')
-            with during(
-                f'{named} of {self.entry} ({self.kind}) cannot be read',
-                f'Look at the file, its annotation and {self.entry}.dataset.pipeline.',
-            ):
-                sample = dataset[index]
+            what = f'{named} of {self.entry} ({self.kind}) cannot be read'
+            remedy = f'Look at its annotation and at {self.entry}.dataset.pipeline.'
+            try:
+                with during(what, remedy):
+                    sample = dataset[index]
+            except InputError as error:
+                if self.entry in str(error):
+                    raise
+                text = str(error).rstrip('.')
+                raise InputError(f'{self.entry}: {text}. {remedy}') from error
             views = sample if isinstance(sample, dict) else {}
             views = [sample] if 'data_samples' in views else list(views.values())
             if not views or not all(
@@ -127,24 +143,29 @@ class Reader:
                 )
             self.samples.append(sample)
 
-    def batch(self) -> Any:
+    def batch(self, of_each_part: bool = False) -> Any:
         """A batch of the first samples, as the dataloader collates them."""
         # Ours packs it for the way from a worker.
         collate = getattr(self.loader.collate_fn, 'collate', self.loader.collate_fn)
         size = min(_BATCH, self.loader.batch_size or _BATCH)
+        if of_each_part and self.num_parts > 1:
+            size = len(self.samples)
         with during(
             f'a batch of {self.entry} cannot be collated',
             f'Look at {self.entry}.collate_fn and at the size of its samples.',
         ):
             return collate(copy.deepcopy((2 * self.samples)[:size]))
 
+    def _parts(self) -> Sequence[Any]:
+        inner = self.dataset
+        while hasattr(inner, 'dataset') and len(inner.dataset) == len(self.dataset):
+            inner = inner.dataset
+        return getattr(inner, 'datasets', ())
+
     def _indices(self) -> List[int]:
         size = len(self.dataset)
         chosen = {0, min(1, size - 1), size // 2, size - 1}
-        inner = self.dataset
-        while hasattr(inner, 'dataset') and len(inner.dataset) == size:
-            inner = inner.dataset
-        parts = [len(part) for part in getattr(inner, 'datasets', ())]
+        parts = [len(part) for part in self._parts()]
         if sum(parts) == size:
             firsts = {sum(parts[:i]) for i in range(min(len(parts), _MOST_PARTS))}
             chosen |= firsts - {size}

@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 import time
-from typing import Any, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import torch
 from mmengine.evaluator import BaseMetric
@@ -15,6 +15,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import MessageHub, print_log
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
+from mmpose.evaluation.metrics import CocoMetric
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 from torch import nn
@@ -24,7 +25,12 @@ from mmregda.engine.distributed import unwrap
 from mmregda.engine.finite import first_not_finite, require_finite
 from mmregda.engine.player_optim_wrappers import by_player
 from mmregda.engine.rehearsal import codecs, keypoints
-from mmregda.engine.rehearsal.readers import Reader, readers_of, undisturbed
+from mmregda.engine.rehearsal.readers import (
+    Reader,
+    info_of,
+    readers_of,
+    undisturbed,
+)
 from mmregda.engine.start import LABELED
 from mmregda.errors import InputError, described, during
 from mmregda.evaluation.validators import Validator
@@ -62,6 +68,7 @@ def rehearse_run(runner: Runner, phase: str = 'train') -> None:
             return
         _read(model, train, judged)
         if train:
+            keypoints.require_start(train, model, getattr(runner, 'start', None))
             require_something_to_train(model, optimizers)
             _step(model, optimizers, train)
         names = [name for reader in judged for name in _metrics_of(reader, model)]
@@ -89,6 +96,12 @@ def _read(model: nn.Module, train: List[Reader], judged: List[Reader]) -> None:
                 f'{reader.entry}: {reader.kind} has no labels, from which the model is '
                 'to learn. Give it a labelled dataset, and the unlabelled one to '
                 'train_dataloader.target.'
+            )
+        if reader in train and reader.domain == 'target' and reader.has_keypoints:
+            raise InputError(
+                f'{reader.entry}: {reader.kind} hands the labels of the target to '
+                'training. Wrap it: dict(type="UnlabeledDataset", dataset=..., '
+                'pipeline=...).'
             )
         if topdown:  # Transforms fail at other numbers, and do not say why.
             num_kept = len(kept) if reader in judged else 0
@@ -171,7 +184,7 @@ def _step(model: nn.Module, optimizers: Any, train: List[Reader]) -> None:
 def _metrics_of(reader: Reader, model: nn.Module) -> Iterator[str]:
     """Predict on a few samples of a validation set; the names of its metrics."""
     model.eval()
-    batch = reader.batch()
+    batch = reader.batch(of_each_part=True)
     flips = (getattr(model, 'test_cfg', None) or {}).get('flip_test')
     if flips and not getattr(model, 'metainfo', None):
         for view in views_of(reader.samples[0]).values():
@@ -224,7 +237,19 @@ def _computed(
 
 
 def _require_own_annotations(metric: BaseMetric, reader: Reader, kind: str) -> None:
-    """Refuse labels that MMPose found by a dataset's name, and are another one's."""
+    """Refuse labels of other images, found by a dataset's name or by a shared id."""
+    if isinstance(metric, CocoMetric) and reader.num_parts > 1:
+        paths: Dict[Any, str] = {}
+        for index in range(len(reader.dataset)):
+            info = info_of(reader.dataset, index) or {}
+            path, image_id = info.get('img_path'), info.get('img_id')
+            other = paths.setdefault(image_id, path)
+            if other != path:
+                raise InputError(
+                    f'{kind} knows images by their ids, and "{other}" and "{path}" of '
+                    f'{reader.entry} have the id {image_id}. Number the images of all '
+                    'files, or take a metric that needs no ids.'
+                )
     told = MessageHub.get_current_instance().runtime_info
     found = told.get(f'{reader.metainfo.get("dataset_name")}_ann_file')
     read = getattr(getattr(metric, 'coco', None), 'anno_file', None) or []
