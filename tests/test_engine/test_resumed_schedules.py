@@ -169,6 +169,13 @@ def test_resumed_with_another_schedule_the_rates_are_those_of_that(tmp_path, lat
     assert rest == {i: whole[i] for i in range(SHORT, LONG)}
 
 
+def test_log_says_that_there_is_nothing_left_to_train(tmp_path):
+    run(tmp_path / 'parts', SCHEDULES['steps'], LONG)
+    assert run(tmp_path / 'parts', SCHEDULES['steps'], SHORT, resume=True) == {}
+    logs = ''.join(path.read_text() for path in tmp_path.glob('parts/*/*.log'))
+    assert f'is of iteration {LONG}, and max_iters is {SHORT}' in logs
+
+
 def test_log_says_that_the_schedule_is_another(tmp_path):
     whole = run(tmp_path / 'whole', SCHEDULES['inverse decay'], LONG)
     run(tmp_path / 'parts', SCHEDULES['inverse decay'], SHORT)

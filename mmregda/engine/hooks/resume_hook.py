@@ -43,6 +43,12 @@ class ResumeHook(Hook):
         """Change what MMEngine is about to resume from."""
         if not runner._resume:
             return
+        done = checkpoint['meta']['iter']
+        if done > runner.max_iters:
+            runner.logger.warning(
+                f'{runner._load_from} is of iteration {done}, and max_iters is '
+                f'{runner.max_iters}: there is nothing left to train'
+            )
         saved = by_player(checkpoint.get('optimizer') or {})
         if saved:
             _require_same_parameters(runner, saved)
@@ -56,7 +62,7 @@ class ResumeHook(Hook):
             if any(scheduler.by_epoch for scheduler in own):
                 runner.logger.info(f'{_name_of(player)} goes on as it was saved')
                 continue
-            _replay(own, checkpoint['meta']['iter'])
+            _replay(own, done)
             _log_rates(runner, player, state, optimizer)
             if state is not None:
                 _write_rates(optimizer, state, own, old)
