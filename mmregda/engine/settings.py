@@ -139,6 +139,8 @@ def _about_loaders(loaders: Mapping, adaptation: bool) -> Iterator[str]:
             )
             return
         loaders = {'': loaders}
+    elif 'dataset' in loaders:  # Of one domain, which the loop refuses.
+        return
     for domain, loader in loaders.items():
         where = f'train_dataloader.{domain}'.rstrip('.')
         if not isinstance(loader, Mapping):
