@@ -257,7 +257,8 @@ def write_onnx(plain: Config, weights: Dict[str, Tensor], path: str) -> float:
             raise InputError(
                 f'"{path}" is not written: the logits of ONNX Runtime '
                 f"{onnxruntime.__version__} differ from PyTorch's by {difference:.2g} "
-                'of their range. Try another version of onnxruntime.'
+                'of their range. Has the network been trained? Flat maps are mostly '
+                'rounding. If it has, try another version of onnxruntime.'
             )
     return difference
 
