@@ -224,7 +224,7 @@ def call(script, arguments, patch):
     for word in (*arguments, os.environ.get('CHECKPOINT', '')):
         provide(word, arguments)
     if script == 'tools/benchmark.py':  # It plans, and begins with none of its runs.
-        patch.setattr(mmregda.engine, 'rehearse', lambda cfg: None)
+        patch.setattr(mmregda.engine, 'rehearse', lambda *_, **__: None)
         patch.setattr(mmregda.benchmark.jobs, 'run_jobs', accept)
     patch.setattr(sys, 'argv', [script, *arguments])
     patch.syspath_prepend(os.path.dirname(script))
