@@ -94,6 +94,22 @@ def test_a_vit_keeps_its_decay_by_layer(folder, tmp_path, monkeypatch):
     assert rates['head.final_layer.weight'] == pytest.approx(5e-4)
 
 
+@pytest.mark.parametrize('line_left_out', [False, True])
+def test_an_rtmpose_of_ones_own_serves_with_the_recipe_for_all(
+    line_left_out, folder, tmp_path, monkeypatch, capfd
+):
+    base = 'mmpose::body_2d_keypoint/rtmpose/coco/rtmpose-m_8xb256-420e_coco-256x192.py'
+    cfg = shrunk(YOURS, folder, tmp_path / 'run', monkeypatch, CONFIG=base)
+    own = Config.fromstring(f'_base_ = ["{base}"]', '.py').model.head.loss
+    if line_left_out:
+        cfg.model.head.loss = own
+    save_start(cfg, tmp_path / 'start.pth')
+    cfg.load_from = str(tmp_path / 'start.pth')
+    assert [hook.type for hook in cfg.custom_hooks] == ['EMAHook']
+    stages.train(cfg)
+    assert 'loss_feature_extractor' in ''.join(capfd.readouterr())
+
+
 def test_a_config_of_ones_own_is_a_base(folder, tmp_path, monkeypatch):
     own = tmp_path / 'own.py'
     base = (

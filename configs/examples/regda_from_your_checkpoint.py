@@ -35,3 +35,5 @@ optim_wrapper = dict(constructor='PlayerOptimWrapperConstructor')
 param_scheduler = [dict(type='InverseDecayLR', by_epoch=False)]
 checkpoints = dict(type='AtomicCheckpointHook', by_epoch=False, interval=500)
 default_hooks = dict(checkpoint=checkpoints)
+# Those that count iterations: RTMPose's change of the pipeline counts epochs.
+custom_hooks = [h for h in _base_.get('custom_hooks', []) if 'switch_epoch' not in h]

@@ -8,12 +8,15 @@ sigma 2). A factor of 7 makes it 1.24 and moves no maximum; training does the re
 
 from __future__ import annotations
 
+import math
 from typing import List, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mmregda.models.losses import KeypointKLLoss
+
+Maps = List[Tensor]
 
 # Bisections of the logarithm between e^-9 and e^9: to 1e-8 of the factor.
 _STEPS = 30
@@ -28,36 +31,39 @@ class Level(NamedTuple):
 
 
 @torch.no_grad()
-def fit_level(logits: Tensor, labels: Tensor, weights: Tensor) -> Level:
+def fit_level(logits: Maps, labels: Maps, weights: Tensor) -> Level:
     r"""Fit the factor :math:`b` that minimises :math:`KL(P_T \| softmax(b z))`.
 
     The divergence is convex in :math:`b`; its slope is the mean of :math:`z` under
     the softmax less that under the label.
 
     Args:
-        logits (Tensor): (B, K, P).
-        labels (Tensor): Not negative, of the same shape.
+        logits (list[Tensor]): Each (B, K, P).
+        labels (list[Tensor]): Not negative, of the same shapes.
         weights (Tensor): (B, K); keypoints of weight 0 do not count.
 
     Returns:
         Level: With a factor of 1 if no keypoint counts.
     """
     loss = KeypointKLLoss()
-    counted = (weights > 0) & (labels.sum(dim=-1) > 0)
-    z, y = logits[counted].float()[None], labels[counted].float()[None]
-    if not z.shape[1]:
+    counted = weights > 0
+    for y in labels:
+        counted = counted & (y.sum(dim=-1) > 0)
+    if not counted.any():
         return Level(1.0, 0.0, 0.0)
-    p = y / y.sum(dim=-1, keepdim=True)
+    logits, labels = ([m[counted].float()[None] for m in x] for x in (logits, labels))
+    pairs = [(z, y / y.sum(dim=-1, keepdim=True)) for z, y in zip(logits, labels)]
     low, high = -9.0, 9.0
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        q = torch.softmax(torch.tensor(middle).exp() * z, dim=-1)
-        if ((q - p) * z).sum() < 0:
+        factor = math.exp(middle)
+        if sum(((torch.softmax(factor * z, -1) - p) * z).sum() for z, p in pairs) < 0:
             low = middle
         else:
             high = middle
-    factor = float(torch.tensor(high).exp())
-    return Level(factor, float(loss(z, y)), float(loss(factor * z, y)))
+    factor = math.exp(high)
+    after = loss([factor * z for z in logits], labels)
+    return Level(factor, float(loss(logits, labels)), float(after))
 
 
 @torch.no_grad()

@@ -7,7 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_config, tiny_model_config, tiny_simcc_config
+from conftest import (
+    SIMCC_CODEC,
+    tiny_config,
+    tiny_model_config,
+    tiny_simcc_config,
+)
 from mmengine.dataset import BaseDataset
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
@@ -248,7 +253,7 @@ def gaussians(peaks, sigma=2.0, size=(64, 48)):
 def test_the_level_of_perfect_heatmaps_is_that_of_a_search():
     labels = gaussians([(20, 30), (11, 50), (40, 9)])
     loss, weights = KeypointKLLoss(), torch.ones(1, 3)
-    found = logit_level.fit_level(labels.flatten(2), labels.flatten(2), weights)
+    found = logit_level.fit_level([labels.flatten(2)], [labels.flatten(2)], weights)
     # Of a uniform distribution: log(P) less the entropy of the Gaussian.
     uniform = math.log(64 * 48) - (1 + math.log(2 * math.pi * 2**2))
     nothing = float(loss(torch.zeros_like(labels), labels))
@@ -267,12 +272,12 @@ def test_keypoints_without_a_label_do_not_count_for_the_level():
     logits = labels.clone()
     logits[0, 1] = 100 * torch.randn_like(logits[0, 1])
     weights = torch.tensor([[1.0, 0.0]])
-    found = logit_level.fit_level(logits.flatten(2), labels.flatten(2), weights)
-    alone = logit_level.fit_level(
-        logits[:, :1].flatten(2), labels[:, :1].flatten(2), weights[:, :1]
-    )
+    maps = [logits.flatten(2)], [labels.flatten(2)]
+    found = logit_level.fit_level(*maps, weights)
+    first = ([m[:, :1] for m in x] for x in maps)
+    alone = logit_level.fit_level(*first, weights[:, :1])
     assert found == alone
-    none = logit_level.fit_level(logits.flatten(2), labels.flatten(2), 0 * weights)
+    none = logit_level.fit_level(*maps, 0 * weights)
     assert none.factor == 1
 
 
@@ -310,10 +315,14 @@ class SpotNet(BaseModule):
 @pytest.fixture
 def trained_with_mse(cfg):
     """A checkpoint of MMPose's model, and the config of its adaptation."""
+    cfg.model.head.update(out_channels=3, in_channels=16)
+    return trained(cfg, dict(type='KeypointMSELoss', use_target_weight=True))
+
+
+def trained(cfg, loss):
     del cfg.model.neck
     cfg.model.pop('backbone')
     cfg.model.backbone = dict(type='SpotNet')
-    cfg.model.head.update(out_channels=3, in_channels=16)
     source = cfg.train_dataloader.source.dataset
     names = ('TopdownAffine', 'GenerateTarget', 'PackPoseInputs')
     kept = [transform for transform in source.pipeline if transform.type in names]
@@ -322,7 +331,7 @@ def trained_with_mse(cfg):
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
     cfg.custom_hooks = []
     model = plain(cfg.model.to_dict())
-    model['head']['loss'] = dict(type='KeypointMSELoss', use_target_weight=True)
+    model['head']['loss'] = loss
     torch.manual_seed(0)
     built = MODELS.build(model)
     loader = dict(cfg.train_dataloader.source, batch_size=40)
@@ -362,7 +371,7 @@ def test_adaptation_of_a_model_trained_with_mse_starts_where_its_accuracy_was(
     after = accuracy_and_divergence()
     assert torch.equal(before[0], after[0])
     assert after[2] < before[2] - 0.5
-    assert [text for text in said if 'final_layer is multiplied by' in text]
+    assert [text for text in said if 'final_layer are multiplied by' in text]
     # What is a distribution by now is left alone, and what is too sure of itself.
     for factor in (1, 20):
         model.head.final_layer.weight.data.mul_(factor)
@@ -370,6 +379,44 @@ def test_adaptation_of_a_model_trained_with_mse_starts_where_its_accuracy_was(
         StartWeightsHook().before_train(runner)
         assert torch.equal(weight, model.head.final_layer.weight)
     assert after[2] + 1 < accuracy_and_divergence()[2]
+
+
+def test_simcc_that_was_trained_with_another_beta_is_brought_to_its_level(cfg):
+    codec = dict(SIMCC_CODEC, normalize=True)
+    cfg.model.head = dict(
+        type='SimCCHead',
+        in_channels=16,
+        out_channels=3,
+        input_size=(64, 64),
+        in_featuremap_size=(16, 16),
+        deconv_out_channels=None,
+        loss=dict(type='KeypointKLLoss'),
+        decoder=codec,
+    )
+    for transform in cfg.train_dataloader.source.dataset.pipeline:
+        if transform.type == 'GenerateTarget':
+            transform.encoder = codec
+    loss = dict(type='KLDiscretLoss', beta=10.0)
+    cfg, batch = trained(cfg, loss)
+    found = []
+    for given in (loss, cfg.model.head.loss):
+        cfg.model.head.loss = given
+        runner, said = started(copy.deepcopy(cfg))
+        model = runner.model.eval()
+        with torch.no_grad():
+            feats = model.extract_feat(batch['inputs'])
+            labels = model.space.labels(batch['data_samples'])
+            for _ in range(2):
+                output = model.head(feats)
+                divergence = KeypointKLLoss()(model.space.maps(output), labels)
+                found.append((model.space.keypoints(output), float(divergence)))
+                StartWeightsHook().before_train(runner)
+    own, still_own, flat, fitted = found
+    # With the loss that it was trained with, nothing is to be done.
+    assert own[1] == still_own[1]
+    assert flat[1] > own[1] + 1 and fitted[1] < own[1] + 0.1
+    assert torch.equal(flat[0], fitted[0])
+    assert [text for text in said if 'mlp_head_x and mlp_head_y are' in text]
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ from mmregda.models import SimCCSpace
 from mmregda.models.adaptations.mcd import discrepancy
 from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss, ground_false
 
-WHOLE_BODY = (
-    'mmpose::wholebody_2d_keypoint/rtmpose/coco-wholebody/'
-    'rtmpose-m_8xb64-270e_coco-wholebody-256x192.py'
+WHOLE_BODIES = (
+    'coco-wholebody/rtmpose-m_8xb64-270e_coco-wholebody-256x192.py',
+    'cocktail14/rtmw-m_8xb1024-270e_cocktail14-256x192.py',
 )
 K, BINS, SIGMA, BETA = 5, 2 * SIZE, (2.5, 3.0), 10.0
 
@@ -498,13 +498,17 @@ def test_a_simcc_loss_without_weights_is_said(capsys):
         assert found != weighed
 
 
-def test_rtmpose_of_whole_bodies_takes_a_step():
-    """MMPose's config of 133 keypoints, with few channels and small images."""
-    cfg = Config.fromstring(f'_base_ = ["{WHOLE_BODY}"]', '.py').model
+@pytest.mark.parametrize('name', WHOLE_BODIES)
+def test_rtmpose_of_whole_bodies_takes_a_step(name):
+    """MMPose's configs of 133 keypoints, with few channels and small images."""
+    base = f'mmpose::wholebody_2d_keypoint/rtmpose/{name}'
+    cfg = Config.fromstring(f'_base_ = ["{base}"]', '.py').model
     cfg.backbone.update(
         deepen_factor=0.167, widen_factor=0.125, norm_cfg=dict(type='BN'), init_cfg=None
     )
-    cfg.backbone.pop('_scope_')  # MMPose has it, too.
+    cfg.backbone.pop('_scope_', None)  # MMPose has it, too.
+    if 'neck' in cfg:
+        cfg.neck.update(in_channels=[32, 64, 128], norm_cfg=dict(type='BN'))
     cfg.head.update(
         in_channels=128,
         input_size=(SIZE, SIZE),

@@ -32,8 +32,9 @@ _LEAST_FACTOR = 4
 class StartWeightsHook(Hook):
     """Rescales the logits of an f that was trained to predict heatmap values.
 
-    The output of a head trained with squared errors is no distribution. The hook
-    multiplies its last layer by a factor fitted on labelled images (see
+    The output of a head trained with squared errors is no distribution, nor is SimCC's
+    of another ``beta`` the one that was trained. The hook multiplies the last layer by
+    a factor fitted on labelled images (see
     :mod:`~mmregda.models.logit_level`); no prediction moves. Without labelled images
     it warns if the softmax on the target is far less sharp than the pseudo labels.
 
@@ -58,7 +59,7 @@ class StartWeightsHook(Hook):
         if (
             runner._resume
             or not (given or 'head' in runner.start.parts)
-            or not (isinstance(space, HeatmapSpace) and space.trains_a_softmax)
+            or not space.trains_a_softmax
         ):
             return
         loaders = runner.train_loop.dataloader.domains
@@ -75,17 +76,19 @@ class StartWeightsHook(Hook):
             f'from {level.before:.2f} to {level.after:.2f} nats (divergence of the '
             f'softmax from the labels of the {domain})'
         )
+        values = isinstance(space, HeatmapSpace)
+        how = 'to give values of heatmaps' if values else 'with another beta'
         layers = space.last_layers(model.head)
         if not layers:
             raise InputError(
-                'model.head was trained to give values of heatmaps, no '
-                f'distributions. A factor of {level.factor:.3g} would bring it {fall}, '
-                'but there is no final_layer that could take it. Train the head with '
-                'KeypointKLLoss first.'
+                f'model.head was trained {how}. A factor of {level.factor:.3g} would '
+                f'bring its logits {fall}, but there is no final_layer that could take '
+                'it. Train the head with model.head.loss first.'
             )
         multiply_logits(layers, level.factor)
+        names = [name for name, part in model.head.named_children() if part in layers]
         print_log(
-            'f was trained to give values of heatmaps: model.head.final_layer is '
+            f'f was trained {how}: the weights of model.head.{" and ".join(names)} are '
             f'multiplied by {level.factor:.3g}, {fall}. No prediction moves.',
             logger='current',
             level=logging.WARNING,
@@ -99,10 +102,10 @@ def _report_blur(level: Level) -> None:
     print_log(
         f"f's softmax is nearly uniform on the target: logits have to be "
         f'{level.factor:.3g} times as large for pseudo labels. A head that was trained '
-        'with squared errors gives values of heatmaps, whose confidence says '
+        'with squared errors (or SimCC with another beta) has a confidence that says '
         'nothing, and a threshold of it may leave out all keypoints. Train the head '
-        'with KeypointKLLoss first, or take a method with a source, on which the level '
-        'is fitted.',
+        'with model.head.loss first, or take a method with a source, on which the '
+        'level is fitted.',
         logger='current',
         level=logging.WARNING,
     )
@@ -121,9 +124,9 @@ def _level_of(model: nn.Module, reader: Reader) -> Level:
     model.eval()
     output = model.head(model.extract_feat(batch['inputs']))
     model.train(mode)
-    samples, (logits,) = batch['data_samples'], model.space.maps(output)
+    samples, logits = batch['data_samples'], model.space.maps(output)
     if reader.domain == 'target':
-        (labels,) = model.space.pseudo_labels(output)  # The target has no others.
-        return fit_level(logits, labels, labels.new_ones(labels.shape[:2]))
-    (labels,) = model.space.maps(model.space.labels(samples))
+        labels = model.space.pseudo_labels(output)  # The target has no others.
+        return fit_level(logits, labels, torch.ones_like(labels[0][..., 0]))
+    labels = model.space.maps(model.space.labels(samples))
     return fit_level(logits, labels, label_weights(samples))
