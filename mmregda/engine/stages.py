@@ -6,6 +6,7 @@ import copy
 import os
 import re
 import tempfile
+import traceback
 from contextlib import contextmanager
 from secrets import token_hex
 from typing import Dict, Iterator, Optional
@@ -225,13 +226,19 @@ def workers_alive() -> Iterator[None]:
     """Turn the loss of a data worker into an :class:`InputError`."""
     try:
         yield
-    except RuntimeError as error:
-        if not re.match(r'DataLoader worker \(pid', str(error)):
+    except (EOFError, OSError, RuntimeError) as error:
+        # PyTorch says so, unless it was asking the worker for a batch's memory.
+        said = re.match(r'DataLoader worker \(pid.*', str(error))
+        modules = {
+            frame.f_globals.get('__name__')
+            for frame, _ in traceback.walk_tb(error.__traceback__)
+        }
+        if not said and 'multiprocessing.resource_sharer' not in modules:
             raise
         raise InputError(
-            f'{str(error).splitlines()[0]} Most often memory was short. Give the '
-            'dataloaders fewer workers (num_workers) or free memory, and go on from '
-            'the last checkpoint with --resume.'
+            f'{said[0] if said else "A DataLoader worker is lost."} Most often memory '
+            'was short. Give the dataloaders fewer workers (num_workers) or free '
+            'memory, and go on from the last checkpoint with --resume.'
         ) from error
 
 

@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+from multiprocessing import resource_sharer
 from pathlib import Path
 
 import numpy as np
@@ -614,3 +615,13 @@ def test_data_workers_are_gone_when_training_is(hand_pair, tmp_path):
     finally:
         gc.enable()
     assert runner.iter == 2
+
+
+def test_worker_that_is_lost_while_it_sends_is_one_message(tmp_path):
+    """Its socket is gone, from which a batch's shared memory would be handed over."""
+    sharer = resource_sharer._resource_sharer
+    lost = pytest.raises(InputError, match='DataLoader worker is lost.*num_workers')
+    with lost, stages.workers_alive():
+        sharer.get_connection((str(tmp_path / 'socket'), 0))
+    with pytest.raises(FileNotFoundError), stages.workers_alive():
+        os.stat(tmp_path / 'file')
