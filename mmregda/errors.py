@@ -139,6 +139,15 @@ def building(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except ImportError as error:
+        frames = (frame.f_locals for frame, _ in traceback.walk_tb(error.__traceback__))
+        needing = [known['obj_type'] for known in frames if 'obj_type' in known]
+        if not needing:
+            raise
+        raise InputError(
+            f'{what}: {needing[-1]} needs a package that is not installed ({error}). '
+            'Install it, or leave out what needs it.'
+        ) from error
     except (AssertionError, LookupError, OSError, TypeError, ValueError) as error:
         text = ' '.join(str(error.args[0] if error.args else '').split())
         built = _being_built(error)

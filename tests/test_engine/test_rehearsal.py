@@ -648,6 +648,19 @@ def test_what_may_be_meant_by_an_unknown_name_is_said(
         begin(cfg)
 
 
+@MODELS.register_module()
+class NeedsAnotherPackage(torch.nn.Module):
+    def __init__(self):
+        import a_package_that_is_not_there  # noqa: F401
+
+
+def test_a_package_that_a_component_needs_is_named(things, tmp_path):
+    change = put('model.backbone', dict(type='NeedsAnotherPackage'))
+    cfg = mistaken(things, tmp_path, change)
+    with pytest.raises(InputError, match='NeedsAnother.*a_package_that_is_not_there'):
+        stages.train(cfg)
+
+
 def test_config_without_a_mistake_passes_and_stays_as_it_is(things, tmp_path):
     cfg = config(things, tmp_path)
     # Fewer samples than a batch are drawn again.
