@@ -1,6 +1,7 @@
 """Recipes for models that users have: each trains for two iterations."""
 
 import math
+from importlib.util import find_spec
 
 import pytest
 from conftest import ROOT
@@ -34,7 +35,12 @@ def shrunk(name, folder, work_dir, monkeypatch, **environment):
     )
     for variable, value in environment.items():
         monkeypatch.setenv(variable, str(value))
-    cfg = shrink(read_config(str(EXAMPLES / name)), folder)
+    cfg = read_config(str(EXAMPLES / name))
+    if name in (HAND, BODY):  # It takes nothing of packages that may be missing.
+        text = str([cfg.model, cfg.train_dataloader, cfg.custom_hooks])
+        assert 'mmdet' not in text
+        assert ('Albumentation' in text) == bool(find_spec('albumentations'))
+    cfg = shrink(cfg, folder)
     cfg.work_dir = str(work_dir)
     return cfg
 

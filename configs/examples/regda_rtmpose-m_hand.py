@@ -2,6 +2,8 @@
 #   CHECKPOINT  its weights, such as those of MMPose's model zoo
 #   IMAGES      the folder of the target, without labels, and
 #   BOXES       where hands are in it (COCO's JSON, a CSV, detections)
+from importlib.util import find_spec
+
 _base_ = [
     'mmpose::hand_2d_keypoint/rtmpose/hand5/rtmpose-m_8xb256-210e_hand5-256x256.py'
 ]
@@ -11,9 +13,19 @@ load_from = '{{$CHECKPOINT:rtmpose-m_hand5.pth}}'
 model = dict(
     type='DomainAdaptiveTopdown',
     adaptation=dict(type='RegDA'),
+    backbone=dict(_scope_='mmpose'),
     # MMPose's preprocessing, for which a GPU waits less.
     data_preprocessor=dict(type='PromptPoseDataPreprocessor', non_blocking=True),
 )
+# MMPose has copies of what its config takes of MMDetection. Blur and dropout need
+# Albumentations.
+pipelines = [_base_.train_pipeline, _base_.train_dataloader.dataset.pipeline]
+for transform in sum(pipelines, []):
+    transform.type = transform.type.replace('mmdet.', '')
+for pipeline in pipelines:
+    if not find_spec('albumentations'):
+        pipeline[:] = [one for one in pipeline if one.type != 'Albumentation']
+del pipelines, pipeline, transform
 source = dict(_base_.train_dataloader, batch_size=64)
 photographs = dict(
     type='UnlabeledImages',
