@@ -1,9 +1,0 @@
-# Stage 1 of the photographs of hands for coordinate classification.
-_base_ = ['photographs_of_hands_pretrain.py', '../_base_/models/as_rtmpose_hand21.py']
-
-model = _base_.as_rtmpose
-optim_wrapper = _base_.from_scratch
-for transform in _base_.train_dataloader.dataset.pipeline:
-    if transform.type == 'GenerateTarget':
-        transform.encoder = _base_.simcc
-del transform
