@@ -3,13 +3,14 @@
 import copy
 import json
 import os
-from importlib.util import find_spec
 
 import numpy as np
 import torch
 from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 from PIL import Image
+
+from mmregda.datasets import mmpose_alone
 
 NUM_IMAGES = 4
 
@@ -85,9 +86,7 @@ def shrink(cfg, folder):
             node['ann_file'] = found
         for key, value in node.items():
             if key.endswith('pipeline') and isinstance(value, list):
-                node[key] = [_of_mmpose(transform) for transform in value]
-                if find_spec('albumentations') is None:
-                    node[key] = [t for t in node[key] if t.type != 'Albumentation']
+                node[key] = mmpose_alone(value)
         if node.get('type') == 'DisparityStatisticsHook':
             node.update(interval=1, num_samples=2)
         if str(node.get('type')).endswith('LR'):  # A warm-up of one iteration.
@@ -108,12 +107,6 @@ def _dicts_in(node):
     elif isinstance(node, (list, tuple)):
         for value in node:
             yield from _dicts_in(value)
-
-
-def _of_mmpose(transform):
-    # Of what MMPose's configs want of other packages, MMPose has its own.
-    transform.type = transform.type.replace('mmdet.', '')
-    return transform
 
 
 def _shrink_model(model):

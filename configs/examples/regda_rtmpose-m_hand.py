@@ -2,37 +2,30 @@
 #   CHECKPOINT  its weights, such as those of MMPose's model zoo
 #   IMAGES      the folder of the target, without labels, and
 #   BOXES       where hands are in it (COCO's JSON, a CSV, detections)
-from importlib.util import find_spec
-
 _base_ = [
     'mmpose::hand_2d_keypoint/rtmpose/hand5/rtmpose-m_8xb256-210e_hand5-256x256.py'
 ]
+from mmregda.datasets import mmpose_alone  # noqa: E402
+
 custom_imports = dict(imports=['mmregda'])
 load_from = '{{$CHECKPOINT:rtmpose-m_hand5.pth}}'
 
 model = dict(
     type='DomainAdaptiveTopdown',
     adaptation=dict(type='RegDA'),
-    backbone=dict(_scope_='mmpose'),
+    backbone=dict(_scope_='mmpose'),  # which has a copy of MMDetection's
     # MMPose's preprocessing, for which a GPU waits less.
     data_preprocessor=dict(type='PromptPoseDataPreprocessor', non_blocking=True),
 )
-# MMPose has copies of what its config takes of MMDetection. Blur and dropout need
-# Albumentations.
-pipelines = [_base_.train_pipeline, _base_.train_dataloader.dataset.pipeline]
-for transform in sum(pipelines, []):
-    transform.type = transform.type.replace('mmdet.', '')
-for pipeline in pipelines:
-    if not find_spec('albumentations'):
-        pipeline[:] = [one for one in pipeline if one.type != 'Albumentation']
-del pipelines, pipeline, transform
-source = dict(_base_.train_dataloader, batch_size=64)
+train_pipeline = mmpose_alone(_base_.train_pipeline)
+labelled = dict(_base_.train_dataloader.dataset, pipeline=train_pipeline)
+source = dict(_base_.train_dataloader, batch_size=64, dataset=labelled)
 photographs = dict(
     type='UnlabeledImages',
     root='{{$IMAGES:data/photographs}}',
     boxes='{{$BOXES:data/photographs.csv}}',
     metainfo='coco_wholebody_hand',
-    pipeline=_base_.train_pipeline,  # what makes labels is left out
+    pipeline=train_pipeline,  # what makes labels is left out
 )
 train_dataloader = dict(
     _delete_=True, source=source, target=dict(source, dataset=photographs)

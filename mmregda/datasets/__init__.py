@@ -13,6 +13,7 @@ from mmregda.datasets.keypoints import (
 )
 from mmregda.datasets.lsp import LSPDataset
 from mmregda.datasets.lspet import LSPExtendedDataset
+from mmregda.datasets.pipelines import mmpose_alone
 from mmregda.datasets.published import PublishedDataset
 from mmregda.datasets.rhd import RHDDataset
 from mmregda.datasets.samplers import NumberedSampler, SeededDataset
@@ -56,4 +57,5 @@ __all__ = [
     'check_datasets',
     'looked_at',
     'metainfo_of',
+    'mmpose_alone',
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib.util import find_spec
 from typing import (
     Any,
     Callable,
@@ -137,6 +138,24 @@ def without(pipeline: Transforms, names: Iterable[str]) -> Tuple[List, List[str]
                 continue
         kept.append(transform)
     return kept, dropped
+
+
+def mmpose_alone(pipeline: Transforms) -> List:
+    """A pipeline of MMPose's configs without what it takes of other packages.
+
+    MMPose has a copy of MMDetection's ``YOLOXHSVRandomAug``. Its ``Albumentation`` is
+    left out, with a line in the log, if albumentations is not installed.
+
+    Args:
+        pipeline (list[dict]): The transforms' configs, which stay as they are.
+    """
+    dropped: List[str] = []
+    if find_spec('albumentations') is None:
+        pipeline, dropped = without(pipeline, ('Albumentation',))
+    if dropped:
+        message = 'Albumentation is left out: pip install albumentations'
+        print_log(message, logger='current', level=logging.WARNING)
+    return [{**one, 'type': one['type'].replace('mmdet.', '')} for one in pipeline]
 
 
 def name_of(transform: Any) -> str:
