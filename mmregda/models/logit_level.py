@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mmregda.models.losses import KeypointKLLoss
-
-Maps = List[Tensor]
+from mmregda.models.position_space import Maps
 
 # Bisections of the logarithm between e^-9 and e^9: to 1e-8 of the factor.
 _STEPS = 30
