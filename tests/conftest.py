@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
+from mmengine.visualization import Visualizer
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 from mmpose.structures import PoseDataSample
+from mmpose.visualization import PoseLocalVisualizer
 from PIL import Image
 
 # Its first import writes a cache, which a second process would read half written:
@@ -42,8 +44,10 @@ def _little_garbage():
 def _mmpose_scope():
     init_default_scope('mmpose')
     yield
-    # MMEngine goes on with the last logger, whose console was this test's.
-    MMLogger._instance_dict.clear()
+    # MMEngine takes runs of one name that begin within one second for one run, and
+    # goes on with the last logger, whose console was this test's.
+    for shared in (MMLogger, MessageHub, Visualizer, PoseLocalVisualizer):
+        shared._instance_dict.clear()
 
 
 @pytest.fixture(scope='session', autouse=True)
