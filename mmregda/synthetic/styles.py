@@ -119,9 +119,14 @@ PHOTO = Style(
     heading=70,
 )  # fmt: skip
 # A labelled source for photographs of hands that gesture, fingers up: half of the
-# fingers are folded, in front of knuckles that labels of photographs name too.
+# fingers are folded, in front of knuckles that labels of photographs name too. The
+# camera exposes them as cameras do; PHOTO is dark, which widens its pair's gap.
 PHOTO_GESTURES = replace(
     PHOTO,
+    ambient=(0.45, 0.75),
+    exposure=(0.95, 1.35),
+    shadows=0.5,
+    noise=(0.002, 0.02),
     gestures=dict(open=0.20, relaxed=0.15, fist=0.12, pattern=0.45, free=0.08),
     min_visible=12,
     hidden_labels=True,

@@ -1,0 +1,6 @@
+# The frame of photographs_of_hands.py, with every validator on the target several times
+# in a run. `python -m mmregda.benchmark.validators` reads what it logs.
+_base_ = ['photographs_of_hands.py', '../_base_/validators.py']
+
+train_cfg = dict(val_interval=100)
+val_evaluator = dict(target=[*_base_.val_evaluator.target, *_base_.validators])
