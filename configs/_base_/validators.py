@@ -1,4 +1,4 @@
-# Scores of the target that need no labels; more is better in each.
+# Scores of the target that need no labels of it; more is better in each.
 validators = [
     dict(type='NegativeEntropy'),
     dict(type='MutualInformation'),
@@ -6,4 +6,5 @@ validators = [
     dict(type='MixVal'),
     dict(type='Flatness'),
     dict(type='Equivariance'),
+    dict(type='ImportanceWeightedValidation'),
 ]

@@ -270,7 +270,9 @@ class DomainValLoop(BaseLoop):
             with during(f'{entry} cannot be read'):
                 metrics = runner.build_evaluator(evaluator[domain])
             self.loops[domain] = self.one_domain(runner, loader, metrics, fp16)
-            show_model(self.loops[domain].evaluator, unwrap(runner.model))
+        source = self.loops['source'].dataloader if 'source' in self.loops else None
+        for loop in self.loops.values():
+            show_model(loop.evaluator, unwrap(runner.model), source)
         self.domain: Optional[str] = None
         self._begun = False
         register_rehearsal(runner)
@@ -311,11 +313,13 @@ class DomainValLoop(BaseLoop):
         return metrics
 
 
-def show_model(evaluator: Evaluator, model: nn.Module) -> None:
-    """Let the metrics see the model that look at more than predictions."""
+def show_model(
+    evaluator: Evaluator, model: nn.Module, source: Optional[DataLoader] = None
+) -> None:
+    """Let the metrics that look at more than predictions see it."""
     for metric in evaluator.metrics:
         if isinstance(metric, Validator):
-            metric.see(model)
+            metric.see(model, source)
 
 
 @LOOPS.register_module()

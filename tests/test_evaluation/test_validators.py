@@ -19,6 +19,7 @@ from mmpose.registry import METRICS, MODELS
 
 from mmregda import InputError
 from mmregda.engine import stages
+from mmregda.evaluation.validators.importance_weighted import density_ratio
 from mmregda.visualization import load_scalars
 
 K, N = 4, 5
@@ -212,6 +213,89 @@ def test_turned_images_are_opencvs(model):
     found = score(model, 'Equivariance', angle=20, thr=0.2)
     assert found == pytest.approx(value, abs=1.01 / (~outside).sum())
     assert score(model, 'Equivariance', angle=0) == 1
+
+
+def labelled(model, number):
+    """Batches of noise with labels near what is predicted: some right, some wrong."""
+    rng, batches = np.random.default_rng(1), []
+    for seed in range(number):
+        batch = random_simcc_batch(4, K, 10 + seed)
+        for sample, found in zip(
+            batch['data_samples'], predicted(model, images(model, batch))[1]
+        ):
+            off = np.array((0.5, 1.5))[rng.integers(2, size=K)][:, None] * 0.1 * SIZE
+            direction = rng.normal(size=(K, 2))
+            direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+            sample.gt_instances.keypoints = (found + off * direction)[None]
+            visible = np.append(rng.integers(0, 2, K - 1), 1)
+            sample.gt_instances.keypoints_visible = visible[None]
+        batches.append(batch)
+    return batches
+
+
+def test_accuracy_is_weighted_as_in_a_loop(model):
+    class Loader(list):
+        pass
+
+    model.test_cfg = dict(flip_test=False)
+    source = Loader(labelled(model, 4))
+    metric = METRICS.build(dict(type='ImportanceWeightedValidation', thr=0.1))
+    metric.see(model, source)
+    target = [random_simcc_batch(4, K, seed, labeled=False) for seed in range(40, 43)]
+    for batch in target:
+        metric.process(batch, [])
+    found = metric.evaluate(12)
+
+    def vectors(batches):
+        feats = [model.extract_feat(images(model, batch))[-1] for batch in batches]
+        return torch.cat(feats).double().mean((2, 3)).detach().numpy()
+
+    weights, accuracies = density_ratio(vectors(source), vectors(target)), []
+    for batch in source:
+        places = predicted(model, images(model, batch))[1]
+        for sample, pixels in zip(batch['data_samples'], places):
+            truth, hits = sample.gt_instances, []
+            for k in range(K):
+                if truth.keypoints_visible[0, k]:
+                    distance = math.dist(pixels[k], truth.keypoints[0, k])
+                    hits.append(distance <= 0.1 * SIZE)
+            accuracies.append(np.mean(hits))
+    assert 0 < np.mean(accuracies) < 1
+    w, wa = weights, np.multiply(weights, accuracies)
+    eta = -((wa - wa.mean()) * (w - w.mean())).sum() / ((w - w.mean()) ** 2).sum()
+    assert found['validator/iwv'] == pytest.approx(wa.mean())
+    assert found['validator/dev'] == pytest.approx(wa.mean() + eta * (w.mean() - 1))
+
+
+def test_density_ratio_of_two_gaussians_is_the_closed_form():
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(0, 1, (4000, 1)), rng.normal(1, 1, (2000, 1))
+    found = density_ratio(source, target)
+    expected = np.exp(source[:, 0] - 0.5)  # N(x; 1, 1) / N(x; 0, 1)
+    assert np.abs(np.log(found / expected)).max() < 0.35
+    # What is right for x > 1 only: 16 % of the source, half of the target.
+    right = source[:, 0] > 1
+    assert (found * right).mean() == pytest.approx(0.5, abs=0.05)
+    # Domains that are alike: nothing is told apart.
+    alike = density_ratio(source[:2000], source[2000:])
+    assert np.abs(np.log(alike)).max() < 0.2
+
+
+def test_weighting_needs_a_source_of_some_size(hand_pair, tmp_path):
+    cfg = tiny_config(hand_pair, tmp_path, max_iters=1)
+    cfg.val_evaluator.target = [dict(type='ImportanceWeightedValidation')]
+    alone = copy.deepcopy(cfg)
+    alone.val_dataloader.pop('source')
+    alone.val_evaluator.pop('source')
+    with pytest.raises(InputError, match='needs val_dataloader.source'):
+        stages.train(alone)
+    metrics = stages.train(cfg)  # 6 images
+    assert math.isnan(metrics['target/validator/iwv'])
+    cfg.val_dataloader.source.dataset.split = 'train'  # 12 images
+    cfg.val_dataloader.target = cfg.val_dataloader.source
+    metrics = stages.train(cfg)
+    for name in ('iwv', 'dev'):
+        assert 0 <= metrics[f'target/validator/{name}'] < math.inf
 
 
 def test_validator_without_a_model_says_where_it_belongs():

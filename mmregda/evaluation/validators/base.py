@@ -10,6 +10,7 @@ import torch
 from mmengine.dist import all_gather_object
 from mmengine.evaluator import BaseMetric
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from mmregda.errors import InputError
 from mmregda.models.position_space import PositionSpace, position_space_of
@@ -34,10 +35,19 @@ class Validator(BaseMetric):
     default_prefix = 'validator'
     space: PositionSpace
     _model: Callable[[], Optional[nn.Module]] = staticmethod(lambda: None)
+    _source: Callable[[], Optional[DataLoader]] = staticmethod(lambda: None)
 
-    def see(self, model: nn.Module) -> None:
-        """Set the top-down model to score; only a weak reference is kept."""
+    def see(self, model: nn.Module, source: Optional[DataLoader] = None) -> None:
+        """Set what is scored; only weak references are kept.
+
+        Args:
+            model (nn.Module): A top-down model.
+            source (DataLoader, optional): Of the source's validation images. None
+                keeps what is set.
+        """
         self._model = weakref.ref(model)
+        if source is not None:
+            self._source = weakref.ref(source)
 
     @torch.no_grad()
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
