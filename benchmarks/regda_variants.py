@@ -25,11 +25,11 @@ from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from mmregda.codecs import relative_probability
+from mmregda.codecs.position_space import Maps, Output
 from mmregda.models.adaptations import RegDA
 from mmregda.models.adaptations.averaged_teacher import AveragedTeacher, student
 from mmregda.models.adaptations.base import frozen, minimize
 from mmregda.models.batch_norm import counted
-from mmregda.models.position_space import Maps, Output
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = dict(

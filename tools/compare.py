@@ -32,9 +32,9 @@ from mmregda.apis.compare import (
     paired_bootstrap,
 )
 from mmregda.apis.labelling import write_label_first
-from mmregda.apis.predict import load_network
 from mmregda.command_line import ArgumentParser, add_cfg_options
 from mmregda.config_files import read_config
+from mmregda.engine.checkpoints import load_network
 from mmregda.errors import ending_in_one_line, message_of
 from mmregda.visualization import Run, predict_run
 from mmregda.visualization.comparison_page import write_comparison

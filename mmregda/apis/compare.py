@@ -13,13 +13,13 @@ from mmengine.dataset import pseudo_collate
 from torch import nn
 
 from mmregda.apis.predict import validation_pipeline
+from mmregda.codecs.position_space import position_space_of
 from mmregda.datasets import UnlabeledImages
 from mmregda.datasets.data_files import read_data_file
 from mmregda.datasets.keypoint_names import require_same_keypoints
 from mmregda.datasets.pipelines import name_of, unlabeled_pipeline
 from mmregda.errors import InputError
 from mmregda.evaluation import label_free_evidence
-from mmregda.models.position_space import position_space_of
 
 Found = Dict[str, Any]
 # A label's box is the one that was predicted in if they have so much in common.
@@ -50,7 +50,7 @@ def evidence(
     """What can be said of a model on a domain without labels.
 
     Args:
-        network (nn.Module): From :func:`~mmregda.apis.predict.load_network`.
+        network (nn.Module): From :func:`~mmregda.engine.checkpoints.load_network`.
         dataset (Sequence[dict]): With augmentation, as
             :func:`~mmregda.evaluation.label_free_evidence` takes it.
         num_samples (int): Images. Defaults to 256.

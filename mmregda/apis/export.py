@@ -21,7 +21,7 @@ from mmpose.models.heads import HeatmapHead
 from mmpose.registry import KEYPOINT_CODECS, MODELS, TRANSFORMS
 from torch import Tensor, nn
 
-from mmregda.apis.predict import keypoint_definition, load_network, validation_pipeline
+from mmregda.apis.predict import keypoint_definition, validation_pipeline
 from mmregda.codecs import (
     GaussianHeatmap,
     ProbabilityDecoder,
@@ -30,6 +30,7 @@ from mmregda.codecs import (
 )
 from mmregda.datasets.keypoint_names import keypoint_names
 from mmregda.datasets.transforms import LoadWholeImage
+from mmregda.engine.checkpoints import load_network
 from mmregda.errors import InputError
 from mmregda.files import atomic_write
 from mmregda.models import DomainAdaptiveTopdown, PromptPoseDataPreprocessor

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
-from mmpose.registry import DATASETS, MODELS
+from mmpose.registry import DATASETS
 from mmpose.structures import PoseDataSample
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -24,14 +23,8 @@ from mmregda.datasets import UnlabeledImages
 from mmregda.datasets.keypoint_names import keypoint_names, require_same_keypoints
 from mmregda.datasets.keypoints import definition_of
 from mmregda.datasets.pipelines import NEEDS_KEYPOINTS, name_of, without
-from mmregda.engine.checkpoints import (
-    named_as_in,
-    read_checkpoint,
-    require_same_weights,
-    trained_names,
-    weights_of,
-)
-from mmregda.errors import InputError, building, during
+from mmregda.engine.checkpoints import load_network
+from mmregda.errors import InputError, during
 from mmregda.progress import track
 
 # Of a validation pipeline, what makes nothing but labels, or the box that each image
@@ -178,44 +171,13 @@ def predict_images(
     return found
 
 
-def load_network(
-    model: dict, checkpoint: str, device: Optional[str] = None
-) -> nn.Module:
-    """Build a model with its trained weights, ready to predict.
-
-    Args:
-        model (dict): Its config.
-        checkpoint (str): Its weights.
-        device (str, optional): By default the GPU if there is one.
-
-    Returns:
-        nn.Module: In evaluation mode.
-
-    Raises:
-        InputError: If the checkpoint is missing or of another model, or the
-            device is not there.
-    """
-    place = _device(device)
-    # Its own weights replace those it was trained from.
-    parts = [part for part in ('backbone', 'neck', 'head') if model.get(part)]
-    model = {**model, **{part: {**model[part], 'init_cfg': None} for part in parts}}
-    content = read_checkpoint(checkpoint)
-    with building(f'the model of "{checkpoint}"'):
-        network = MODELS.build(model)
-    weights = named_as_in(network, weights_of(content, checkpoint))
-    require_same_weights(network, weights, checkpoint, parts)
-    network.load_state_dict(weights, strict=False)
-    network.trained_names = trained_names(content)
-    return network.to(place).eval()
-
-
 def require_trained_keypoints(
     network: nn.Module, dataset: UnlabeledImages, checkpoint: str
 ) -> None:
     """Refuse a dataset whose metainfo names other keypoints than the trained ones.
 
     Args:
-        network (nn.Module): From :func:`load_network`.
+        network (nn.Module): From :func:`~mmregda.engine.checkpoints.load_network`.
         dataset (UnlabeledImages): What it is to predict on.
         checkpoint (str): Where it is from, for the message.
 
@@ -235,20 +197,6 @@ def require_trained_keypoints(
         )
     where = f'checkpoint "{checkpoint}"'
     require_same_keypoints(network.trained_names, names, where, 'the target', remedy)
-
-
-def _device(name: Optional[str]) -> torch.device:
-    try:
-        device = torch.device(name or get_device())
-        torch.empty(0, device=device)
-    # Without CUDA, PyTorch says so by an assertion.
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f'device "{name}" cannot be used ({reason}). Leave it out for what '
-            'this machine has.'
-        ) from error
-    return device
 
 
 class _Readable(Dataset):

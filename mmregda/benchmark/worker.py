@@ -14,11 +14,10 @@ from mmengine.config import Config
 
 from mmregda import compat
 from mmregda.apis.compare import evidence
-from mmregda.apis.predict import load_network
 from mmregda.benchmark import progress_hook  # noqa: F401 (registers it)
 from mmregda.benchmark.jobs import _PROGRESS, _RESULT, write_json
 from mmregda.datasets import build_dataset
-from mmregda.engine.checkpoints import NOTE, latest_checkpoint
+from mmregda.engine.checkpoints import NOTE, latest_checkpoint, load_network
 from mmregda.engine.stages import evaluate, pretrain, train
 from mmregda.errors import ending_in_one_line
 

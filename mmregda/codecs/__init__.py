@@ -9,14 +9,24 @@ from mmregda.codecs.decoding import (
     simcc_confidence,
 )
 from mmregda.codecs.gaussian_heatmap import GaussianHeatmap, gaussian_heatmaps
+from mmregda.codecs.position_space import (
+    HeatmapSpace,
+    PositionSpace,
+    SimCCSpace,
+    position_space_of,
+)
 
 __all__ = [
     'GaussianHeatmap',
+    'HeatmapSpace',
+    'PositionSpace',
     'ProbabilityDecoder',
     'SimCCProbabilityDecoder',
+    'SimCCSpace',
     'argmax_keypoints',
     'gaussian_heatmaps',
     'heatmap_confidence',
+    'position_space_of',
     'relative_probability',
     'simcc_confidence',
 ]

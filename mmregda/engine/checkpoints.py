@@ -10,12 +10,15 @@ from glob import escape, glob
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+import torch
+from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.runner.checkpoint import CheckpointLoader
+from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from mmregda.datasets.keypoint_names import keypoint_names
-from mmregda.errors import InputError, during
+from mmregda.errors import InputError, building, during
 from mmregda.models.necks import DeconvNeck
 
 # Where a run says which checkpoint is its last.
@@ -157,6 +160,51 @@ def require_same_weights(
 def shapes_of(weights: Dict[str, Tensor]) -> Dict[str, Tuple[int, ...]]:
     """The shapes of weights, by name; () of what is no tensor."""
     return {name: tuple(getattr(w, 'shape', ())) for name, w in weights.items()}
+
+
+def load_network(
+    model: dict, checkpoint: str, device: Optional[str] = None
+) -> nn.Module:
+    """Build a model with its trained weights, ready to predict.
+
+    Args:
+        model (dict): Its config.
+        checkpoint (str): Its weights.
+        device (str, optional): By default the GPU if there is one.
+
+    Returns:
+        nn.Module: In evaluation mode.
+
+    Raises:
+        InputError: If the checkpoint is missing or of another model, or the
+            device is not there.
+    """
+    place = _device(device)
+    # Its own weights replace those it was trained from.
+    parts = [part for part in ('backbone', 'neck', 'head') if model.get(part)]
+    model = {**model, **{part: {**model[part], 'init_cfg': None} for part in parts}}
+    content = read_checkpoint(checkpoint)
+    with building(f'the model of "{checkpoint}"'):
+        network = MODELS.build(model)
+    weights = named_as_in(network, weights_of(content, checkpoint))
+    require_same_weights(network, weights, checkpoint, parts)
+    network.load_state_dict(weights, strict=False)
+    network.trained_names = trained_names(content)
+    return network.to(place).eval()
+
+
+def _device(name: Optional[str]) -> torch.device:
+    try:
+        device = torch.device(name or get_device())
+        torch.empty(0, device=device)
+    # Without CUDA, PyTorch says so by an assertion.
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f'device "{name}" cannot be used ({reason}). Leave it out for what '
+            'this machine has.'
+        ) from error
+    return device
 
 
 def noted_checkpoint(work_dir: str) -> Optional[str]:

@@ -16,6 +16,7 @@ from mmpose.utils.typing import SampleList
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mmregda.codecs.position_space import SERVING, Output, position_space_of
 from mmregda.errors import InputError
 from mmregda.models.batch_norm import (
     counted,
@@ -23,7 +24,6 @@ from mmregda.models.batch_norm import (
     pass_in_parts,
     require_counting_once,
 )
-from mmregda.models.position_space import SERVING, Output, position_space_of
 from mmregda.models.precision import keep_precision
 
 
@@ -52,7 +52,7 @@ class DomainAdaptiveTopdown(TopdownPoseEstimator):
 
     Raises:
         InputError: If ``micro_batches`` is no integer of at least 1, the head has
-            no position space (:mod:`~mmregda.models.position_space`) or no loss
+            no position space (:mod:`~mmregda.codecs.position_space`) or no loss
             that fits, or batch normalisation would count batches twice.
     """
 

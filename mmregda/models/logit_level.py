@@ -14,8 +14,8 @@ from typing import List, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mmregda.codecs.position_space import Maps
 from mmregda.models.losses import KeypointKLLoss
-from mmregda.models.position_space import Maps
 
 # Bisections of the logarithm between e^-9 and e^9: to 1e-8 of the factor.
 _STEPS = 30

@@ -13,8 +13,8 @@ from mmengine.registry import init_default_scope
 from mmpose.structures import PoseDataSample
 from torch.utils.data import DataLoader
 
-from mmregda.apis.predict import load_network
 from mmregda.datasets import build_dataset
+from mmregda.engine.checkpoints import load_network
 from mmregda.errors import InputError
 from mmregda.progress import track
 from mmregda.visualization.runs import Run

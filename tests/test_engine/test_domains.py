@@ -15,11 +15,11 @@ from mmpose.registry import HOOKS, MODELS
 from processes import results
 
 from mmregda import InputError
+from mmregda.codecs.view_warps import ViewWarp
 from mmregda.engine import stages
 from mmregda.engine.loops import unwrap
 from mmregda.models import BaseAdaptation
 from mmregda.models.adaptations import minimize
-from mmregda.models.view_warps import ViewWarp
 from mmregda.visualization import draw_samples, load_scalars, plot_statistics
 
 

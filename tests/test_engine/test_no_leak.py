@@ -32,11 +32,11 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmpose.registry import DATASETS, MODELS
 
+from mmregda.codecs.view_warps import ViewWarp
 from mmregda.datasets import BODY16
 from mmregda.engine import stages
 from mmregda.models import BaseAdaptation
 from mmregda.models.adaptations import minimize
-from mmregda.models.view_warps import ViewWarp
 
 ORDER = np.random.default_rng(1).permutation(21)
 

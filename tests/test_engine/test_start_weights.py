@@ -21,13 +21,12 @@ from mmpose.registry import DATASETS, MODELS
 from torch import nn
 
 from mmregda import InputError
-from mmregda.apis.predict import load_network
+from mmregda.codecs.position_space import label_weights
 from mmregda.engine import stages
-from mmregda.engine.checkpoints import read_checkpoint
+from mmregda.engine.checkpoints import load_network, read_checkpoint
 from mmregda.engine.hooks import StartWeightsHook
 from mmregda.models import logit_level
 from mmregda.models.losses import KeypointKLLoss
-from mmregda.models.position_space import label_weights
 
 
 def plain(model):

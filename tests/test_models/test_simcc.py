@@ -19,10 +19,10 @@ from mmengine.config import Config
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 
 from mmregda import InputError
+from mmregda.codecs import SimCCSpace
 from mmregda.engine import PlayerOptimWrapperConstructor
 from mmregda.engine.hooks.compile_hook import compile_for_training
 from mmregda.engine.rehearsal.codecs import require_fitting_loss
-from mmregda.models import SimCCSpace
 from mmregda.models.adaptations.mcd import discrepancy
 from mmregda.models.losses import GroundFalseKLLoss, KeypointKLLoss, ground_false
 

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 from torch import nn
 
+from mmregda.codecs.position_space import HeatmapSpace, label_weights
 from mmregda.datasets.views import views_of
 from mmregda.engine.distributed import broadcast_from_main
 from mmregda.engine.loops import unwrap
@@ -19,7 +20,6 @@ from mmregda.engine.rehearsal.readers import Reader, undisturbed, undisturbing
 from mmregda.engine.start import LABELED
 from mmregda.errors import InputError
 from mmregda.models.logit_level import Level, fit_level, multiply_logits
-from mmregda.models.position_space import HeatmapSpace, label_weights
 
 _NUM_IMAGES = 32
 # Nats. By less than this, a head that was trained as a distribution may be off.

@@ -10,11 +10,11 @@ from mmengine.logging import print_log
 from mmpose.models.losses import KeypointMSELoss
 from torch import nn
 
+from mmregda.codecs.position_space import decodes_as_trained
 from mmregda.datasets.pipelines import name_of
 from mmregda.datasets.views import views_of
 from mmregda.engine.rehearsal.readers import Reader
 from mmregda.errors import InputError
-from mmregda.models.position_space import decodes_as_trained
 
 
 def require_codec(reader: Reader, model: nn.Module) -> None:

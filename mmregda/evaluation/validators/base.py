@@ -12,8 +12,8 @@ from mmengine.evaluator import BaseMetric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmregda.codecs.position_space import PositionSpace, position_space_of
 from mmregda.errors import InputError
-from mmregda.models.position_space import PositionSpace, position_space_of
 
 
 class Validator(BaseMetric):

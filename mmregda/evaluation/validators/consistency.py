@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmregda.models.view_warps import ViewWarp
+from mmregda.codecs.view_warps import ViewWarp
 from mmregda.progress import track
 
 

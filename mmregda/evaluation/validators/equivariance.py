@@ -8,8 +8,8 @@ import torch
 from mmpose.registry import METRICS
 from torch import Tensor, nn
 
+from mmregda.codecs.view_warps import warp_keypoints, warp_maps
 from mmregda.evaluation.validators.base import Agreement, predict
-from mmregda.models.view_warps import warp_keypoints, warp_maps
 
 
 @METRICS.register_module()

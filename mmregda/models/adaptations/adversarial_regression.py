@@ -10,10 +10,10 @@ from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
+from mmregda.codecs.position_space import Maps, label_weights
 from mmregda.models.adaptations.base import BaseAdaptation, frozen, minimize
 from mmregda.models.adaptations.warm_start import WarmStartGradientScale
 from mmregda.models.batch_norm import counted
-from mmregda.models.position_space import Maps, label_weights
 
 
 class AdversarialRegression(BaseAdaptation):

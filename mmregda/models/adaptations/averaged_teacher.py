@@ -8,7 +8,7 @@ import torch
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
-from mmregda.models.position_space import Output
+from mmregda.codecs.position_space import Output
 
 
 class AveragedTeacher(nn.Module):

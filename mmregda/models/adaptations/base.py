@@ -10,8 +10,8 @@ from mmengine.model import BaseModule
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
+from mmregda.codecs.position_space import PositionSpace
 from mmregda.models.batch_norm import counted
-from mmregda.models.position_space import PositionSpace
 
 
 class BaseAdaptation(BaseModule):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from mmpose.registry import MODELS
 from torch import Tensor
 
+from mmregda.codecs.position_space import Maps
 from mmregda.models.adaptations.adversarial_regression import AdversarialRegression
-from mmregda.models.position_space import Maps
 
 
 @MODELS.register_module()

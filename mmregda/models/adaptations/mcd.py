@@ -9,10 +9,10 @@ from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
+from mmregda.codecs.position_space import Maps
 from mmregda.errors import InputError
 from mmregda.models.adaptations.base import BaseAdaptation, frozen, minimize
 from mmregda.models.batch_norm import counted
-from mmregda.models.position_space import Maps
 
 
 @MODELS.register_module()

@@ -9,9 +9,9 @@ from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor
 
+from mmregda.codecs.position_space import Output
 from mmregda.models.adaptations.base import minimize
 from mmregda.models.adaptations.view_teacher import ViewLabels, ViewTeacher, taught_loss
-from mmregda.models.position_space import Output
 
 
 @MODELS.register_module()

@@ -8,13 +8,13 @@ import torch
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
+from mmregda.codecs.position_space import Output, PositionSpace
+from mmregda.codecs.view_warps import ViewWarp
 from mmregda.errors import InputError
 from mmregda.models.adaptations.averaged_teacher import AveragedTeacher, student
 from mmregda.models.adaptations.base import BaseAdaptation
 from mmregda.models.adaptations.perturbation import cover_
 from mmregda.models.losses import KeypointKLLoss
-from mmregda.models.position_space import Output, PositionSpace
-from mmregda.models.view_warps import ViewWarp
 
 
 class ViewLabels(NamedTuple):
@@ -110,7 +110,7 @@ def labels_in_view(
     """What was predicted of one view, as labels of another.
 
     Raises:
-        InputError: As :meth:`~mmregda.models.view_warps.ViewWarp.between`.
+        InputError: As :meth:`~mmregda.codecs.view_warps.ViewWarp.between`.
     """
     device = destination['inputs'].device
     samples = origin['data_samples'], destination['data_samples']

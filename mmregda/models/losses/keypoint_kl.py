@@ -37,7 +37,12 @@ class KeypointKLLoss(nn.Module):
         epsilon (float): Added to every position of the target before it is
             normalised. Defaults to 0.
         loss_weight (float): Defaults to 1.
+
+    Attributes:
+        trains_a_softmax (bool): True: it reads maps as logits.
     """
+
+    trains_a_softmax = True
 
     def __init__(self, epsilon: float = 0.0, loss_weight: float = 1.0) -> None:
         super().__init__()

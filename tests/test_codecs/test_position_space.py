@@ -13,8 +13,9 @@ from mmpose.registry import KEYPOINT_CODECS, MODELS
 
 import mmregda.models
 from mmregda import InputError
+from mmregda.codecs import HeatmapSpace
 from mmregda.engine.rehearsal.codecs import report_decoding, require_fitting_loss
-from mmregda.models import HeatmapSpace, KeypointKLLoss
+from mmregda.models import KeypointKLLoss
 
 K = 5
 GRID = dict(input_size=(SIZE, SIZE), heatmap_size=(SIZE // 4, SIZE // 4))

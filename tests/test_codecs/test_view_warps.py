@@ -13,8 +13,8 @@ from scipy.ndimage import map_coordinates
 
 from mmregda import InputError
 from mmregda.codecs import GaussianHeatmap
-from mmregda.models.position_space import HeatmapSpace, SimCCSpace
-from mmregda.models.view_warps import ViewWarp, warp_keypoints, warp_maps
+from mmregda.codecs.position_space import HeatmapSpace, SimCCSpace
+from mmregda.codecs.view_warps import ViewWarp, warp_keypoints, warp_maps
 
 WIDTH, HEIGHT = 192, 256
 # Pixels of the input for a cell, and the cells of a map, in x and y.

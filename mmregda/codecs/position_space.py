@@ -28,18 +28,16 @@ from mmpose.models.losses.classification_loss import KLDiscretLoss
 from mmpose.utils.typing import SampleList
 from torch import Tensor, nn
 
-from mmregda.codecs import (
-    GaussianHeatmap,
+from mmregda.codecs.decoding import (
     ProbabilityDecoder,
     SimCCProbabilityDecoder,
     argmax_keypoints,
-    gaussian_heatmaps,
     heatmap_confidence,
     relative_probability,
     simcc_confidence,
 )
+from mmregda.codecs.gaussian_heatmap import GaussianHeatmap, gaussian_heatmaps
 from mmregda.errors import InputError
-from mmregda.models.losses import KeypointKLLoss
 
 Maps = List[Tensor]
 # What a head's forward pass gives: heatmaps (B, K, h, w), or (B, K, W) and (B, K, H).
@@ -391,10 +389,9 @@ class SimCCSpace(PositionSpace):
 def trains_a_softmax(loss: Optional[nn.Module]) -> bool:
     """Whether a head's loss reads maps as logits, and not as values.
 
-    A loss of one's own that does says so by an attribute of this name.
+    Any but MMPose's says so by an attribute of this name.
     """
-    known = isinstance(loss, (KeypointKLLoss, KLDiscretLoss))
-    return getattr(loss, 'trains_a_softmax', known)
+    return getattr(loss, 'trains_a_softmax', isinstance(loss, KLDiscretLoss))
 
 
 def decodes_as_trained(head: nn.Module) -> bool:
