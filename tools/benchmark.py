@@ -37,7 +37,7 @@ from rich.table import Table
 
 from mmregda import InputError, compat
 from mmregda.synthetic import (
-    PHOTO_BODIES,
+    PHOTO_ATHLETES,
     PHOTO_GESTURES,
     write_body_pair,
     write_hand_pair,
@@ -92,7 +92,7 @@ def write_hands_like_photographs(root: Path) -> tuple:
 
 def write_people_like_photographs(root: Path) -> tuple:
     """The same of people."""
-    return (write_surreal(root, 3000, 600, style=PHOTO_BODIES),)
+    return (write_surreal(root, 3000, 600, style=PHOTO_ATHLETES),)
 
 
 # How rendered data is written, and what tells the configs where it is.

@@ -8,12 +8,21 @@ from .pairs import (
     write_rhd,
     write_surreal,
 )
-from .styles import CLEAN, CLEAN_BODIES, PHOTO, PHOTO_BODIES, PHOTO_GESTURES, Style
+from .styles import (
+    CLEAN,
+    CLEAN_BODIES,
+    PHOTO,
+    PHOTO_ATHLETES,
+    PHOTO_BODIES,
+    PHOTO_GESTURES,
+    Style,
+)
 
 __all__ = [
     'CLEAN',
     'CLEAN_BODIES',
     'PHOTO',
+    'PHOTO_ATHLETES',
     'PHOTO_BODIES',
     'PHOTO_GESTURES',
     'Style',

@@ -118,15 +118,15 @@ PHOTO = Style(
     tilt=50,
     heading=70,
 )  # fmt: skip
+# A source for real photographs is exposed as they are. PHOTO is darker and noisier.
+_EXPOSED = dict(
+    ambient=(0.45, 0.75), exposure=(0.95, 1.35), shadows=0.5, noise=(0.002, 0.02)
+)
 # A labelled source for photographs of hands that gesture, fingers up: half of the
-# fingers are folded, in front of knuckles that labels of photographs name too. The
-# camera exposes them as cameras do; PHOTO is dark, which widens its pair's gap.
+# fingers are folded, in front of knuckles that labels of photographs name too.
 PHOTO_GESTURES = replace(
     PHOTO,
-    ambient=(0.45, 0.75),
-    exposure=(0.95, 1.35),
-    shadows=0.5,
-    noise=(0.002, 0.02),
+    **_EXPOSED,
     gestures=dict(open=0.20, relaxed=0.15, fist=0.12, pattern=0.45, free=0.08),
     min_visible=12,
     hidden_labels=True,
@@ -152,4 +152,10 @@ PHOTO_BODIES = replace(
     poses=dict(stand=0.12, stride=0.18, crouch=0.15, free=0.42, tumble=0.13),
     elevation=(-6, 20),
     roll=4,
+)
+# A labelled source for photographs of people who jump, climb and roll.
+PHOTO_ATHLETES = replace(
+    PHOTO_BODIES,
+    **_EXPOSED,
+    poses=dict(stand=0.08, stride=0.14, crouch=0.30, free=0.30, tumble=0.18),
 )
