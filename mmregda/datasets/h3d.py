@@ -19,6 +19,7 @@ class H3DDataset(PublishedDataset):
     Reads ``H3D_crop/`` as it is unpacked. The images are square crops already,
     so a sample's box is its whole image and is set when the image is read (see
     :class:`~mmregda.datasets.transforms.WholeImageBox`): it depends on no label.
+    Hands that hold an object are left out, as in the paper.
 
     The split is RegDA's: the samples shuffled with seed 42, the first n =
     min(20 %, 3200) are ``'test'``, the others ``'train'``. To choose settings
@@ -29,8 +30,6 @@ class H3DDataset(PublishedDataset):
         data_root (str): ``H3D_crop``, or the folder that holds it.
         split (str): ``'train'``, ``'test'``, ``'all'``, ``'train-val'`` or
             ``'val'``.
-        task (str): ``'noobject'`` (hands that hold nothing, as in the paper),
-            ``'object'`` or ``'all'``.
         **kwargs: As in :class:`PublishedDataset`.
 
     .. _Hand-3D-Studio: https://www.yangangwang.com/papers/
@@ -50,18 +49,10 @@ class H3DDataset(PublishedDataset):
         'https://github.com/thuml/Transfer-Learning-Library)'
     )
     SPLITS = (*PublishedDataset.SPLITS, 'train-val', 'val')
-    TASKS = dict(noobject=(1,), object=(0,), all=(0, 1))
-
-    def __init__(self, data_root: str, task: str = 'noobject', **kwargs) -> None:
-        self.require_known('task', task, self.TASKS)
-        self.task = task
-        super().__init__(data_root=data_root, **kwargs)
 
     def load_samples(self, root: str) -> Iterable[dict]:
         path = os.path.join(root, 'annotation.json')
-        entries = _read_annotation(path)
-        chosen = self.TASKS[self.task]
-        entries = [e for e in entries if e['without_object'] in chosen]
+        entries = [e for e in _read_annotation(path) if e['without_object'] == 1]
         for entry in shuffled_parts(entries)[self.split]:
             name = entry['name']
             sample = dict(img_path=name)

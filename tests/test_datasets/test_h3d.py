@@ -1,4 +1,4 @@
-"""H3D's crops as published: tasks, split, boxes, broken files."""
+"""H3D's crops as published: split, boxes, broken files."""
 
 import json
 import os
@@ -58,21 +58,14 @@ def names(samples):
     return ['/'.join(s['img_path'].split(os.sep)[-2:]) for s in samples]
 
 
-@pytest.mark.parametrize(
-    'task, flags', [('noobject', [1]), ('object', [0]), ('all', [0, 1])]
-)
-def test_split_is_the_published_one_for_each_task(tmp_path, task, flags):
+def test_split_is_the_published_one_of_hands_that_hold_nothing(tmp_path):
     entries = mixed(100)
     write_h3d(tmp_path, entries)
-    chosen = [e for e in entries if e['without_object'] in flags]
+    chosen = [e for e in entries if e['without_object']]
     test, train = published_split(chosen)
-    assert names(samples_of(tmp_path, split='test', task=task)) == [
-        e['name'] for e in test
-    ]
-    assert names(samples_of(tmp_path, split='train', task=task)) == [
-        e['name'] for e in train
-    ]
-    found = names(samples_of(tmp_path, split='all', task=task))
+    assert names(samples_of(tmp_path, split='test')) == [e['name'] for e in test]
+    assert names(samples_of(tmp_path, split='train')) == [e['name'] for e in train]
+    found = names(samples_of(tmp_path, split='all'))
     assert found == [e['name'] for e in test + train]
     assert sorted(found) == sorted(e['name'] for e in chosen)
 
@@ -94,12 +87,6 @@ def test_validation_split_is_uniframes(tmp_path, monkeypatch, number):
     if number == 4:
         with pytest.raises(InputError, match='"val" split.*is empty'):
             samples_of(tmp_path, split='val')
-
-
-def test_hands_that_hold_nothing_are_the_default(tmp_path):
-    write_h3d(tmp_path, mixed(30))
-    assert names(samples_of(tmp_path)) == names(samples_of(tmp_path, task='noobject'))
-    assert len(samples_of(tmp_path, split='all')) == 20
 
 
 def test_train_and_test_are_disjoint_and_complete(hand_pair):
@@ -211,14 +198,11 @@ def test_an_empty_split_is_named(tmp_path):
     write_h3d(tmp_path, [entry(i) for i in range(4)])
     message = refused('is empty', data_root=str(tmp_path), split='test')
     assert '"test"' in message
-    refused('is empty', data_root=str(tmp_path), task='object')
 
 
-def test_a_wrong_split_or_task_is_answered_by_the_right_ones(tmp_path):
+def test_a_wrong_split_is_answered_by_the_right_ones(tmp_path):
     message = refused('"dev"', data_root=str(tmp_path), split='dev')
     assert 'train, test, all' in message
-    message = refused('"hand"', data_root=str(tmp_path), task='hand')
-    assert 'noobject, object, all' in message
 
 
 @pytest.mark.parametrize(
