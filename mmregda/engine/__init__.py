@@ -3,7 +3,6 @@
 from mmregda.engine.distributed import PlayerDistributedDataParallel
 from mmregda.engine.hooks import (
     AtomicCheckpointHook,
-    CompileHook,
     DisparityStatisticsHook,
     DomainVisualizationHook,
     ProgressBarHook,
@@ -27,7 +26,6 @@ from mmregda.engine.stages import evaluate, pretrain, rehearse, train
 
 __all__ = [
     'AtomicCheckpointHook',
-    'CompileHook',
     'DisparityStatisticsHook',
     'DomainAdaptTrainLoop',
     'DomainTestLoop',

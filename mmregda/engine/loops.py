@@ -24,6 +24,7 @@ from mmregda.engine.distributed import (
     unwrap,
 )
 from mmregda.engine.finite import require_finite
+from mmregda.engine.hooks.compile_hook import CompileHook
 from mmregda.engine.host_memory import keep_freed_memory, release_freed_memory
 from mmregda.engine.settings import require_iterations, require_settings
 from mmregda.engine.start import begin
@@ -193,8 +194,7 @@ def _register_hooks(runner: Runner) -> None:
     # Left there, MMEngine would compile the optimisers with the model.
     options = runner.cfg.pop('compile', None)
     if options:
-        options = {} if options is True else options
-        runner.register_hook(dict(type='CompileHook', **options))
+        runner.register_hook(CompileHook(**({} if options is True else options)))
 
 
 class _LazyIterator:

@@ -93,6 +93,12 @@ def _about_arguments(cfg: Mapping) -> Iterator[str]:
 
 
 def _about_compile(cfg: Mapping) -> Iterator[str]:
+    hooks = [h for h in cfg.get('custom_hooks') or () if isinstance(h, Mapping)]
+    if any(hook.get('type') == 'CompileHook' for hook in hooks):
+        yield (
+            'custom_hooks has a CompileHook, which no config names any more: write '
+            'compile = True, or its options as compile = dict(mode="default")'
+        )
     options = cfg.get('compile') or {}
     if options is True:
         return

@@ -150,6 +150,10 @@ REFUSED = {
         dict(pretraining_config(), train_cfg=EPOCHS, channels_last=True),
         'channels_last=True.*SeededTrainLoop',
     ),
+    'second spelling of compile': (
+        adaptation_config(custom_hooks=[dict(type='CompileHook', mode='default')]),
+        'CompileHook.*write compile = True',
+    ),
 }
 
 

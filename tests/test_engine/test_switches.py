@@ -28,10 +28,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmregda import InputError
 from mmregda.datasets.views import views_of
-from mmregda.engine import CompileHook, PlayerOptimWrapperConstructor
+from mmregda.engine import PlayerOptimWrapperConstructor
 from mmregda.engine import train as train_config
 from mmregda.engine.hooks import compile_hook
-from mmregda.engine.hooks.compile_hook import begin_iteration, compile_for_training
+from mmregda.engine.hooks.compile_hook import (
+    CompileHook,
+    begin_iteration,
+    compile_for_training,
+)
 from mmregda.engine.player_optim_wrappers import SCALES_ON_CPU
 from mmregda.engine.start import load_pretrain_config
 

@@ -1,7 +1,6 @@
 """Hooks."""
 
 from mmregda.engine.hooks.checkpoint_hook import AtomicCheckpointHook
-from mmregda.engine.hooks.compile_hook import CompileHook
 from mmregda.engine.hooks.progress_hook import ProgressBarHook
 from mmregda.engine.hooks.rehearsal_hook import RehearsalHook
 from mmregda.engine.hooks.resume_hook import ResumeHook
@@ -11,7 +10,6 @@ from mmregda.engine.hooks.visualization_hook import DomainVisualizationHook
 
 __all__ = [
     'AtomicCheckpointHook',
-    'CompileHook',
     'DisparityStatisticsHook',
     'DomainVisualizationHook',
     'ProgressBarHook',

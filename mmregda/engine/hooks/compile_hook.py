@@ -10,10 +10,9 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.utils import digit_version
-from mmpose.registry import HOOKS
 from torch import Tensor, nn
 
-from mmregda.engine.loops import unwrap
+from mmregda.engine.distributed import unwrap
 
 # Modes with CUDA graphs, which a CPU leaves out, and the same without them.
 CUDA_GRAPHS = {
@@ -22,9 +21,8 @@ CUDA_GRAPHS = {
 }
 
 
-@HOOKS.register_module()
 class CompileHook(Hook):
-    """Trains with backbone and neck compiled by PyTorch.
+    """Trains with backbone and neck compiled by PyTorch, as ``compile`` asks for.
 
     They are most of the work, and each method calls them as they are. Names,
     shapes and values of the weights stay, and so do checkpoints. Validation is

@@ -14,8 +14,7 @@ from torch import nn
 
 from mmregda.codecs.position_space import HeatmapSpace, label_weights
 from mmregda.datasets.views import views_of
-from mmregda.engine.distributed import broadcast_from_main
-from mmregda.engine.loops import unwrap
+from mmregda.engine.distributed import broadcast_from_main, unwrap
 from mmregda.engine.rehearsal.readers import Reader, undisturbed, undisturbing
 from mmregda.engine.start import LABELED
 from mmregda.errors import InputError

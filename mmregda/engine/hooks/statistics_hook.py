@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 from torch import Tensor, nn
 
-from mmregda.engine.loops import unwrap
+from mmregda.engine.distributed import unwrap
 from mmregda.errors import InputError
 
 
