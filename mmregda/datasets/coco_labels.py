@@ -74,6 +74,8 @@ class LabelCheck:
         Raises:
             InputError: If one cannot be parsed, or says what cannot be meant.
         """
+        # MMPose shows nobody what it parses before it leaves some of it out, and the
+        # dataset's class is the user's.
         self._dataset.parse_data_info = self._look
         try:
             yield

@@ -20,7 +20,8 @@ def keep_precision(layer: nn.Module) -> None:
         layer (nn.Module): A layer of one input with ``weight``, changed in
             place. Its class and the names of its weights stay.
     """
-    # A method and not a closure: copies of the layer get their own.
+    # No hooks, which cannot run a layer within a context; a layer in its place would
+    # be of another class or name. A method and not a closure: copies get their own.
     layer.forward = MethodType(_forward_uncast, layer)
 
 

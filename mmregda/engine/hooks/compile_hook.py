@@ -92,6 +92,7 @@ def compile_for_training(module: nn.Module, **options: Any) -> None:
     def forward(self: nn.Module, *args: Any) -> Tensor:
         return (compiled if self.training else plain)(self, *args)
 
+    # Not module.compile(), which would compile validation and its batch sizes, too.
     # A method and not a closure: copies of the module get their own.
     module.forward = MethodType(forward, module)
 
