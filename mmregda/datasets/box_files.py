@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import math
 import os
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, NamedTuple, Optional, Tuple
 
 from mmregda.datasets.annotation_files import decode_text, load_json
 from mmregda.datasets.coco_files import (
+    CocoFile,
     Faults,
-    mend,
-    require_flag,
-    require_id,
+    look_at_images,
+    objects_of,
     require_image,
-    shown,
+    require_lists,
     stated_size,
 )
 from mmregda.datasets.data_files import read_data_file
@@ -76,21 +76,7 @@ def read_boxes(path: str, images_json: Optional[str] = None) -> List[Box]:
     text = _read_text(path)
     if text.lstrip()[:1] not in ('{', '['):
         return list(_read_csv(text, path))
-    content = _load(path)
-    if isinstance(content, dict):
-        images = _images_of(content, path)
-        boxes = _entries_of(content, 'annotations', path)
-        kind = 'annotations'
-    elif images_json is None:
-        raise InputError(
-            f'boxes file "{path}" is a list of detections, which name their images '
-            'by number. Set images_json to the COCO file whose "images" they '
-            'speak of.'
-        )
-    else:
-        images = _images_of(_load(images_json), images_json)
-        boxes, kind = content, 'detection'
-    return _read_coco(boxes, kind, images, path)
+    return list(_read_coco(path, images_json))
 
 
 def _read_text(path: str) -> str:
@@ -104,81 +90,42 @@ def _read_text(path: str) -> str:
         ) from error
 
 
-def _load(path: str) -> Any:
-    content = load_json(path, 'boxes file')
-    mend(content)
-    return content
-
-
-def _entries_of(content: Any, key: str, path: str) -> List[dict]:
-    entries = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(entries, list):
-        raise InputError(f'boxes file "{path}" has no list of "{key}". {EXPECTED}')
-    return entries
-
-
-def _images_of(content: Any, path: str) -> Dict[int, dict]:
-    """COCO's images by id, with ``file_name``."""
-    images: Dict[int, dict] = {}
-    faults = Faults()
-    for index, image in enumerate(_entries_of(content, 'images', path)):
-        place = f'images[{index}]'
-        if not (isinstance(image, dict) and isinstance(image.get('file_name'), str)):
-            faults.add(
-                place,
-                f'is {shown(image)}',
-                'Each is an object with "id" and "file_name".',
-            )
-            continue
-        require_id(image, 'id', place, faults)
-        if type(image.get('id')) is not int:
-            continue
-        other = images.setdefault(image['id'], image)
-        if other['file_name'] != image['file_name']:
-            names = shown(other['file_name']), shown(image['file_name'])
-            faults.add(
-                f'{names[0]} and {names[1]}',
-                f'have the id {image["id"]}',
-                'Number the images.',
-            )
-    faults.require_none(f'boxes file "{path}"')
-    return images
-
-
-def _read_coco(
-    entries: Sequence[Any], kind: str, images: Dict[int, dict], path: str
-) -> List[Box]:
+def _read_coco(path: str, images_json: Optional[str]) -> Iterator[Box]:
     """Boxes of annotations or detections, of which anything but the box is checked."""
-    faults, boxes = Faults(), []
-    for index, entry in enumerate(entries):
-        place = f'{kind}[{index}]'
-        if not isinstance(entry, dict) or 'bbox' not in entry:
-            faults.add(
-                place,
-                f'is {shown(entry)}',
-                f'Each is an object with "image_id" and "bbox". {EXPECTED}',
+    file = of_images = CocoFile(path, 'boxes file')
+    content = file.load()
+    kind, needed = 'annotations', ['images', 'annotations']
+    entries = content.get(kind) if isinstance(content, dict) else content
+    if isinstance(content, list):
+        if images_json is None:
+            raise InputError(
+                f'{file} is a list of detections, which name their images by number. '
+                'Set images_json to the COCO file whose "images" they speak of.'
             )
-            continue
-        require_id(entry, 'image_id', place, faults)
+        of_images = CocoFile(images_json, 'boxes file')
+        content = of_images.load()
+        kind, needed = 'detections', ['images']
+    require_lists(of_images, content, needed)
+    faults = Faults()
+    look_at_images(content['images'], faults)
+    faults.require_none(of_images)
+    images = {image['id']: image for image in content['images']}
+    boxes = list(objects_of(entries, kind, ('image_id',), faults))
+    for place, entry in boxes:
         require_image(entry, images, place, faults)
-        if entry.get('category_id') is not None:
-            require_id(entry, 'category_id', place, faults)
-        require_flag(entry, place, faults)
-        if type(entry.get('image_id')) is int:
-            image = images.get(entry['image_id'], {})
-            box = Box(
-                image=image.get('file_name', ''),
-                image_id=entry['image_id'],
-                xyxy=_from_xywh(_numbers(entry['bbox'], 4)),
-                score=_numbers([entry.get('score', 1)], 1)[0],
-                category=entry.get('category_id'),
-                place=place,
-                is_crowd=entry.get('iscrowd') == 1,
-                size=stated_size(image),
-            )
-            boxes.append(box)
-    faults.require_none(f'boxes file "{path}"')
-    return boxes
+    faults.require_none(file)
+    for place, entry in boxes:
+        image = images[entry['image_id']]
+        yield Box(
+            image=image['file_name'],
+            image_id=image['id'],
+            xyxy=_from_xywh(_numbers(entry.get('bbox'), 4)),
+            score=_numbers([entry.get('score', 1)], 1)[0],
+            category=entry.get('category_id'),
+            place=place,
+            is_crowd=entry.get('iscrowd') == 1,
+            size=stated_size(image),
+        )
 
 
 def _read_csv(text: str, path: str) -> Iterator[Box]:
@@ -229,7 +176,7 @@ def _read_predictions(folder: str) -> Iterator[Box]:
         )
     for name in names:
         path = os.path.join(folder, name)
-        content = _load(path)
+        content = load_json(path, 'boxes file')
         try:
             for bbox, score, category in _instances(content):
                 yield Box(

@@ -15,7 +15,16 @@ import shutil
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Container, Dict, List, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Container,
+    Dict,
+    Iterator,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 import numpy as np
 
@@ -46,6 +55,7 @@ _ENTRIES = dict(
     images='an object with "id", "file_name", "width" and "height"',
     annotations='an object with "id", "image_id", "category_id", "bbox", "keypoints"',
     categories='an object with "id" and "name"',
+    detections='an object with "image_id", "bbox", "score" and "category_id"',
 )
 
 
@@ -176,21 +186,34 @@ def look_at_entries(file: CocoFile, content: Any, needed: Sequence[str]) -> None
     Raises:
         InputError: If anything is wrong, or one of the needed lists is not there.
     """
-    _require_lists(file, content, needed)
+    require_lists(file, content, needed)
+    for name in needed:
+        if not content[name]:
+            raise InputError(f'{file} has an empty list of "{name}". {_LAYOUT}')
     faults = Faults()
-    for name in _ENTRIES:
-        _look_at_ids(content.get(name, []), name, faults)
+    for place, image in look_at_images(content['images'], faults):
+        for key in ('width', 'height'):
+            if key in image and not (_is_finite(image[key]) and image[key] > 0):
+                remedy = 'Give the size of the image in pixels.'
+                faults.add(place, f'has "{key}": {shown(image[key])}', remedy)
+    ids = ('id', 'image_id', *['category_id'] * ('categories' in content))
+    for name, keys in dict(annotations=ids, categories=('id',)).items():
+        entries = content.get(name, [])
+        list(objects_of(entries, name, keys, faults))
+        _look_for_doubled_ids(entries, name, faults)
     faults.require_none(file)
-    for name in _ENTRIES:
-        _look_for_doubled_ids(content.get(name, []), name, faults)
-    for index, image in enumerate(content['images']):
-        _look_at_image(image, f'images[{index}]', faults)
-    for index, annotation in enumerate(content.get('annotations', [])):
-        place = f'annotations[{index}]'
-        if 'category_id' in annotation or 'categories' in content:
-            require_id(annotation, 'category_id', place, faults)
-        require_flag(annotation, place, faults)
-    faults.require_none(file)
+
+
+def look_at_images(images: List[Any], faults: Faults) -> List[Tuple[str, dict]]:
+    """The entries of images, each after its place; what is wrong is noted."""
+    entries = list(objects_of(images, 'images', ('id',), faults))
+    for place, image in entries:
+        name = image.get('file_name')
+        if not (isinstance(name, str) and name):
+            remedy = 'Give each the name of its file as "file_name".'
+            faults.add(place, f'has "file_name": {shown(name)}', remedy)
+    _look_for_doubled_ids(images, 'images', faults)
+    return entries
 
 
 def look_at_detections(file: CocoFile, content: Any, image_ids: Container[int]) -> None:
@@ -205,13 +228,8 @@ def look_at_detections(file: CocoFile, content: Any, image_ids: Container[int]) 
             '"score", "category_id"}, ...].'
         )
     faults = Faults()
-    for index, entry in enumerate(content):
-        place = f'detections[{index}]'
-        if not isinstance(entry, dict):
-            faults.add(place, f'is {shown(entry)}', 'Each is an object.')
-            continue
-        for key in ('image_id', 'category_id'):
-            require_id(entry, key, place, faults)
+    ids = ('image_id', 'category_id')
+    for place, entry in objects_of(content, 'detections', ids, faults):
         require_image(entry, image_ids, place, faults)
         box, score = entry.get('bbox'), entry.get('score')
         numbers = [*box[:4], score] if isinstance(box, list) else []
@@ -227,21 +245,49 @@ def look_at_detections(file: CocoFile, content: Any, image_ids: Container[int]) 
     file.num_entries = len(content)
 
 
+def require_lists(file: CocoFile, content: Any, needed: Sequence[str]) -> None:
+    """Refuse a file without the lists of COCO's that are needed."""
+    if not isinstance(content, dict):
+        kind = 'a list' if isinstance(content, list) else shown(content)
+        raise InputError(f'{file} is {kind} at its top level. {_LAYOUT}')
+    for name in _INTEGERS:
+        is_there = name in content or name in needed
+        if is_there and not isinstance(content.get(name), list):
+            raise InputError(f'{file} has no list of "{name}". {_LAYOUT}')
+
+
+def objects_of(
+    entries: List[Any], name: str, ids: Sequence[str], faults: Faults
+) -> Iterator[Tuple[str, dict]]:
+    """The entries of a list that are objects, each after its place.
+
+    Note those that are none, an ``iscrowd`` that is no flag (to pycocotools text is
+    true), and ids that are no integers of at most 64 bits. Text is none: predictions
+    go by the ids of the file, where "7" is not 7.
+    """
+    for index, entry in enumerate(entries):
+        place = f'{name}[{index}]'
+        if not isinstance(entry, dict):
+            faults.add(place, f'is {shown(entry)}', f'Each is {_ENTRIES[name]}.')
+            continue
+        given = ['category_id'] * (entry.get('category_id') is not None)
+        for key in dict.fromkeys([*ids, *given]):
+            if not _is_id(entry.get(key)):
+                found = f'no "{key}"'
+                if key in entry:
+                    found = f'"{key}": {shown(entry[key])}'
+                faults.add(place, f'has {found}', f'Give each an integer as "{key}".')
+        flag = entry.get('iscrowd')
+        if flag not in (None, 0, 1):
+            problem = f'has "iscrowd": {shown(flag)}'
+            faults.add(place, problem, 'Set iscrowd to 0 or 1.')
+        yield place, entry
+
+
 def shown(value: Any, most: int = 40) -> str:
     """A value of a file for a message: as JSON, short, on one line."""
     text = json.dumps(value)
     return text if len(text) <= most else text[: most - 3] + '...'
-
-
-def require_id(entry: dict, key: str, place: str, faults: Faults) -> None:
-    """Note an id that is no integer of at most 64 bits.
-
-    Text is none: predictions go by the ids of the file, where "7" is not 7.
-    """
-    value = entry.get(key)
-    if type(value) is not int or not -(2**63) <= value < 2**63:
-        found = f'"{key}": {shown(value)}' if key in entry else f'no "{key}"'
-        faults.add(place, f'has {found}', f'Give each an integer as "{key}".')
 
 
 def require_image(
@@ -252,13 +298,6 @@ def require_image(
     if type(image_id) is int and image_id not in image_ids:
         problem = f'has the image_id {image_id}, which no image has'
         faults.add(place, problem, 'Are these the boxes of other images?')
-
-
-def require_flag(entry: dict, place: str, faults: Faults) -> None:
-    """Note an ``iscrowd`` that is no flag; to pycocotools text is true."""
-    flag = entry.get('iscrowd')
-    if flag not in (None, 0, 1):
-        faults.add(place, f'has "iscrowd": {shown(flag)}', 'Set iscrowd to 0 or 1.')
 
 
 def stated_size(image: dict) -> Optional[Tuple[float, float]]:
@@ -319,45 +358,17 @@ def _is_finite(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < _LARGEST
 
 
-def _require_lists(file: CocoFile, content: Any, needed: Sequence[str]) -> None:
-    if not isinstance(content, dict):
-        kind = 'a list' if isinstance(content, list) else shown(content)
-        raise InputError(f'{file} is {kind} at its top level. {_LAYOUT}')
-    for name in _ENTRIES:
-        is_there = name in content or name in needed
-        if is_there and not isinstance(content.get(name), list):
-            raise InputError(f'{file} has no list of "{name}". {_LAYOUT}')
-        if name in needed and not content[name]:
-            raise InputError(f'{file} has an empty list of "{name}". {_LAYOUT}')
+def _is_id(value: Any) -> bool:
+    return type(value) is int and -(2**63) <= value < 2**63
 
 
-def _look_at_ids(entries: List[Any], name: str, faults: Faults) -> None:
-    for index, entry in enumerate(entries):
-        place = f'{name}[{index}]'
-        if not isinstance(entry, dict):
-            faults.add(place, f'is {shown(entry)}', f'Each is {_ENTRIES[name]}.')
-            continue
-        require_id(entry, 'id', place, faults)
-        if name == 'annotations':
-            require_id(entry, 'image_id', place, faults)
-
-
-def _look_for_doubled_ids(entries: List[dict], name: str, faults: Faults) -> None:
+def _look_for_doubled_ids(entries: List[Any], name: str, faults: Faults) -> None:
     first: Dict[int, int] = {}
     for index, entry in enumerate(entries):
+        if not isinstance(entry, dict) or not _is_id(entry.get('id')):
+            continue
         other = first.setdefault(entry['id'], index)
         # Files that were joined may have one image or category twice.
         if other != index and (name == 'annotations' or entry != entries[other]):
             place = f'{name}[{other}] and {name}[{index}]'
             faults.add(place, f'have the id {entry["id"]}', f'Number the {name}.')
-
-
-def _look_at_image(image: dict, place: str, faults: Faults) -> None:
-    name = image.get('file_name')
-    if not (isinstance(name, str) and name):
-        remedy = 'Give each the name of its file as "file_name".'
-        faults.add(place, f'has "file_name": {shown(name)}', remedy)
-    for key in ('width', 'height'):
-        if key in image and not (_is_finite(image[key]) and image[key] > 0):
-            remedy = 'Give the size of the image in pixels.'
-            faults.add(place, f'has "{key}": {shown(image[key])}', remedy)

@@ -655,7 +655,8 @@ def test_an_id_of_two_images_is_refused_with_both(root, tmp_path):
     coco = coco_of(ROWS)
     coco['images'][1]['id'] = coco['images'][0]['id']
     boxes = write_json(tmp_path / 'coco.json', coco)
-    assert_refused('have the id 70', 'b.png', 'c.bmp', boxes, root=root, boxes=boxes)
+    both = 'images[0] and images[1] have the id 70'
+    assert_refused(both, boxes, root=root, boxes=boxes)
 
 
 # Files that are no boxes files
