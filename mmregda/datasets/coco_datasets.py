@@ -15,7 +15,6 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from mmengine.logging import MessageHub, print_log
@@ -35,16 +34,12 @@ from mmregda.datasets.coco_files import (
 )
 from mmregda.datasets.coco_labels import LabelCheck
 from mmregda.datasets.image_folder import name_on_disk
-from mmregda.datasets.image_loading import (
-    IMAGE_EXTENSIONS,
-    image_size,
-)
+from mmregda.datasets.image_loading import IMAGE_EXTENSIONS, image_sizes
 from mmregda.datasets.pipelines import leaves, name_of
 from mmregda.datasets.published import PublishedDataset
 from mmregda.datasets.transforms import GenerateTarget, LoadWholeImage
 from mmregda.errors import InputError
 
-_NUM_READERS = 8
 # Under which a transform holds others.
 _HOLDING = ('transforms', 'transform')
 # By MMPose's transform: ours, and with which arguments it does the same.
@@ -222,38 +217,29 @@ def _look_at_images(
             e for e in images if e[1]['file_name'].lower().endswith(IMAGE_EXTENSIONS)
         ]
 
-    def look(each: Tuple[int, dict]) -> Optional[Tuple[str, str]]:
-        image = each[1]
-        path = os.path.join(prefix, image['file_name'])
-        if not os.path.exists(path):
-            return None
-        try:
-            height, width = image_size(path)
-        except InputError:
-            if every:  # Who looks at every image finds it.
-                return '', ''
-            raise
-        return other_size(stated_size(image), width, height)
-
-    with ThreadPoolExecutor(_NUM_READERS) as readers:
-        found = list(readers.map(look, images))
-    if every:
-        names = [os.path.join(prefix, image['file_name']) for _, image in images]
-        return {name: each[0] for name, each in zip(names, found) if each and each[0]}
+    paths = [os.path.join(prefix, image['file_name']) for _, image in images]
+    there = list(filter(os.path.exists, paths))
+    sizes = dict(zip(there, image_sizes(there)))
     # If there is none they may be somewhere else, as in an archive that a
     # transform opens; with indices, others may be the ones that are used.
     missing = f'is annotated, and there is no such file in "{prefix}"'
     missing = missing, 'Check that the images were unpacked completely.'
-    if not any(found) or dataset._indices is not None:
+    if every or not sizes or dataset._indices is not None:
         missing = '', ''
-    faults = Faults()
-    for (index, image), each in zip(images, found):
-        problem, remedy = each or missing
+    other_sizes, faults = {}, Faults()
+    for path, (index, image) in zip(paths, images):
+        (problem, remedy), size = missing, sizes.get(path)
+        if isinstance(size, tuple):
+            problem, remedy = other_size(stated_size(image), *size[::-1])
+        elif size and not every:  # Who looks at every image finds it.
+            raise size
         if problem:
+            other_sizes[path] = problem
             name = shown(image['file_name'], 200)
             faults.add(f'images[{index}] ({name})', problem, remedy)
-    faults.require_none(file)
-    return {}
+    if not every:
+        faults.require_none(file)
+    return other_sizes
 
 
 def _read_all(dataset: BaseCocoStyleDataset, file: CocoFile) -> None:

@@ -7,7 +7,6 @@ import logging
 import math
 import os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -26,7 +25,7 @@ from mmregda.datasets.coco_files import (
 from mmregda.datasets.image_folder import ImageFolder
 from mmregda.datasets.image_loading import (
     IMAGE_EXTENSIONS,
-    image_size,
+    image_sizes,
     read_image,
 )
 from mmregda.datasets.keypoints import definition_of
@@ -34,8 +33,6 @@ from mmregda.datasets.pipelines import unlabeled_pipeline
 from mmregda.datasets.unlabeled import UnlabeledDataset
 from mmregda.datasets.views import Transforms
 from mmregda.errors import InputError
-
-_NUM_READERS = 8
 
 
 @DATASETS.register_module()
@@ -271,23 +268,15 @@ class UnlabeledImages(BaseDataset):
         self, folder: ImageFolder, samples: List[dict], left_out: _LeftOut
     ) -> List[dict]:
         """The samples whose images pass a quick look."""
-
-        def look(path: str) -> Union[Tuple[int, int], str]:
-            try:
-                return image_size(folder.full_path(path))
-            except InputError as error:
-                return str(error)
-
         paths = sorted({sample['path'] for sample in samples})
-        with ThreadPoolExecutor(_NUM_READERS) as readers:
-            found = dict(zip(paths, readers.map(look, paths)))
+        found = dict(zip(paths, image_sizes([folder.full_path(p) for p in paths])))
         for path in paths:
-            if isinstance(found[path], str):
-                left_out.add('damaged images', found[path])
+            if isinstance(found[path], InputError):
+                left_out.add('damaged images', str(found[path]))
         whole = []
         for sample in samples:
             size = found[sample['path']]
-            if isinstance(size, str):
+            if isinstance(size, InputError):
                 continue
             try:
                 _box_inside(sample, size, folder.full_path(sample['path']))
