@@ -6,9 +6,10 @@ import hashlib
 import inspect
 import os
 import traceback
-from typing import Any, Mapping, Optional
+from typing import Any, Iterator, List, Mapping, Optional
 
 from mmengine.config import Config
+from mmengine.registry import Registry
 from mmengine.runner import Runner
 
 from mmregda.errors import InputError, close_matches, place_of
@@ -83,6 +84,34 @@ def read_config(
 def name_of(cfg: Mapping) -> str:
     """What messages call a config."""
     return f'config "{getattr(cfg, "filename", None) or "(of no file)"}"'
+
+
+def class_of(cfg: Any, *registries: Registry) -> Any:
+    """The class that a component's config names, if it can be known."""
+    kind = cfg.get('type') if isinstance(cfg, Mapping) else None
+    if not isinstance(kind, str):
+        return kind
+    try:
+        found = (registry.get(kind) for registry in registries)
+        return next((each for each in found if each is not None), None)
+    except ImportError:  # Of a package that is not whole: what builds it says so.
+        return None
+
+
+def dicts_in(value: Any) -> Iterator[dict]:
+    """All dicts in a config's value, however deep."""
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from dicts_in(item)
+
+
+def imported_by(cfg: Mapping) -> List[str]:
+    """The modules of a config's ``custom_imports``."""
+    names = (cfg.get('custom_imports') or {}).get('imports') or []
+    return [names] if isinstance(names, str) else list(names)
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any], given_as: str) -> None:

@@ -10,7 +10,7 @@ import os
 import warnings
 from pathlib import Path
 from pprint import pformat
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Tuple
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -28,6 +28,7 @@ from mmregda.codecs import (
     SimCCProbabilityDecoder,
     relative_probability,
 )
+from mmregda.config_files import class_of, dicts_in, imported_by
 from mmregda.datasets.keypoint_names import keypoint_names
 from mmregda.datasets.transforms import LoadWholeImage
 from mmregda.engine.checkpoints import load_network
@@ -116,13 +117,11 @@ def plain_mmpose(cfg: Config, checkpoint: str) -> Tuple[Config, Dict[str, Tensor
         visualizer=dict(type='PoseLocalVisualizer', vis_backends=[]),
     ).to_dict()
     pipeline = plain['test_dataloader']['dataset']['pipeline']
-    for node in _components([plain['model'], pipeline]):
+    for node in dicts_in([plain['model'], pipeline]):
         if _class_of(node) in _DERIVED:
             node['type'] = _class_of(node).__mro__[1].__name__
-    needed = set(map(_package, _components([plain['model'], pipeline]))) - {''}
-    modules = (cfg.get('custom_imports') or {}).get('imports') or []
-    modules = [modules] if isinstance(modules, str) else modules
-    imports = [name for name in modules if name.partition('.')[0] in needed]
+    needed = set(map(_package, dicts_in([plain['model'], pipeline]))) - {''}
+    imports = [n for n in imported_by(cfg) if n.partition('.')[0] in needed]
     imports += [_OURS] * (_OURS in needed and _OURS not in imports)
     if imports:
         plain['custom_imports'] = dict(imports=imports)
@@ -360,25 +359,8 @@ def _noise(batch_size: int, height: int, width: int) -> Tensor:
     return 255 * torch.rand(batch_size, 3, height, width, generator=generator)
 
 
-def _components(node: Any) -> Iterator[dict]:
-    """All configs with a type, wherever they are."""
-    if isinstance(node, dict):
-        if 'type' in node:
-            yield node
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _components(value)
-
-
 def _class_of(node: dict) -> Any:
-    kind = node.get('type')
-    if not isinstance(kind, str):
-        return kind
-    for registry in (MODELS, TRANSFORMS, KEYPOINT_CODECS):
-        if registry.get(kind) is not None:
-            return registry.get(kind)
-    return None
+    return class_of(node, MODELS, TRANSFORMS, KEYPOINT_CODECS)
 
 
 def _package(node: dict) -> str:

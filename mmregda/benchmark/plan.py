@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import platform
 from pathlib import Path
-from typing import Any, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import Any, List, Mapping, Optional, Sequence, Union
 
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
@@ -19,7 +19,7 @@ from mmpose.registry import DATASETS, MODELS
 from torch import nn
 
 from mmregda.benchmark.jobs import Job
-from mmregda.config_files import fingerprint, read_config
+from mmregda.config_files import dicts_in, fingerprint, imported_by, read_config
 from mmregda.engine.start import LABELED, load_pretrain_config
 from mmregda.errors import InputError, building, during
 
@@ -85,10 +85,9 @@ def compose(
             kept = {} if 'type' in own else entry.optimizer
             entry.optimizer = dict(kept, **own)
     cfg.param_scheduler = copy.deepcopy(method.param_scheduler)
-    imports = [c.get('custom_imports') or {} for c in (frame, method)]
+    imports = [*imported_by(frame), *imported_by(method)]
     cfg.custom_imports = dict(
-        imports=list(dict.fromkeys(name for c in imports for name in _imported(c))),
-        allow_failed_imports=False,
+        imports=list(dict.fromkeys(imports)), allow_failed_imports=False
     )
     cfg.custom_hooks = [
         *(frame.get('custom_hooks') or []),
@@ -186,7 +185,7 @@ def scale_schedule(cfg: Config, max_iters: int) -> None:
         raise InputError(f'{cfg.filename}: train_cfg.max_iters is not set')
     ratio = length / max_iters
     cfg.train_cfg.max_iters = max_iters
-    for scheduler in _dicts(cfg.get('param_scheduler')):
+    for scheduler in dicts_in(cfg.get('param_scheduler')):
         if scheduler.get('by_epoch', True):
             continue
         for key in _COUNTS:
@@ -196,13 +195,13 @@ def scale_schedule(cfg: Config, max_iters: int) -> None:
             scheduler.gamma = scheduler.get('gamma', 1e-4) * ratio
         elif scheduler.type == 'ExponentialLR':
             scheduler.gamma **= ratio
-    for settings in _dicts([cfg.model.get('adaptation'), cfg.get('custom_hooks')]):
+    for settings in dicts_in([cfg.model.get('adaptation'), cfg.get('custom_hooks')]):
         for key, value in settings.items():
             if key.endswith('_iters') and isinstance(value, (int, float)):
                 settings[key] = value / ratio
     for hook in (
         cfg.train_cfg,
-        *_dicts([cfg.get('default_hooks'), cfg.get('custom_hooks')]),
+        *dicts_in([cfg.get('default_hooks'), cfg.get('custom_hooks')]),
     ):
         for key in ('interval', 'val_interval'):
             if isinstance(hook.get(key), int):
@@ -347,32 +346,13 @@ def mark_of(cfg: Config, *others: Optional[str]) -> str:
     return fingerprint([*others, {key: cfg.get(key) for key in keys}])
 
 
-def _imported(custom_imports: Mapping) -> List[str]:
-    names = custom_imports.get('imports') or []
-    return [names] if isinstance(names, str) else list(names)
-
-
 def _require_fitting(cfg: Config) -> nn.Module:
     """Build model and optimisers, so that an error comes before the runs."""
     init_default_scope(cfg.get('default_scope', 'mmpose'))
-    model = copy.deepcopy(cfg.model)
-    for part in ('backbone', 'neck'):
-        if model.get(part):
-            model[part].init_cfg = None
     with building(f'adaptation {dict(cfg.model.adaptation)}'):
-        built = MODELS.build(model)
+        built = MODELS.build(copy.deepcopy(cfg.model))
         build_optim_wrapper(built, copy.deepcopy(cfg.optim_wrapper))
     return built
-
-
-def _dicts(value: Any) -> Iterator[dict]:
-    """All dicts in a config's value, however deep."""
-    if isinstance(value, dict):
-        yield value
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _dicts(item)
 
 
 def _scaled(count: Any, length: int, max_iters: int) -> Any:
@@ -386,7 +366,7 @@ def _scaled(count: Any, length: int, max_iters: int) -> Any:
 def _evidence_dataset(frame: Config) -> dict:
     """The unlabelled target's training images, in views that know where they lie."""
     dataset = _augmented(frame, dict(_dataloader(frame, 'target'))['dataset'])
-    for part in _dicts(dataset):
+    for part in dicts_in(dataset):
         views = part.pop('views', None)
         if views:  # Any of them is a random view.
             part['pipeline'] = [*part['pipeline'], *next(iter(views.values()))]

@@ -17,6 +17,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS
 
+from mmregda.config_files import class_of
 from mmregda.datasets.coco_datasets import Look, build_dataset
 from mmregda.datasets.coco_files import other_size
 from mmregda.datasets.data_files import read_data_file
@@ -395,7 +396,7 @@ def _splits_of(cfg: dict) -> Iterator[Tuple[str, dict]]:
 
 def _leaves(dataset: dict) -> Iterator[Tuple[str, dict]]:
     """The datasets within wrappers, except that labels stay wrapped off."""
-    if _class_of(dataset) is not UnlabeledDataset:
+    if class_of(dataset, DATASETS) is not UnlabeledDataset:
         if 'datasets' in dataset:
             for index, part in enumerate(dataset['datasets']):
                 for suffix, leaf in _leaves(part):
@@ -418,15 +419,12 @@ def _without_pipeline(dataset_cfg: dict) -> ConfigDict:
     if plain.get('dataset'):
         plain.dataset = _without_pipeline(plain.dataset)
     plain.pop('lazy_init', None)
-    if issubclass(_class_of(plain) or object, (PublishedDataset, UnlabeledImages)):
+    if issubclass(
+        class_of(plain, DATASETS) or object, (PublishedDataset, UnlabeledImages)
+    ):
         # All images that are missing or damaged are to be found, one by one.
         plain.require_images = False
     return plain
-
-
-def _class_of(dataset_cfg: dict) -> Optional[type]:
-    kind = dataset_cfg.get('type')
-    return DATASETS.get(kind) if isinstance(kind, str) else kind
 
 
 def _root_of(dataset_cfg: dict) -> str:

@@ -22,6 +22,7 @@ from mmpose.datasets.datasets import BaseCocoStyleDataset
 from mmpose.datasets.transforms import LoadImage
 from mmpose.registry import DATASETS, TRANSFORMS
 
+from mmregda.config_files import class_of
 from mmregda.datasets.coco_files import (
     REMEDIES,
     CocoFile,
@@ -97,7 +98,7 @@ def looked_at(cfg: dict, looks: Optional[List[Look]] = None) -> dict:
         return cfg
     if cfg.get('pipeline'):
         cfg = {**cfg, 'pipeline': _with_ours(cfg['pipeline'])}
-    if _reads_coco(cfg.get('type')):
+    if _reads_coco(class_of(cfg, DATASETS)):
         return dict(type=_read, dataset=cfg, looks=looks)
     changed = dict(cfg)
     for key, inner in cfg.items():
@@ -118,8 +119,7 @@ def _with_ours(part: Any) -> Any:
     if not isinstance(part, dict):
         return part
     if name_of(part) in [kind.__name__ for kind in _OURS]:
-        kind = part['type']
-        kind = TRANSFORMS.get(kind) if isinstance(kind, str) else kind
+        kind = class_of(part, TRANSFORMS)
         ours, known = _OURS.get(kind, (kind, None))
         if known is None or set(part) <= known:
             return {**part, 'type': ours}
@@ -127,7 +127,6 @@ def _with_ours(part: Any) -> Any:
 
 
 def _reads_coco(kind: Any) -> bool:
-    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     if not inspect.isclass(kind) or not issubclass(kind, BaseCocoStyleDataset):
         return False
     parameters = inspect.signature(kind).parameters.values()

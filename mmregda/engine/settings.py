@@ -10,6 +10,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import Registry, init_default_scope
 from mmpose.registry import LOOPS, MODEL_WRAPPERS, MODELS, PARAM_SCHEDULERS
 
+from mmregda.config_files import class_of
 from mmregda.engine.distributed import SYNCHRONIZED_ON_CPU
 from mmregda.errors import InputError, close_matches
 
@@ -86,7 +87,7 @@ def _problems(cfg: Mapping) -> Iterator[str]:
 def _about_arguments(cfg: Mapping) -> Iterator[str]:
     for key, known in _ARGUMENTS.items():
         loop = cfg.get(key) or {}
-        if getattr(_class(LOOPS, loop), '__module__', '').startswith('mmregda.'):
+        if getattr(class_of(loop, LOOPS), '__module__', '').startswith('mmregda.'):
             for name in sorted(set(loop) - {'type', 'by_epoch', 'max_epochs'} - known):
                 near = close_matches(name, known)
                 yield f'{key}: {loop["type"]} takes no "{name}".{near}'
@@ -201,7 +202,7 @@ def _about_schedules(schedules: Any, max_iters: Any) -> Iterator[str]:
     for where, schedule in schedules_of(schedules):
         if not isinstance(schedule, Mapping):
             continue
-        kind = _class(PARAM_SCHEDULERS, schedule)
+        kind = class_of(schedule, PARAM_SCHEDULERS)
         if getattr(kind, 'need_val_args', False):
             # It counts validations, by the name of epochs, up to the only "epoch".
             if schedule.get('end') is None:
@@ -249,7 +250,7 @@ def _about_scaling(cfg: Mapping, adaptation: bool) -> Iterator[str]:
             'auto_scale_lr.base_batch_size is the whole batch that the learning rates '
             f'of this config are for, an integer from 1, but is {base!r}'
         )
-    method = _class(MODELS, cfg['model'].get('adaptation')) if adaptation else None
+    method = class_of(cfg['model'].get('adaptation'), MODELS) if adaptation else None
     sizes = {
         domain: loaders[domain].get('batch_size')
         for domain in getattr(method, 'domains', ())
@@ -280,15 +281,6 @@ def _about_validation(cfg: Mapping) -> Iterator[str]:
         )
 
 
-def _class(registry: Registry, given: Any) -> Any:
-    """The class of a config, if it can be known."""
-    kind = given.get('type') if isinstance(given, Mapping) else None
-    try:
-        return registry.get(kind) if isinstance(kind, str) else kind
-    except ImportError:  # Of a package that is not whole: what builds it says so.
-        return None
-
-
 def _is(registry: Registry, given: Any, name: str) -> bool:
-    kind = _class(registry, given)
+    kind = class_of(given, registry)
     return inspect.isclass(kind) and issubclass(kind, registry.get(name))

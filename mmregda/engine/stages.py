@@ -160,9 +160,6 @@ def evaluate(cfg: Config, checkpoint: str, progress: str = '') -> Dict[str, floa
         cfg.runner_type = 'QuietRunner'
         cfg.custom_hooks = [dict(type='ProgressBarHook', title=progress)]
     cfg.default_hooks = {**(cfg.get('default_hooks') or {}), 'checkpoint': None}
-    for part in ('backbone', 'neck'):
-        if cfg.model.get(part):
-            cfg.model[part].init_cfg = None
     cfg.load_from = checkpoint
     cfg.resume = False
     launcher, env_cfg = cfg.get('launcher', 'none'), cfg.get('env_cfg') or {}
