@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmpose.structures.bbox import bbox_overlaps, bbox_xywh2xyxy
 from torch import nn
 
 from mmregda.apis.predict import validation_pipeline
 from mmregda.codecs.position_space import position_space_of
 from mmregda.datasets import UnlabeledImages
+from mmregda.datasets.coco_files import arrays_of
 from mmregda.datasets.data_files import read_data_file
 from mmregda.datasets.keypoint_names import require_same_keypoints
 from mmregda.datasets.pipelines import name_of, unlabeled_pipeline
@@ -36,9 +38,9 @@ def displacements(one: Found, other: Found) -> np.ndarray:
     Returns:
         np.ndarray: (N, K), in units of the longer side of each of the N boxes.
     """
-    points, sides = zip(*(_points_and_sides(found) for found in (one, other)))
-    distance = np.linalg.norm(points[0][..., :2] - points[1][..., :2], axis=-1)
-    return distance / sides[0][:, None]
+    (points, boxes), (others, _) = (arrays_of(f['annotations']) for f in (one, other))
+    distance = np.linalg.norm(points[..., :2] - others[..., :2], axis=-1)
+    return distance / boxes[:, 2:].max(axis=1, keepdims=True)
 
 
 def evidence(
@@ -151,7 +153,7 @@ def against_labels(path: str, one: Found, other: Found) -> Labels:
         labels: Dict[str, List[Tuple[np.ndarray, np.ndarray]]] = {}
         for label in content['annotations']:
             points = np.asarray(label.get('keypoints') or [], float).reshape(-1, 3)
-            box = np.asarray(label['bbox'], float).reshape(4)
+            box = bbox_xywh2xyxy(np.asarray(label['bbox'], float).reshape(1, 4))[0]
             labels.setdefault(files[label['image_id']], []).append((box, points))
     except (KeyError, TypeError, ValueError, AttributeError, LookupError) as error:
         raise InputError(
@@ -163,24 +165,24 @@ def against_labels(path: str, one: Found, other: Found) -> Labels:
         category['keypoints'], names, 'the model', f'"{path}"', 'Label the same ones.'
     )
     predicted = {image['id']: image['file_name'] for image in one['images']}
-    points, sides = zip(*(_points_and_sides(found) for found in (one, other)))
-    truth = np.full((*points[0].shape[:2], 2), np.nan)
+    (points, boxes), (others, _) = (arrays_of(f['annotations']) for f in (one, other))
+    truth = np.full((*points.shape[:2], 2), np.nan)
     for row, annotation in enumerate(one['annotations']):
         name = predicted[annotation['image_id']]
         candidates = labels.get(name) or labels.get(name.rpartition('/')[2]) or []
-        shares = [_overlap(annotation['bbox'], box) for box, _ in candidates]
-        if shares and max(shares) >= _SAME_BOX:
-            _, label = candidates[int(np.argmax(shares))]
-            if len(label) == truth.shape[1]:
-                truth[row] = np.where(label[:, 2:] > 0, label[:, :2], np.nan)
+        if not candidates:
+            continue
+        known = np.array([box for box, _ in candidates])
+        own = bbox_xywh2xyxy(boxes[row : row + 1])
+        share, index = bbox_overlaps(*map(torch.from_numpy, (own, known))).max(dim=1)
+        _, label = candidates[int(index)]
+        if share >= _SAME_BOX and len(label) == truth.shape[1]:
+            truth[row] = np.where(label[:, 2:] > 0, label[:, :2], np.nan)
     if np.isnan(truth).all():
         raise InputError(f'labels "{path}" hold no keypoint in any of the boxes')
-    distance = [
-        np.linalg.norm(found[..., :2] - truth, axis=-1) / side[:, None]
-        for found, side in zip(points, sides)
-    ]
+    distance = np.linalg.norm(np.stack([points, others])[..., :2] - truth, axis=-1)
     images = np.array([annotation['image_id'] for annotation in one['annotations']])
-    return Labels(np.stack(distance), images)
+    return Labels(distance / boxes[:, 2:].max(axis=1, keepdims=True), images)
 
 
 class Verdict(NamedTuple):
@@ -272,20 +274,3 @@ def _interval(draws: np.ndarray) -> Tuple[float, float, float]:
     """The value of all images, and the percentiles of the draws after it."""
     low, high = np.percentile(draws[1:], [2.5, 97.5])
     return float(draws[0]), float(low), float(high)
-
-
-def _points_and_sides(found: Found) -> Tuple[np.ndarray, np.ndarray]:
-    """Keypoints (N, K, 3), and the longer side of each box, (N,)."""
-    annotations = found['annotations']
-    points = np.array([annotation['keypoints'] for annotation in annotations])
-    boxes = np.array([annotation['bbox'] for annotation in annotations])
-    return points.reshape(len(annotations), -1, 3), boxes[:, 2:].max(axis=1)
-
-
-def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
-    """Intersection over union of two boxes (x, y, w, h)."""
-    one, other = np.asarray(one, float), np.asarray(other, float)
-    low = np.maximum(one[:2], other[:2])
-    high = np.minimum(one[:2] + one[2:], other[:2] + other[2:])
-    common = np.prod(np.clip(high - low, 0, None))
-    return float(common / max(one[2:].prod() + other[2:].prod() - common, 1e-9))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections import defaultdict
 from typing import Any, Dict, List, Sequence
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import numpy as np
 
+from mmregda.datasets.coco_files import arrays_of, by_image
 from mmregda.datasets.data_files import read_data_file
 from mmregda.errors import InputError, ending_in_one_line
 from mmregda.files import write_text
@@ -44,11 +44,9 @@ def first_to_label(found: Found, doubt: Sequence[float], num: int = 20) -> List[
     """
     annotations = found['annotations']
     images = np.array([a['image_id'] for a in annotations])
-    boxes = np.array([a['bbox'] for a in annotations], float)
-    points = np.array([a['keypoints'] for a in annotations], float)
-    points = points.reshape(len(images), -1, 3)[..., :2]
+    points, boxes = arrays_of(annotations)
     sides = boxes[:, 2:].max(axis=1)[:, None, None]
-    poses = (points - boxes[:, None, :2] - boxes[:, None, 2:] / 2) / sides
+    poses = (points[..., :2] - boxes[:, None, :2] - boxes[:, None, 2:] / 2) / sides
     order = np.argsort(-np.asarray(doubt, float), kind='stable')
     _, worst = np.unique(images[order], return_index=True)
     pool = order[np.sort(worst)][: _POOL * num]
@@ -110,9 +108,8 @@ def cvat_labels(found: Found) -> List[dict]:
         found (dict): Of :func:`~mmregda.apis.predict_images`.
     """
     (category,) = found['categories']
-    boxes = np.array([a['bbox'] for a in found['annotations']], float)
-    points = np.array([_keypoints(a) for a in found['annotations']])[..., :2]
-    places = (points - boxes[:, None, :2]) / boxes[:, None, 2:].clip(1)
+    points, boxes = arrays_of(found['annotations'])
+    places = (points[..., :2] - boxes[:, None, :2]) / boxes[:, None, 2:].clip(1)
     places = (10 + 80 * places.mean(axis=0).clip(0, 1)).round(2)  # In percent.
     svg = ET.Element('svg')
     for one, other in category['skeleton']:
@@ -156,7 +153,7 @@ def to_label_studio(found: Found, root: str) -> List[dict]:
     """
     (category,) = found['categories']
     folder = os.path.basename(os.path.abspath(root))
-    tasks, on = [], _by_image(found)
+    tasks, on = [], by_image(found)
     for image in found['images']:
         size = image['width'], image['height']
         regions, scores = [], []
@@ -167,7 +164,8 @@ def to_label_studio(found: Found, root: str) -> List[dict]:
             value = dict(x=x, y=y, width=w, height=h, rotation=0)
             regions.append(_region('rectanglelabels', category['name'], size, value))
             regions[-1].update(id=box)
-            rows = zip(category['keypoints'], _keypoints(annotation))
+            (points,), _ = arrays_of([annotation])
+            rows = zip(category['keypoints'], points)
             for index, (name, (x, y, v)) in enumerate(rows):
                 if v > 0:
                     x, y = (min(max(z, 0), 100) for z in _percent((x, y), size))
@@ -298,19 +296,6 @@ def _percent(pixels: Sequence[float], size: Sequence[int]) -> List[float]:
 
 def _pixels(percent: Sequence[float], size: Sequence[int]) -> List[float]:
     return [round(z * size[i % 2] / 100, 3) for i, z in enumerate(percent)]
-
-
-def _by_image(found: Found) -> Dict[int, List[dict]]:
-    """The annotations of each image, by its id."""
-    groups: Dict[int, List[dict]] = defaultdict(list)
-    for annotation in found['annotations']:
-        groups[annotation['image_id']].append(annotation)
-    return groups
-
-
-def _keypoints(annotation: dict) -> np.ndarray:
-    """Keypoints (K, 3): x, y, visibility."""
-    return np.reshape(annotation['keypoints'], (-1, 3))
 
 
 def main() -> None:

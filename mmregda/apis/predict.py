@@ -19,6 +19,7 @@ from mmpose.structures import PoseDataSample
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from mmregda.config_files import class_of
 from mmregda.datasets import UnlabeledImages
 from mmregda.datasets.keypoint_names import keypoint_names, require_same_keypoints
 from mmregda.datasets.keypoints import definition_of
@@ -333,8 +334,7 @@ def keypoint_definition(cfg: Config) -> dict:
     for dataset in (_own_folder(cfg), *(each['dataset'] for each in _loaders(cfg))):
         while not dataset.get('metainfo') and 'dataset' in dataset:
             dataset = dataset['dataset']
-        kind = dataset.get('type')
-        kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+        kind = class_of(dataset, DATASETS)
         metainfo = dataset.get('metainfo') or getattr(kind, 'METAINFO', None)
         if metainfo:
             return definition_of(copy.deepcopy(metainfo))

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import (
     Any,
@@ -178,6 +178,21 @@ def mend(content: Any) -> bool:
                 if whole:
                     entry[key], mended = int(value), True
     return mended
+
+
+def arrays_of(annotations: Sequence[dict]) -> Tuple[np.ndarray, np.ndarray]:
+    """Keypoints (N, K, 3), x, y and visibility, and boxes (N, 4), x, y, w and h."""
+    points = np.array([a['keypoints'] for a in annotations], dtype=np.float64)
+    boxes = np.array([a['bbox'] for a in annotations], dtype=np.float64)
+    return points.reshape(len(annotations), -1, 3), boxes
+
+
+def by_image(content: Dict[str, Any]) -> Dict[Any, List[dict]]:
+    """The annotations of each image, by its id."""
+    groups: Dict[Any, List[dict]] = defaultdict(list)
+    for annotation in content['annotations']:
+        groups[annotation['image_id']].append(annotation)
+    return groups
 
 
 def look_at_entries(file: CocoFile, content: Any, needed: Sequence[str]) -> None:

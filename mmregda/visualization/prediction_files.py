@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import defaultdict
 from typing import Any, Dict, List, Optional
 
 import cv2
@@ -13,6 +12,7 @@ from mmengine.structures import InstanceData
 from mmpose.structures import PoseDataSample
 from mmpose.visualization import PoseLocalVisualizer
 
+from mmregda.datasets.coco_files import arrays_of, by_image
 from mmregda.datasets.image_loading import read_image
 from mmregda.errors import InputError
 from mmregda.files import atomic_write, write_text
@@ -61,9 +61,7 @@ def draw_predictions(
             f'pictures in "{folder}" would be among the images of "{root}" from '
             'then on. Write them elsewhere.'
         )
-    by_image = defaultdict(list)
-    for annotation in found['annotations']:
-        by_image[annotation['image_id']].append(annotation)
+    on = by_image(found)
     images = found['images']
     if num is not None and num < len(images):
         places = np.linspace(0, len(images) - 1, num).round().astype(int)
@@ -74,7 +72,7 @@ def draw_predictions(
     for image in track(images, progress):
         paths.append(os.path.join(folder, f'{image["file_name"]}.jpg'))
         pixels = read_image(os.path.join(root, image['file_name']))
-        drawn = _drawn(visualizer, pixels, by_image[image['id']])
+        drawn = _drawn(visualizer, pixels, on[image['id']])
         _write_jpeg(paths[-1], drawn)
     return paths
 
@@ -83,9 +81,7 @@ def _drawn(
     visualizer: PoseLocalVisualizer, image: np.ndarray, annotations: List[dict]
 ) -> np.ndarray:
     """An image, (h, w, 3) uint8 BGR, with what is predicted on it."""
-    boxes = np.array([annotation['bbox'] for annotation in annotations])
-    values = np.array([annotation['keypoints'] for annotation in annotations])
-    values = values.reshape(len(annotations), -1, 3)
+    values, boxes = arrays_of(annotations)
     # As thick for a hand in a large photograph as for a small crop.
     side = float(np.median(boxes[:, 2:].max(axis=1)))
     visualizer.radius = max(1, round(side / 80))
