@@ -171,6 +171,21 @@ def _flip(direction: str, width: int, height: int) -> np.ndarray:
     return matrix
 
 
+def in_box(keypoints: np.ndarray, center: Any, scale: Any) -> np.ndarray:
+    """Keypoints of an image as the network's input has them, but for rotation.
+
+    Args:
+        keypoints (np.ndarray): (..., 2 or more), x and y in pixels of the image.
+        center (np.ndarray): The sample's ``input_center``, 2 numbers.
+        scale (np.ndarray): Its ``input_scale``, 2 numbers.
+
+    Returns:
+        np.ndarray: (..., 2) float64, in units of the sides of the input's box.
+    """
+    center, scale = (np.reshape(v, 2).astype(np.float64) for v in (center, scale))
+    return (np.asarray(keypoints)[..., :2] - center) / scale + 0.5
+
+
 def views_of(batch: dict) -> Dict[str, dict]:
     """The ordinary MMPose samples, or batches, that one of several views is.
 

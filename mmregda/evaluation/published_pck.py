@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmpose.registry import METRICS
 
+from mmregda.datasets.views import in_box
 from mmregda.evaluation.grouped_pck import keypoint_groups
 
 _DROPPED = -1.0
@@ -88,28 +89,18 @@ class PublishedPCK(BaseMetric):
     def _distances(self, sample: dict) -> np.ndarray:
         """(K,) in units of the heatmap's side, -1 of a keypoint that is dropped."""
         truth = sample['gt_instances']
-        true_pixels = self._heatmap_pixels(truth['keypoints'], sample)
-        true_pixels = np.floor(true_pixels + 0.5)
-        # The argmax, which decoders refine by less than half a pixel.
-        pixels = np.rint(
-            self._heatmap_pixels(sample['pred_instances']['keypoints'], sample)
-        )
+        predicted = sample['pred_instances']['keypoints']
+        box = sample['input_center'], sample['input_scale']
         sides = np.asarray(sample['input_size'], np.float64) / self.stride
+        true_pixels = np.floor(in_box(truth['keypoints'][0], *box) * sides + 0.5)
+        # The argmax, which decoders refine by less than half a pixel.
+        pixels = np.rint(in_box(predicted[0], *box) * sides)
         distances = np.linalg.norm((pixels - true_pixels) / sides, axis=-1)
         visible = np.reshape(truth['keypoints_visible'], (*distances.shape, -1))[..., 0]
         inside = (true_pixels > 1).all(axis=-1) & (true_pixels < sides).all(axis=-1)
         counts = inside & (visible > 0.5)
         # A prediction that is not a number is wrong.
         return np.where(counts, np.nan_to_num(distances, nan=np.inf), _DROPPED)
-
-    def _heatmap_pixels(self, keypoints: np.ndarray, sample: dict) -> np.ndarray:
-        """(K, 2) of keypoints in pixels of the image, (1, K, 2)."""
-        size, center, scale = (
-            np.reshape(sample[key], 2).astype(np.float64)
-            for key in ('input_size', 'input_center', 'input_scale')
-        )
-        in_input = (keypoints[0, :, :2] - center) / scale + 0.5
-        return in_input * size / self.stride
 
 
 def _accuracy(distances: np.ndarray, thr: float) -> np.ndarray:

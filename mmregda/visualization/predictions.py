@@ -14,6 +14,7 @@ from mmpose.structures import PoseDataSample
 from torch.utils.data import DataLoader
 
 from mmregda.datasets import build_dataset
+from mmregda.datasets.views import in_box
 from mmregda.engine.checkpoints import load_network
 from mmregda.errors import InputError
 from mmregda.progress import track
@@ -118,12 +119,12 @@ def _in_network_input(
 ) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ground truth (K, 2), prediction (K, 2) and visibility (K,) of a sample."""
     truth = result.gt_instances
-    corner = result.input_center - 0.5 * result.input_scale
-    factor = np.array(result.input_size) / result.input_scale
-    predicted = (result.pred_instances.keypoints[0, :, :2] - corner) * factor
+    box, size = (result.input_center, result.input_scale), result.input_size
+    predicted = in_box(result.pred_instances.keypoints[0], *box) * size
     if 'keypoints' not in truth:
         return np.zeros_like(predicted), predicted, np.zeros(len(predicted), bool)
     visible = np.asarray(truth.keypoints_visible)[0].reshape(
         len(truth.keypoints[0]), -1
     )
-    return ((truth.keypoints[0, :, :2] - corner) * factor, predicted, visible[:, 0] > 0)
+    keypoints = in_box(truth.keypoints[0], *box) * size
+    return keypoints, predicted, visible[:, 0] > 0

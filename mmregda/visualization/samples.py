@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -14,6 +13,7 @@ from mmengine.registry import init_default_scope
 
 from mmregda.datasets.checks import domains_of
 from mmregda.datasets.coco_datasets import build_dataset
+from mmregda.datasets.samplers import seed_generators
 from mmregda.datasets.transforms import LoadWholeImage
 from mmregda.datasets.views import views_of
 from mmregda.errors import InputError, during
@@ -83,7 +83,7 @@ def draw_samples(
         dataset = _build(dataset_cfg, domain or 'train')
         generator = np.random.default_rng((seed, offset))
         chosen = generator.permutation(len(dataset))[:num]
-        _seed_augmentation(int(generator.integers(2**31)))
+        seed_generators(int(generator.integers(2**31)))
         read = _before if stage == 'before' else _after
         for index in chosen:
             for view, sample in read(dataset, int(index)).items():
@@ -172,12 +172,6 @@ def _build(dataset_cfg: dict, domain: str) -> Any:
         dataset = build_dataset(dataset_cfg)
         dataset.full_init()
     return dataset
-
-
-def _seed_augmentation(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
 
 
 def _after(dataset: Any, index: int) -> Dict[str, TrainingSample]:

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 from torch import Tensor, nn
 
+from mmregda.datasets.views import in_box
 from mmregda.engine.distributed import unwrap
 from mmregda.errors import InputError
 
@@ -125,9 +126,8 @@ def _labels(data_samples: List) -> Tuple[Tensor, Tensor]:
     for sample in data_samples:
         instances = sample.gt_instances
         # The box has the input's proportions.
-        scale = np.asarray(sample.input_scale)
-        corner = np.asarray(sample.input_center) - 0.5 * scale
-        relative = (instances.keypoints[0, :, :2] - corner) / scale.max()
+        center, scale = sample.input_center, np.asarray(sample.input_scale)
+        relative = in_box(instances.keypoints[0], center, scale) * scale / scale.max()
         keypoints.append(torch.as_tensor(relative, dtype=torch.float32))
         flags = np.asarray(instances.keypoints_visible)[0]
         visible.append(torch.as_tensor(flags.reshape(len(relative), -1)[:, 0] > 0))
