@@ -18,7 +18,7 @@ from mmengine.config import Config
 
 from mmregda.datasets.annotation_files import load_json
 from mmregda.errors import InputError
-from mmregda.files import atomic_write
+from mmregda.files import write_text
 
 _RESULT, _PROGRESS = 'result.json', 'progress'
 _WORKER = (sys.executable, '-m', 'mmregda.benchmark.worker')
@@ -91,8 +91,7 @@ class Job:
 def write_json(path: Path, content: dict) -> None:
     """Write a file that is whole or not there; what is no number becomes null."""
     text = json.dumps(_finite(content), indent=2, allow_nan=False)
-    with atomic_write(path) as partial:
-        Path(partial).write_text(f'{text}\n', 'utf-8')
+    write_text(str(path), f'{text}\n')
 
 
 def _finite(value: Any) -> Any:
