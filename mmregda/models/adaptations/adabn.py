@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional
+from typing import Dict
 
 import torch
 from mmengine.optim import OptimWrapperDict
@@ -28,14 +28,8 @@ class AdaBN(BaseAdaptation):
     Of several processes the first one's running statistics count, unless
     batch normalisation is synchronised.
 
-    Args:
-        head (dict, optional): Not used; no head is added.
-
     .. _Adaptive Batch Normalization: https://arxiv.org/abs/1603.04779
     """
-
-    def __init__(self, head: Optional[dict] = None) -> None:
-        super().__init__()
 
     def step(
         self,

@@ -27,7 +27,7 @@ class BaseAdaptation(BaseModule):
 
     Args:
         head (dict): The config of the model's head f, for a method that draws
-            further heads of the same kind.
+            further heads of the same kind. Others do not use it.
     """
 
     label: str = ''
@@ -51,6 +51,9 @@ class BaseAdaptation(BaseModule):
     """PositionSpace: What f predicts, from which the model has it before
     :meth:`attach`. With it a method need not know whether positions are the pixels
     of heatmaps or SimCC's bins."""
+
+    def __init__(self, head: Optional[dict] = None) -> None:
+        super().__init__()
 
     def attach(self, model: nn.Module) -> None:
         """Called once, with the model built, for a method that needs its parts."""

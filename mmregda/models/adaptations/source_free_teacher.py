@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional
+from typing import Dict
 
 import torch
 from mmengine.optim import OptimWrapperDict
@@ -31,7 +31,6 @@ class SourceFreeTeacher(ViewTeacher):
     it is that of each batch, at least one image.)
 
     Args:
-        head (dict, optional): Not used; no head is added.
         consistent (float): The part of the images that stands in for the source.
             Defaults to 0.1; with 0 there are none.
         **kwargs: As in ``ViewTeacher``.
@@ -43,10 +42,8 @@ class SourceFreeTeacher(ViewTeacher):
 
     domains = ('target',)
 
-    def __init__(
-        self, head: Optional[dict] = None, consistent: float = 0.1, **kwargs
-    ) -> None:
-        super().__init__(head=head, **kwargs)
+    def __init__(self, consistent: float = 0.1, **kwargs) -> None:
+        super().__init__(**kwargs)
         self.consistent = consistent
 
     def step(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional
+from typing import Dict
 
 from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
@@ -18,17 +18,11 @@ class SourceOnly(BaseAdaptation):
     The fair baseline of a method is not the checkpoint that it starts from
     but the same number of further iterations, with the same heads, data,
     optimisers and schedules, without the target. This is that.
-
-    Args:
-        head (dict, optional): Not used; no head is added.
     """
 
     label = 'source only: as many further iterations'
 
     domains = ('source',)
-
-    def __init__(self, head: Optional[dict] = None) -> None:
-        super().__init__()
 
     def step(
         self,

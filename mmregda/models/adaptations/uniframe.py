@@ -31,7 +31,6 @@ class UniFrame(ViewTeacher):
     (:func:`~mmregda.models.adaptations.fda.restyle_`).
 
     Args:
-        head (dict, optional): Not used; no head is added.
         trade_off (float): :math:`\lambda`. Defaults to 1.
         style (dict, optional): ``beta`` (0.01) of the spectra, and how often (``prob``,
             0.5, for each of both directions) they are exchanged, by an ``alpha`` of
@@ -45,12 +44,11 @@ class UniFrame(ViewTeacher):
 
     def __init__(
         self,
-        head: Optional[dict] = None,
         trade_off: float = 1.0,
         style: Optional[dict] = None,
         **kwargs,
     ) -> None:
-        super().__init__(head=head, **kwargs)
+        super().__init__(**kwargs)
         self.trade_off = trade_off
         self.style = style
 
