@@ -19,7 +19,7 @@ from mmpose.registry import DATASETS
 
 from mmregda.config_files import class_of
 from mmregda.datasets.coco_datasets import Look, build_dataset
-from mmregda.datasets.coco_files import other_size
+from mmregda.datasets.coco_files import beyond, other_size
 from mmregda.datasets.data_files import read_data_file
 from mmregda.datasets.image_loading import decode_image
 from mmregda.datasets.pipelines import name_of
@@ -43,9 +43,6 @@ LEFT_OUT = 'left out by skip_corrupt'
 LEFT_OUT_BY_READER = 'left out by the reader'
 OTHER_SIZE = "size in the file not the image's"
 ODD_FILE = 'odd annotation file'
-
-# A keypoint on the border of the image, in either convention of pixel centres.
-_BORDER = 0.5
 
 
 class Finding(NamedTuple):
@@ -336,8 +333,7 @@ def _faults_of_boxes(
         elif size and ((box[:2] >= size).any() or (box[2:] <= 0).any()):
             yield BOX_OUTSIDE, f'box {_numbers(box)}, image {size[0]}x{size[1]}'
         if size:
-            out = (box[:2] < -_BORDER) | (box[2:] > np.add(size, _BORDER))
-            summary.num_over_border += int(out.any())
+            summary.num_over_border += int(beyond(box.reshape(2, 2), size).any())
 
 
 def _faults_of_keypoints(
@@ -347,8 +343,7 @@ def _faults_of_keypoints(
     if not size:
         return
     points = keypoints[..., :2]
-    outside = ((points < -_BORDER) | (points > np.add(size, _BORDER))).any(axis=-1)
-    outside &= seen
+    outside = beyond(points, size) & seen
     if outside.any():
         first = tuple(np.argwhere(outside)[0])
         more = f' and {outside.sum() - 1} more' * (outside.sum() > 1)

@@ -321,6 +321,14 @@ def stated_size(image: dict) -> Optional[Tuple[float, float]]:
     return size if all(map(_is_finite, size)) and min(size) > 0 else None
 
 
+def beyond(points: np.ndarray, size: Sequence[float]) -> np.ndarray:
+    """(...) whether points (..., 2) are outside of an image of (width, height).
+
+    One on its border is not, in either convention of pixel centres.
+    """
+    return ((points < -0.5) | (points > np.add(size, 0.5))).any(axis=-1)
+
+
 def other_size(
     stated: Optional[Tuple[float, float]], width: int, height: int
 ) -> Tuple[str, str]:

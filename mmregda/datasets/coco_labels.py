@@ -14,6 +14,7 @@ from mmregda.datasets.coco_files import (
     NO_KEYPOINTS,
     CocoFile,
     Faults,
+    beyond,
     note_on_corners,
     shown,
     stated_size,
@@ -21,8 +22,6 @@ from mmregda.datasets.coco_files import (
 from mmregda.datasets.keypoint_names import keypoint_names, misplaced
 from mmregda.errors import InputError
 
-# A keypoint on the border of the image, in either convention of pixel centres.
-_BORDER = 0.5
 _FINITE = 'Give numbers in pixels, and 0, 0, 0 for keypoints without a label.'
 _FRACTIONS = 'Give boxes and keypoints in pixels, not in fractions of the image.'
 _EXPECTED = dict(
@@ -141,8 +140,7 @@ class LabelCheck:
             self._faults.add(place, problem, _FRACTIONS)
         size = stated_size(image)
         if size is not None:
-            beyond = (labelled < -_BORDER) | (labelled > np.add(size, _BORDER))
-            self._outside += beyond.any(axis=1).sum()
+            self._outside += beyond(labelled, size).sum()
             if box.size == 4:
                 self._boxes.append(label['bbox'])
                 self._sizes.append(size)

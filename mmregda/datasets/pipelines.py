@@ -38,16 +38,13 @@ NEEDS_KEYPOINTS = frozenset(
 """frozenset: MMPose's transforms that make, change or read keypoints, by name."""
 
 
-def nodes(transform: Any) -> Iterator[Any]:
-    """A transform or pipeline and all that it holds, each after what holds it."""
-    yield transform
-    for inner in _held(transform):
-        yield from nodes(inner)
-
-
 def leaves(pipeline: Any) -> Iterator[Callable]:
     """The transforms of a pipeline, without those that only hold others."""
-    return (node for node in nodes(pipeline) if not _held(node))
+    held = _held(pipeline)
+    if not held:
+        yield pipeline
+    for inner in held:
+        yield from leaves(inner)
 
 
 def _held(transform: Any) -> List[Any]:
