@@ -27,37 +27,26 @@ AREA_OF_BOX = 0.53
 
 
 class COCO(pycocotools.coco.COCO):
-    """COCO annotations, from a file or a dictionary, as xtcocotools reads them.
+    """COCO annotations of a file, as xtcocotools reads them.
 
     Args:
         annotation_file (str, optional): A JSON file in COCO's layout.
-        test_index (Sequence[int], optional): Keep only these keypoints of
-            every annotation.
-        ann_data (dict, optional): The content of such a file, read already.
     """
 
-    def __init__(self, annotation_file=None, test_index=None, ann_data=None):
-        if ann_data is None:
-            super().__init__(annotation_file)
-        else:
-            super().__init__()
-            self.dataset = ann_data
+    def __init__(self, annotation_file=None):
+        super().__init__(annotation_file)
         self.anno_file = [annotation_file]
-        self.test_index = test_index
         for annotation in self.dataset.get('annotations', ()):
             annotation.setdefault('iscrowd', False)
-            if test_index is not None:
-                keypoints = np.reshape(annotation['keypoints'], (-1, 3))
-                annotation['keypoints'] = keypoints[test_index].ravel().tolist()
-        if ann_data is not None:
-            # Prints that it does so; reading a file prints once already.
-            with contextlib.redirect_stdout(io.StringIO()):
-                self.createIndex()
 
     def loadRes(self, resFile):
         # No detection at all is a result too; pycocotools fails on it.
         if isinstance(resFile, list) and not resFile:
-            results = COCO(ann_data=dict(self.dataset, annotations=[]))
+            results = COCO()
+            results.dataset = dict(self.dataset, annotations=[])
+            # Prints that it does so; reading a file prints once already.
+            with contextlib.redirect_stdout(io.StringIO()):
+                results.createIndex()
         else:
             results = super().loadRes(resFile)
         if len(self.anno_file) == 1:
