@@ -207,7 +207,7 @@ class Verdict(NamedTuple):
 
 
 def paired_bootstrap(
-    labels: Labels, thr: float = 0.05, num_draws: int = 2000, seed: int = 0
+    labels: Labels, thr: float = 0.05, num_draws: int = 2000
 ) -> Verdict:
     """PCK of two models on the same images, and whether it differs.
 
@@ -220,7 +220,6 @@ def paired_bootstrap(
         labels (Labels): From :func:`against_labels`.
         thr (float): In units of the box's longer side. Defaults to 0.05.
         num_draws (int): Defaults to 2000.
-        seed (int): Of the draws.
 
     Returns:
         Verdict: As fractions.
@@ -233,7 +232,7 @@ def paired_bootstrap(
     correct = _within(labels.distance, thr)[:, kept]
     for total, values in zip(counts, (*correct, known[kept])):
         np.add.at(total, rows, values)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     weights = np.concatenate(
         [
             np.ones((1, num_images)),

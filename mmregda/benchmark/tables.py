@@ -8,6 +8,8 @@ from typing import Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 Table = Tuple[List[str], List[List[str]]]
+# In points of PCK; of an error in percent.
+_TOLERANCE = 2
 
 
 def by_domain(metrics: Mapping[str, Optional[float]]) -> Dict[str, Dict[str, float]]:
@@ -157,12 +159,12 @@ def _digits(values: Iterable[float]) -> str:
     return '.1f' if any(abs(value) > 1 or value == 0 for value in values) else '.4f'
 
 
-def table_of_evidence(runs: Sequence[dict], tolerance: float = 2.0) -> Table:
+def table_of_evidence(runs: Sequence[dict]) -> Table:
     """What may choose a method's settings: nothing that target labels know.
 
     Of each method's variants that one is marked as chosen whose predictions on
     the target are most consistent, among those whose accuracy on the source is
-    at most ``tolerance`` points below the best variant's: a model that forgets
+    at most two points below the best variant's: a model that forgets
     the task can be as consistent as it likes. Where the source is not validated,
     consistency alone decides; one whose consistency is no number is never chosen.
 
@@ -171,7 +173,6 @@ def table_of_evidence(runs: Sequence[dict], tolerance: float = 2.0) -> Table:
             with its method's and a space), ``seed``, ``status`` and, if done,
             ``source`` and ``evidence``
             (:func:`~mmregda.evaluation.validators.consistency.label_free_evidence`).
-        tolerance (float): In points of PCK; of an error in percent. Defaults to 2.
 
     Returns:
         tuple[list[str], list[list[str]]]: The head and the rows, means over
@@ -196,9 +197,7 @@ def table_of_evidence(runs: Sequence[dict], tolerance: float = 2.0) -> Table:
             for name, other in means.items()
             if other is not None and name.split()[0] == variant.split()[0]
         ]
-        chosen = len(rivals) > 1 and figures is _most_consistent(
-            rivals, main, tolerance
-        )
+        chosen = len(rivals) > 1 and figures is _most_consistent(rivals, main)
         cells = [
             spread(figures[:1], digits=_digits(figures[:1])) if main else '',
             *(spread([figure], digits='.2f') for figure in figures[1:]),
@@ -218,9 +217,7 @@ def _evidence(run: dict, main: str) -> Tuple[float, float, float]:
     return score, evidence['confidence'], evidence['consistency']
 
 
-def _most_consistent(
-    rivals: Sequence[np.ndarray], main: str, tolerance: float
-) -> Optional[np.ndarray]:
+def _most_consistent(rivals: Sequence[np.ndarray], main: str) -> Optional[np.ndarray]:
     sign = -1 if less_is_better(main) else 1
     scores = [sign * r[0] for r in rivals if not np.isnan(r[0])]
     able = list(rivals)
@@ -228,7 +225,7 @@ def _most_consistent(
         best = max(scores)
         # Of an error, or of a metric that is a fraction.
         unit = abs(best) / 100 if sign < 0 else 0.01 if best <= 1 else 1
-        able = [r for r in rivals if sign * r[0] >= best - tolerance * unit]
+        able = [r for r in rivals if sign * r[0] >= best - _TOLERANCE * unit]
     able = [r for r in able if not np.isnan(r[2])]
     return max(able, key=lambda r: r[2]) if able else None
 
