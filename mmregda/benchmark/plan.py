@@ -20,6 +20,7 @@ from torch import nn
 
 from mmregda.benchmark.jobs import Job
 from mmregda.config_files import dicts_in, fingerprint, imported_by, read_config
+from mmregda.datasets.checks import domains_of
 from mmregda.engine.start import LABELED, load_pretrain_config
 from mmregda.errors import InputError, building, during
 
@@ -268,8 +269,8 @@ def plan(
         if blind:
             _forget_target(cfg)
         if max_evaluated:
-            for loader in _loaders(cfg.get('val_dataloader')):
-                loader.dataset.indices = max_evaluated
+            for dataset in domains_of(cfg.get('val_dataloader')).values():
+                dataset.indices = max_evaluated
         cfg.benchmark = dict(evidence=evidence)
         if max_evaluated:
             cfg.benchmark['num_samples'] = max_evaluated
@@ -289,18 +290,11 @@ def _require_hook(cfg: Config) -> None:
         )
 
 
-def _loaders(value: Optional[Mapping]) -> List[Any]:
-    """The dataloader configs of what may be one, or one for each domain."""
-    value = value or {}
-    loaders = [value] if 'dataset' in value else value.values()
-    return [loader for loader in loaders if loader]
-
-
 def _forget_target(cfg: Config) -> None:
     """Validate on nothing of the target."""
     for key in ('val_dataloader', 'val_evaluator'):
         (cfg.get(key) or {}).pop('target', None)
-    if not _loaders(cfg.get('val_dataloader')):  # There is no other domain.
+    if not domains_of(cfg.get('val_dataloader')):  # There is no other domain.
         cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
         hooks = cfg.get('custom_hooks') or []
         cfg.custom_hooks = [h for h in hooks if h.type != 'DisparityStatisticsHook']

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import random
+from contextlib import contextmanager
 from functools import partial
 from itertools import count, islice
 from typing import Any, Callable, Iterator, Optional, Sized, Tuple, Union
@@ -197,6 +198,17 @@ def _yield_cores(init: Optional[Callable], worker: int) -> None:
         os.nice(10)
     if init is not None:
         init(worker)
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Within, ``random`` and NumPy draw as they may; after it, as if nothing was."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 def seed_generators(*seeds: int) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mmregda.datasets.keypoint_names import keypoint_names
 from mmregda.errors import InputError, building, during
+from mmregda.models.backbones.weight_sources import require_tensors
 from mmregda.models.necks import DeconvNeck
 
 # Where a run says which checkpoint is its last.
@@ -88,7 +89,7 @@ def weights_of(content: Dict[str, Any], where: str) -> Dict[str, Tensor]:
     Raises:
         InputError: If there is none.
     """
-    return _require_weights(content.get('state_dict', content), where)
+    return require_tensors(content.get('state_dict', content), where)
 
 
 def named_as_in(model: nn.Module, weights: Dict[str, Tensor]) -> Dict[str, Tensor]:
@@ -116,16 +117,6 @@ def trained_names(content: Dict[str, Any]) -> List[str]:
     if isinstance(names, list) and all(isinstance(name, str) for name in names):
         return names
     return keypoint_names(meta.get('dataset_meta'))
-
-
-def _require_weights(weights: Any, where: str) -> Dict[str, Tensor]:
-    if not isinstance(weights, dict) or not all(
-        isinstance(name, str)
-        and (isinstance(weight, Tensor) or name.endswith('_extra_state'))
-        for name, weight in weights.items()
-    ):
-        raise InputError(f'checkpoint "{where}" holds no state_dict of tensors')
-    return weights
 
 
 def require_same_weights(
@@ -180,9 +171,7 @@ def load_network(
             device is not there.
     """
     place = _device(device)
-    # Its own weights replace those it was trained from.
     parts = [part for part in ('backbone', 'neck', 'head') if model.get(part)]
-    model = {**model, **{part: {**model[part], 'init_cfg': None} for part in parts}}
     content = read_checkpoint(checkpoint)
     with building(f'the model of "{checkpoint}"'):
         network = MODELS.build(model)
@@ -297,7 +286,7 @@ def require_resumable(
             raise InputError(f'"{path}" has no {name}')
     if type(content['meta'].get('iter')) is not int:
         raise InputError(f'"{path}" has no meta.iter')
-    _require_weights(content['state_dict'], path)
+    require_tensors(content['state_dict'], path)
 
 
 def _require_sound(path: str) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 import io
 import logging
-import random
 import warnings
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterator, List, Optional, Sequence
 
-import numpy as np
 import torch
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MessageHub, MMLogger
@@ -20,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from mmregda.datasets import UnlabeledDataset
 from mmregda.datasets.pipelines import leaves
-from mmregda.datasets.samplers import SeededDataset, seed_generators
+from mmregda.datasets.samplers import SeededDataset, kept_generators, seed_generators
 from mmregda.errors import InputError, during
 
 # A batch of so many is enough to be collated and normalised.
@@ -227,7 +225,6 @@ def _datasets_in(dataset: Any, unlabeled: bool = False) -> Iterator[Any]:
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Within, whatever is drawn, printed or logged is no part of the run."""
-    states = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0)
     # Where MMPose's datasets tell its metrics of their annotation files.
     told = MessageHub.get_current_instance().runtime_info
@@ -239,12 +236,10 @@ def undisturbed() -> Iterator[None]:
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter('ignore')
-            with torch.random.fork_rng(devices):
+            with torch.random.fork_rng(devices), kept_generators():
                 seed_generators(0)  # What is found does not depend on luck.
                 yield
     finally:
         logger.setLevel(level)
         told.clear()
         told.update(told_before)
-        random.setstate(states[0])
-        np.random.set_state(states[1])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmregda.codecs.view_warps import ViewWarp
+from mmregda.datasets.samplers import kept_generators
 from mmregda.progress import track
 
 
@@ -21,12 +21,12 @@ def label_free_evidence(
     num_samples: int = 256,
     thr: float = 0.05,
     batch_size: int = 32,
-    seed: int = 0,
     progress: str = '',
 ) -> Dict[str, float]:
     """Confidence and consistency of a model on unlabelled images.
 
-    Each image is looked at in two random views (the dataset's augmentation).
+    Each image is looked at in two random views (the dataset's augmentation), the same
+    for every model.
 
     - ``confidence``: the largest probability of a keypoint's positions, averaged
       over keypoints, images and views. A confident model may be wrong, but one
@@ -51,7 +51,6 @@ def label_free_evidence(
         num_samples (int): Images, evenly spaced over the dataset.
         thr (float): Defaults to 0.05.
         batch_size (int): Defaults to 32.
-        seed (int): Of the views: the same for every model.
         progress (str): What to show beside a progress bar; without it there is none.
 
     Returns:
@@ -64,7 +63,9 @@ def label_free_evidence(
     count = min(num_samples, len(dataset))
     indices = np.linspace(0, len(dataset) - 1, count).round().astype(int)
     confidence, agree, counted = [], 0, 0
-    with _seeded(seed):
+    with kept_generators():
+        random.seed(0)
+        np.random.seed(0)
         for begin in track(range(0, count, batch_size), progress):
             views, keypoints = [], []
             for _ in range(2):
@@ -118,16 +119,3 @@ def _pixel_size(view: List[Any]) -> np.ndarray:
     """Side of a pixel of the view (B,), in pixels of the image."""
     maps = np.stack([sample.image_to_view for sample in view])
     return np.abs(np.linalg.det(maps)) ** -0.5
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Within, augmentation draws from a seed; after it, as if nothing was."""
-    states = random.getstate(), np.random.get_state()
-    random.seed(seed)
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])

@@ -57,12 +57,18 @@ def read_state_dict(checkpoint: str) -> Dict[str, Tensor]:
     for key in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not (isinstance(content, dict) and content) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor)
-        for name, tensor in content.items()
+    return dict(require_tensors(content, checkpoint))
+
+
+def require_tensors(weights: Any, where: str) -> Dict[str, Tensor]:
+    """Raise :class:`InputError` for what is no state dict of tensors."""
+    if not (isinstance(weights, dict) and weights) or not all(
+        isinstance(name, str)
+        and (isinstance(weight, Tensor) or name.endswith('_extra_state'))
+        for name, weight in weights.items()
     ):
-        raise InputError(f'"{checkpoint}" holds no state dict of tensors')
-    return dict(content)
+        raise InputError(f'checkpoint "{where}" holds no state_dict of tensors')
+    return weights
 
 
 def package_file(checkpoint: str) -> str:
