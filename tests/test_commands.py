@@ -17,10 +17,12 @@ import sys
 from pathlib import Path
 from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
+import scipy.io
 from conftest import ROOT
 from documented import commands, saved_files
-from layouts import lsp_joints, write_lsp, write_surreal
+from layouts import lsp_joints, lspet_joints, write_lsp, write_lspet, write_surreal
 from mmengine.config import Config
 from shrunk import save_start, shrink, write_labelled_images
 from test_documents import PAGES
@@ -79,6 +81,16 @@ def write_hand_photographs(images, root):
     (root / 'keypoints2d_coco.json').write_text(json.dumps(content))
 
 
+def write_people(root):
+    """As many photographs as make a block of tests, all the same."""
+    write_lspet(root, lspet_joints(5), 48, 48)
+    images = root / 'lspet/images'
+    for number in range(6, 806):
+        (images / f'im{number:05d}.jpg').hardlink_to(images / 'im00001.jpg')
+    joints = np.tile(lspet_joints(5), 161)
+    scipy.io.savemat(root / 'lspet/joints.mat', dict(joints=joints))
+
+
 class Accepted(BaseException):
     """Raised where a command would begin its work."""
 
@@ -113,6 +125,7 @@ def desk(hand_pair, tmp_path, monkeypatch):
         shutil.copy(images / 'boxes.csv', tmp_path / name)
     shutil.copy(images / '21.json', tmp_path / 'few.json')
     write_hand_photographs(images, tmp_path / 'path/to/hand_photographs')
+    write_people(tmp_path / 'path/to')
     coco = 'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_res50_8xb64-210e_'
     (tmp_path / 'path/to/your_config.py').write_text(
         f"_base_ = ['{coco}coco-256x192.py']\n"
@@ -146,6 +159,9 @@ def desk(hand_pair, tmp_path, monkeypatch):
         mmregda.synthetic, 'write_rhd', lambda *_, **__: hand_pair / 'RHD_published_v2'
     )
     monkeypatch.setattr(mmregda.synthetic, 'write_body_pair', write_bodies)
+    monkeypatch.setattr(
+        mmregda.synthetic, 'write_surreal', lambda root, *_, **__: write_bodies(root)[0]
+    )
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -6,5 +6,5 @@ validators = [
     dict(type='MixVal'),
     dict(type='Flatness'),
     dict(type='Equivariance'),
-    dict(type='ImportanceWeightedValidation'),
+    dict(type='ImportanceWeightedValidation'),  # needs val_dataloader.source
 ]

@@ -1,6 +1,5 @@
 # The frame of photographs_of_hands.py with the paper's rule for stage 2: f is drawn
-# anew and learns at ten times the rate of psi. In a short run it loses what stage 1
-# learned.
+# anew and learns at ten times the rate of psi.
 _base_ = ['photographs_of_hands.py']
 
 pretrain = dict(parts=('backbone', 'neck'))

@@ -15,6 +15,7 @@ from mmregda.datasets.coco_files import (
     objects_of,
     require_image,
     require_lists,
+    shown,
     stated_size,
 )
 from mmregda.datasets.data_files import read_data_file
@@ -105,13 +106,15 @@ def _read_coco(path: str, images_json: Optional[str]) -> Iterator[Box]:
         of_images = CocoFile(images_json, 'boxes file')
         content = of_images.load()
         kind, needed = 'detections', ['images']
-    require_lists(of_images, content, needed)
+    require_lists(of_images, content, needed, EXPECTED)
     faults = Faults()
     look_at_images(content['images'], faults)
     faults.require_none(of_images)
     images = {image['id']: image for image in content['images']}
     boxes = list(objects_of(entries, kind, ('image_id',), faults))
     for place, entry in boxes:
+        if 'bbox' not in entry:
+            faults.add(place, f'has no "bbox": {shown(entry)}', EXPECTED)
         require_image(entry, images, place, faults)
     faults.require_none(file)
     for place, entry in boxes:

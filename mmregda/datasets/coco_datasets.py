@@ -217,8 +217,11 @@ def _look_at_images(
         ]
 
     paths = [os.path.join(prefix, image['file_name']) for _, image in images]
-    there = list(filter(os.path.exists, paths))
-    sizes = dict(zip(there, image_sizes(there)))
+    sizes = {
+        path: size
+        for path, size in zip(paths, image_sizes(paths))
+        if isinstance(size, tuple) or os.path.exists(path)
+    }
     # If there is none they may be somewhere else, as in an archive that a
     # transform opens; with indices, others may be the ones that are used.
     missing = f'is annotated, and there is no such file in "{prefix}"'

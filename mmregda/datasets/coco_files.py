@@ -44,6 +44,7 @@ REMEDIES = {
 # A larger number is infinite where it is used.
 _LARGEST = float(np.finfo(np.float32).max)
 _LAYOUT = 'Expected COCO\'s {"images": [...], "annotations": [...]}.'
+_MAKES_AN_IMAGE = ('file_name', 'width', 'height')
 _INTEGERS = dict(
     images=('id', 'width', 'height'),
     annotations=('id', 'image_id', 'category_id', 'iscrowd', 'num_keypoints'),
@@ -201,7 +202,8 @@ def look_at_entries(file: CocoFile, content: Any, needed: Sequence[str]) -> None
     Raises:
         InputError: If anything is wrong, or one of the needed lists is not there.
     """
-    require_lists(file, content, needed)
+    there = content if isinstance(content, dict) else ()
+    require_lists(file, content, [n for n in _INTEGERS if n in needed or n in there])
     for name in needed:
         if not content[name]:
             raise InputError(f'{file} has an empty list of "{name}". {_LAYOUT}')
@@ -260,15 +262,16 @@ def look_at_detections(file: CocoFile, content: Any, image_ids: Container[int]) 
     file.num_entries = len(content)
 
 
-def require_lists(file: CocoFile, content: Any, needed: Sequence[str]) -> None:
+def require_lists(
+    file: CocoFile, content: Any, needed: Sequence[str], layout: str = _LAYOUT
+) -> None:
     """Refuse a file without the lists of COCO's that are needed."""
     if not isinstance(content, dict):
         kind = 'a list' if isinstance(content, list) else shown(content)
-        raise InputError(f'{file} is {kind} at its top level. {_LAYOUT}')
-    for name in _INTEGERS:
-        is_there = name in content or name in needed
-        if is_there and not isinstance(content.get(name), list):
-            raise InputError(f'{file} has no list of "{name}". {_LAYOUT}')
+        raise InputError(f'{file} is {kind} at its top level. {layout}')
+    for name in needed:
+        if not isinstance(content.get(name), list):
+            raise InputError(f'{file} has no list of "{name}". {layout}')
 
 
 def objects_of(
@@ -285,15 +288,16 @@ def objects_of(
         if not isinstance(entry, dict):
             faults.add(place, f'is {shown(entry)}', f'Each is {_ENTRIES[name]}.')
             continue
-        given = ['category_id'] * (entry.get('category_id') is not None)
-        for key in dict.fromkeys([*ids, *given]):
+        has_boxes = name in ('annotations', 'detections')
+        given = ['category_id'] if entry.get('category_id') is not None else []
+        for key in dict.fromkeys([*ids, *given] if has_boxes else ids):
             if not _is_id(entry.get(key)):
                 found = f'no "{key}"'
                 if key in entry:
                     found = f'"{key}": {shown(entry[key])}'
                 faults.add(place, f'has {found}', f'Give each an integer as "{key}".')
         flag = entry.get('iscrowd')
-        if flag not in (None, 0, 1):
+        if has_boxes and flag not in (None, 0, 1):
             problem = f'has "iscrowd": {shown(flag)}'
             faults.add(place, problem, 'Set iscrowd to 0 or 1.')
         yield place, entry
@@ -392,6 +396,8 @@ def _look_for_doubled_ids(entries: List[Any], name: str, faults: Faults) -> None
             continue
         other = first.setdefault(entry['id'], index)
         # Files that were joined may have one image or category twice.
-        if other != index and (name == 'annotations' or entry != entries[other]):
+        keys = _MAKES_AN_IMAGE if name == 'images' else entry
+        alike = all(entry.get(key) == entries[other].get(key) for key in keys)
+        if other != index and (name == 'annotations' or not alike):
             place = f'{name}[{other}] and {name}[{index}]'
             faults.add(place, f'have the id {entry["id"]}', f'Number the {name}.')

@@ -95,7 +95,8 @@ def _about_arguments(cfg: Mapping) -> Iterator[str]:
 
 def _about_compile(cfg: Mapping) -> Iterator[str]:
     hooks = [h for h in cfg.get('custom_hooks') or () if isinstance(h, Mapping)]
-    if any(hook.get('type') == 'CompileHook' for hook in hooks):
+    kinds = [getattr(h.get('type'), '__name__', str(h.get('type'))) for h in hooks]
+    if any(kind.rpartition('.')[2] == 'CompileHook' for kind in kinds):
         yield (
             'custom_hooks has a CompileHook, which no config names any more: write '
             'compile = True, or its options as compile = dict(mode="default")'

@@ -29,12 +29,13 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def save_figure(figure: Figure, path: str) -> None:
+def save_figure(figure: Figure, path: str, dpi: int = 110) -> None:
     """Write a figure as a file that is whole or not there.
 
     Args:
         figure (Figure): The figure.
         path (str): The file; its ending says the format (PNG, JPEG, PDF, SVG).
+        dpi (int): Pixels an inch. Defaults to 110.
     """
     path = os.fspath(path)
     ending = os.path.splitext(path)[1].lstrip('.').lower() or 'png'
@@ -43,4 +44,4 @@ def save_figure(figure: Figure, path: str) -> None:
     options = jpeg if ending in ('jpg', 'jpeg') else {}
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with atomic_write(path) as partial:
-        figure.savefig(partial, format=ending, dpi=110, **options)
+        figure.savefig(partial, format=ending, dpi=dpi, **options)

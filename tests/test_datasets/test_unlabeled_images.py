@@ -651,6 +651,26 @@ def test_an_image_that_is_named_twice_may_be(root, tmp_path):
     assert boxes_of(dataset) == [EXPECTED[0], ('b.png', 0, 0, 9, 9)]
 
 
+def test_only_what_is_read_of_an_image_counts(root, tmp_path):
+    coco = coco_of(ROWS[:1])
+    # Joined files name an image twice, and entries hold more than COCO's keys.
+    coco['images'].append(dict(coco['images'][0], license=3, category_id='hand'))
+    coco['categories'] = {}
+    dataset = UnlabeledImages(root, write_json(tmp_path / 'coco.json', coco))
+    assert boxes_of(dataset) == [EXPECTED[0]]
+
+
+def test_an_annotation_without_a_box_is_named_and_no_damage(root, tmp_path):
+    coco = coco_of(ROWS)
+    coco['annotations'][1].pop('bbox')
+    boxes = write_json(tmp_path / 'coco.json', coco)
+    told = r'annotations[1] has no "bbox"'
+    assert_refused(told, boxes, root=root, boxes=boxes)
+    assert_refused(told, boxes, root=root, boxes=boxes, skip_corrupt=True)
+    boxes = write_json(tmp_path / 'none.json', dict(annotations=[]))
+    assert_refused('with images_json=...', boxes, root=root, boxes=boxes)
+
+
 def test_an_id_of_two_images_is_refused_with_both(root, tmp_path):
     coco = coco_of(ROWS)
     coco['images'][1]['id'] = coco['images'][0]['id']

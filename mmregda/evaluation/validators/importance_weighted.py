@@ -38,6 +38,9 @@ class ImportanceWeightedValidation(Validator):
     penalty is the one with the least error there. :math:`a_n` is the part of an image's
     visible keypoints that are at most ``thr`` of its box's longer side away.
 
+    Where the domains are told apart easily, the weights are small, and IWV says little
+    more than that; DEV corrects it by the weights' mean, which should be 1.
+
     It belongs into ``val_evaluator.target`` and predicts the images of
     ``val_dataloader.source`` once more. Both scores are no number if a domain has fewer
     than 10 images.
@@ -86,7 +89,8 @@ class ImportanceWeightedValidation(Validator):
         near = np.linalg.norm(apart, axis=-1) <= self.thr * max(
             right - left, bottom - top
         )
-        visible = np.asarray(truth.keypoints_visible) > 0
+        # Some transforms keep a weight beside the visibility: (1, K, 2).
+        visible = np.reshape(truth.keypoints_visible, (*near.shape, -1))[..., 0] > 0
         return float(near[visible].mean()) if visible.any() else float('nan')
 
     def compute_metrics(self, results: list) -> Dict[str, float]:
