@@ -122,7 +122,7 @@ def _read_coco(path: str, images_json: Optional[str]) -> Iterator[Box]:
         yield Box(
             image=image['file_name'],
             image_id=image['id'],
-            xyxy=_from_xywh(_numbers(entry.get('bbox'), 4)),
+            xyxy=_from_xywh(_numbers(entry['bbox'], 4)),
             score=_numbers([entry.get('score', 1)], 1)[0],
             category=entry.get('category_id'),
             place=place,

@@ -283,14 +283,16 @@ def objects_of(
     true), and ids that are no integers of at most 64 bits. Text is none: predictions
     go by the ids of the file, where "7" is not 7.
     """
+    has_boxes = name in ('annotations', 'detections')
     for index, entry in enumerate(entries):
         place = f'{name}[{index}]'
         if not isinstance(entry, dict):
             faults.add(place, f'is {shown(entry)}', f'Each is {_ENTRIES[name]}.')
             continue
-        has_boxes = name in ('annotations', 'detections')
-        given = ['category_id'] if entry.get('category_id') is not None else []
-        for key in dict.fromkeys([*ids, *given] if has_boxes else ids):
+        keys = dict.fromkeys(ids)
+        if has_boxes and entry.get('category_id') is not None:
+            keys['category_id'] = None
+        for key in keys:
             if not _is_id(entry.get(key)):
                 found = f'no "{key}"'
                 if key in entry:
@@ -395,9 +397,13 @@ def _look_for_doubled_ids(entries: List[Any], name: str, faults: Faults) -> None
         if not isinstance(entry, dict) or not _is_id(entry.get('id')):
             continue
         other = first.setdefault(entry['id'], index)
-        # Files that were joined may have one image or category twice.
-        keys = _MAKES_AN_IMAGE if name == 'images' else entry
-        alike = all(entry.get(key) == entries[other].get(key) for key in keys)
-        if other != index and (name == 'annotations' or not alike):
+        if other != index and not _are_one(name, entry, entries[other]):
             place = f'{name}[{other}] and {name}[{index}]'
             faults.add(place, f'have the id {entry["id"]}', f'Number the {name}.')
+
+
+def _are_one(name: str, entry: dict, other: dict) -> bool:
+    """Files that were joined may have one image or category twice."""
+    if name == 'images':
+        return all(entry.get(key) == other.get(key) for key in _MAKES_AN_IMAGE)
+    return name == 'categories' and entry == other

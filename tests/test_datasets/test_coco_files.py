@@ -210,6 +210,10 @@ FAULTS = {
         put('categories', dict(id=1, name='cat')),
         ['categories[0] and categories[1] have the id 1'],
     ),
+    'one id for a category and a part of it': (
+        lambda c: c['categories'].append(dict(id=c['categories'][0]['id'])),
+        ['categories[0] and categories[1] have the id 1'],
+    ),
     'text as id of an image': (image(2, id='3'), ['images[2] has "id": "3"']),
     'text as image_id': (
         lambda c: [a.update(image_id=str(a['image_id'])) for a in c['annotations']],
