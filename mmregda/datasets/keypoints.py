@@ -10,9 +10,10 @@ import copy
 import os
 import runpy
 from pathlib import Path
-from typing import Dict, Union
+from typing import Any, Dict, Union
 
 import mmpose
+import numpy as np
 from mmengine.config import Config
 
 from mmregda.errors import InputError, close_matches
@@ -132,3 +133,14 @@ def definition_of(metainfo: Union[str, dict]) -> dict:
     info = metainfo.get('keypoint_info') or {}
     info = dict(sorted(info.items(), key=lambda item: item[1].get('id', item[0])))
     return {**metainfo, 'keypoint_info': info}
+
+
+def visibility_of(keypoints_visible: Any) -> np.ndarray:
+    """Visibilities of one instance, (K,), of its ``keypoints_visible``.
+
+    Args:
+        keypoints_visible (np.ndarray): (1, K), or (1, K, 2) of transforms that keep a
+            weight beside, such as ``KeypointConverter``.
+    """
+    flags = np.asarray(keypoints_visible)[0]
+    return flags.reshape(len(flags), -1)[:, 0]

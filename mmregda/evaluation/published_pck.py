@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmpose.registry import METRICS
 
+from mmregda.datasets.keypoints import visibility_of
 from mmregda.datasets.views import in_box
 from mmregda.evaluation.grouped_pck import keypoint_groups
 
@@ -96,7 +97,7 @@ class PublishedPCK(BaseMetric):
         # The argmax, which decoders refine by less than half a pixel.
         pixels = np.rint(in_box(predicted[0], *box) * sides)
         distances = np.linalg.norm((pixels - true_pixels) / sides, axis=-1)
-        visible = np.reshape(truth['keypoints_visible'], (*distances.shape, -1))[..., 0]
+        visible = visibility_of(truth['keypoints_visible'])
         inside = (true_pixels > 1).all(axis=-1) & (true_pixels < sides).all(axis=-1)
         counts = inside & (visible > 0.5)
         # A prediction that is not a number is wrong.

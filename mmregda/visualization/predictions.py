@@ -14,6 +14,7 @@ from mmpose.structures import PoseDataSample
 from torch.utils.data import DataLoader
 
 from mmregda.datasets import build_dataset
+from mmregda.datasets.keypoints import visibility_of
 from mmregda.datasets.views import in_box
 from mmregda.engine.checkpoints import load_network
 from mmregda.errors import InputError
@@ -123,8 +124,5 @@ def _in_network_input(
     predicted = in_box(result.pred_instances.keypoints[0], *box) * size
     if 'keypoints' not in truth:
         return np.zeros_like(predicted), predicted, np.zeros(len(predicted), bool)
-    visible = np.asarray(truth.keypoints_visible)[0].reshape(
-        len(truth.keypoints[0]), -1
-    )
     keypoints = in_box(truth.keypoints[0], *box) * size
-    return keypoints, predicted, visible[:, 0] > 0
+    return keypoints, predicted, visibility_of(truth.keypoints_visible) > 0

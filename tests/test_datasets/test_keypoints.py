@@ -1,8 +1,15 @@
 """Keypoints: a hand is a tree of five fingers, a body has two sides."""
 
+import numpy as np
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 
-from mmregda.datasets.keypoints import BODY16, HAND21, KEYPOINT_GROUPS, metainfo_of
+from mmregda.datasets.keypoints import (
+    BODY16,
+    HAND21,
+    KEYPOINT_GROUPS,
+    metainfo_of,
+    visibility_of,
+)
 
 FINGERS = ('thumb', 'forefinger', 'middle_finger', 'ring_finger', 'pinky_finger')
 
@@ -127,3 +134,10 @@ def test_body_groups_are_those_of_the_published_tables():
             assert found == {f'{side}_{group.lower()}' for side in ('left', 'right')}
     twelve = [i for group in list(groups)[:-1] for i in groups[group]]
     assert sorted(twelve) == groups['Avg'] and len(twelve) == 12
+
+
+def test_visibility_is_read_with_and_without_a_weight_beside_it():
+    flags = np.array([[1, 0, 2]])
+    beside = np.stack([flags, np.array([[0, 1, 0]])], axis=-1)
+    for found in map(visibility_of, (flags, beside)):
+        assert found.tolist() == [1, 0, 2]

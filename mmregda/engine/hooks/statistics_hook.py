@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 from torch import Tensor, nn
 
+from mmregda.datasets.keypoints import visibility_of
 from mmregda.datasets.views import in_box
 from mmregda.engine.distributed import unwrap
 from mmregda.errors import InputError
@@ -129,6 +130,6 @@ def _labels(data_samples: List) -> Tuple[Tensor, Tensor]:
         center, scale = sample.input_center, np.asarray(sample.input_scale)
         relative = in_box(instances.keypoints[0], center, scale) * scale / scale.max()
         keypoints.append(torch.as_tensor(relative, dtype=torch.float32))
-        flags = np.asarray(instances.keypoints_visible)[0]
-        visible.append(torch.as_tensor(flags.reshape(len(relative), -1)[:, 0] > 0))
+        flags = visibility_of(instances.keypoints_visible)
+        visible.append(torch.as_tensor(flags > 0))
     return torch.stack(keypoints), torch.stack(visible)

@@ -12,6 +12,7 @@ from scipy.special import expit
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmregda.datasets.keypoints import visibility_of
 from mmregda.errors import InputError
 from mmregda.evaluation.validators.base import Validator
 
@@ -41,9 +42,9 @@ class ImportanceWeightedValidation(Validator):
     Where the domains are told apart easily, the weights are small, and IWV says little
     more than that; DEV corrects it by the weights' mean, which should be 1.
 
-    It belongs into ``val_evaluator.target`` and predicts the images of
-    ``val_dataloader.source`` once more. Both scores are no number if a domain has fewer
-    than 10 images.
+    Add it to ``val_evaluator.target``. It predicts the images of
+    ``val_dataloader.source`` once more. Both scores are NaN if a domain has fewer than
+    10 images.
 
     Args:
         thr (float): In units of the box's longer side. Defaults to 0.05.
@@ -66,10 +67,10 @@ class ImportanceWeightedValidation(Validator):
     def evaluate(self, size: int) -> Dict[str, float]:
         model = self._model()
         for batch in self._source_dataloader():
-            samples = model.test_step(batch)
-            inputs = model.data_preprocessor(batch, False)['inputs']
+            data = model.data_preprocessor(batch, False)
+            samples = model(**data, mode='predict')
             found = np.array([self._accuracy(sample) for sample in samples])
-            self.results.append((pooled(model, inputs), found))
+            self.results.append((pooled(model, data['inputs']), found))
         return super().evaluate(size)
 
     def _source_dataloader(self) -> DataLoader:
@@ -85,12 +86,9 @@ class ImportanceWeightedValidation(Validator):
     def _accuracy(self, sample: Any) -> float:
         truth, predicted = sample.gt_instances, sample.pred_instances
         left, top, right, bottom = np.reshape(truth.bboxes, (-1, 4))[0]
-        apart = np.asarray(predicted.keypoints) - np.asarray(truth.keypoints)
-        near = np.linalg.norm(apart, axis=-1) <= self.thr * max(
-            right - left, bottom - top
-        )
-        # Some transforms keep a weight beside the visibility: (1, K, 2).
-        visible = np.reshape(truth.keypoints_visible, (*near.shape, -1))[..., 0] > 0
+        apart = np.linalg.norm(predicted.keypoints[0] - truth.keypoints[0], axis=-1)
+        near = apart <= self.thr * max(right - left, bottom - top)
+        visible = visibility_of(truth.keypoints_visible) > 0
         return float(near[visible].mean()) if visible.any() else float('nan')
 
     def compute_metrics(self, results: list) -> Dict[str, float]:
