@@ -314,7 +314,7 @@ class DomainValLoop(BaseLoop):
 
 
 def show_model(
-    evaluator: Evaluator, model: nn.Module, source: Optional[DataLoader] = None
+    evaluator: Evaluator, model: nn.Module, source: Optional[DataLoader]
 ) -> None:
     """Let the metrics that look at more than predictions see it."""
     for metric in evaluator.metrics:

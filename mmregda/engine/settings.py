@@ -98,8 +98,8 @@ def _about_compile(cfg: Mapping) -> Iterator[str]:
     kinds = [getattr(h.get('type'), '__name__', str(h.get('type'))) for h in hooks]
     if any(kind.rpartition('.')[2] == 'CompileHook' for kind in kinds):
         yield (
-            'custom_hooks has a CompileHook, which no config names any more: write '
-            'compile = True, or its options as compile = dict(mode="default")'
+            'custom_hooks has a CompileHook. Instead, write compile = True, or its '
+            'options as compile = dict(mode="default")'
         )
     options = cfg.get('compile') or {}
     if options is True:
