@@ -6,6 +6,7 @@ optimisers, one forward pass for every pass that the algorithm has.
 
 import copy
 import math
+import random
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from mmregda.engine import PlayerOptimWrapperConstructor
 from mmregda.models.adaptations import WarmStartGradientScale, counted
 from mmregda.models.adaptations.averaged_teacher import student
 from mmregda.models.adaptations.fda import restyle_
+from mmregda.models.adaptations.feature_style import FeatureStyle
 from mmregda.models.adaptations.mcd import discrepancy
 from mmregda.models.adaptations.perturbation import cover_, perturb_
 from mmregda.models.adaptations.view_teacher import ViewLabels, taught_loss
@@ -885,6 +887,94 @@ def test_style_goes_to_the_source_and_to_the_teachers_view_alone():
     assert [torch.equal(a, b) for a, b in zip(plain, always)] == [False, False, True]
 
 
+def by_adain(x, y, alpha=1.0):
+    """A channel of an image at a time, y's in turn."""
+    found = x.detach().double().numpy().copy()
+    for b, image in enumerate(found):
+        for channel, other in zip(image, y[b % len(y)].detach().double().numpy()):
+            restyled = (channel - channel.mean()) / channel.std()
+            restyled = restyled * other.std() + other.mean()
+            channel[:] = (1 - alpha) * channel + alpha * restyled
+    return torch.from_numpy(found).float()
+
+
+@pytest.mark.parametrize('alpha', [0.0, 0.3, 1.0])
+def test_features_take_the_mean_and_std_of_others(alpha):
+    backbone = build_model(type='SourceOnly').backbone
+    backbone.eval()
+    style = FeatureStyle(backbone, 'layer1')
+    images, others = torch.randn(5, 3, SIZE, SIZE), 3 * torch.randn(2, 3, SIZE, SIZE)
+    seen = []
+    backbone.layer1.register_forward_hook(lambda *args: seen.append(args[-1]))
+    backbone(images), backbone(others)
+    x, y = seen
+    with style.given(style.of(others), alpha):
+        backbone(images)
+    torch.testing.assert_close(seen[-1], by_adain(x, y, alpha), atol=1e-3, rtol=1e-3)
+    backbone(images)
+    assert torch.equal(seen[-1], x)
+
+
+def test_tokens_take_the_mean_and_std_of_others():
+    network = torch.nn.Sequential(torch.nn.Identity())
+    style, x, y = FeatureStyle(network, '0'), torch.randn(2, 9, 4), torch.randn(2, 7, 4)
+    with style.given(style.of(y)):
+        found = network(x)
+    expected = by_adain(x.transpose(1, 2), y.transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    with pytest.raises(InputError, match='layer: "0" gives no features'):
+        style.of(torch.randn(2, 3))
+
+
+def test_features_of_the_source_and_of_the_teachers_view_are_restyled(monkeypatch):
+    """The losses, with AdaIN written anew around the layer."""
+
+    def losses_of(feature_style, around=None):
+        torch.manual_seed(0)
+        random.seed(0)
+        options = dict(feature_style=feature_style, occlusion=dict(prob=0))
+        model = build_model(type='UniFrame', **options)
+        inputs = {}
+        if around is not None:
+            around(model, inputs)
+        data = batches_of('UniFrame', K, 0)
+        inputs.update(source=data['source'], teacher=data['target']['teacher'])
+        inputs.update(
+            {
+                name: model.data_preprocessor(copy.deepcopy(batch), True)['inputs']
+                for name, batch in inputs.items()
+            }
+        )
+        losses = model.train_step(data, build_optimizers(model))
+        return {name: float(value) for name, value in losses.items()}
+
+    def by_hand(model, inputs):
+        backbones = model.adaptation.teacher.network[0], model.backbone
+        asked = copy.deepcopy(backbones[0])
+        features = []
+        asked.layer1.register_forward_hook(lambda *args: features.append(args[-1]))
+        calls = []
+
+        def restyle(module, args, x):
+            calls.append(module)
+            if len(calls) > 2:  # The student's view stays.
+                return x
+            with torch.no_grad():
+                asked(inputs['source' if module is backbones[0].layer1 else 'teacher'])
+            return by_adain(x, features[-1])
+
+        for backbone in backbones:
+            backbone.layer1.register_forward_hook(restyle)
+
+    monkeypatch.setattr(random, 'random', lambda: 0.999999)  # alpha
+    plain = losses_of(None)
+    never = losses_of(dict(layer='layer1', prob=0))
+    always = losses_of(dict(layer='layer1', prob=1))
+    assert never == plain
+    assert always['loss_sup'] != pytest.approx(plain['loss_sup'], rel=1e-3)
+    assert always == pytest.approx(losses_of(None, around=by_hand), rel=1e-3)
+
+
 def test_adabn_trains_as_source_only_and_predicts_with_target_statistics():
     model = build_model(type='AdaBN')
     baseline = build_model(type='SourceOnly')
@@ -946,6 +1036,16 @@ def test_what_is_frozen_is_not_counted():
     with counted(2, norm):
         norm(torch.randn(6, 3, 4, 4))
     assert norm.num_batches_tracked == 0
+
+
+def test_features_that_cannot_be_restyled_are_refused():
+    with pytest.raises(InputError, match='no layer "layer5".*Did you mean layer'):
+        build_model(type='UniFrame', feature_style=dict(layer='layer5'))
+    config = tiny_model_config(
+        num_keypoints=K, type='UniFrame', feature_style=dict(layer='layer1')
+    )
+    with pytest.raises(InputError, match='micro_batches = 1'):
+        MODELS.build(dict(config, micro_batches=2))
 
 
 def test_rivals_have_a_second_regressor_or_none():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
-from typing import Dict, Optional
+from contextlib import nullcontext
+from typing import ContextManager, Dict, List, Optional
 
 from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
+from mmregda.errors import InputError
 from mmregda.models.adaptations.base import minimize, uncounted_source_loss
 from mmregda.models.adaptations.fda import restyle_
+from mmregda.models.adaptations.feature_style import FeatureStyle
 from mmregda.models.adaptations.view_teacher import ViewTeacher, taught_loss
 
 
@@ -25,17 +28,26 @@ class UniFrame(ViewTeacher):
     :class:`~mmregda.models.adaptations.view_teacher.ViewTeacher`. The paper's losses
     are squared differences of maps; here they are the head's own, and L_T.
 
-    Its style transfer (AdaIN) needs VGG-19 and a decoder that is trained for the pair.
-    With ``style``, the source takes the style of the target and the teacher's view that
-    of the source in the same way, but by their spectra
-    (:func:`~mmregda.models.adaptations.fda.restyle_`).
+    The source takes the style of the target, and the teacher's view that of the source.
+    The paper does this by AdaIN in VGG-19 and a decoder that is trained for the pair.
+    Here there are two ways without either, both off by default: exchanged spectra of
+    the images (``style``), and AdaIN in the backbone that learns (``feature_style``).
 
     Args:
         trade_off (float): :math:`\lambda`. Defaults to 1.
-        style (dict, optional): ``beta`` (0.01) of the spectra, and how often (``prob``,
+        style (dict, optional): ``beta`` (0.01) of the spectra
+            (:func:`~mmregda.models.adaptations.fda.restyle_`), and how often (``prob``,
             0.5, for each of both directions) they are exchanged, by an ``alpha`` of
             U(0, 1). Defaults to none.
+        feature_style (dict, optional): The ``layer`` of the backbone
+            (:class:`~mmregda.models.adaptations.feature_style.FeatureStyle`) whose
+            features take the other domain's style, and ``prob`` as in ``style``.
+            Defaults to none.
         **kwargs: As in ``ViewTeacher``.
+
+    Raises:
+        InputError: If the backbone has no such layer, or with ``feature_style`` and
+            micro-batches.
 
     .. _UniFrame: https://arxiv.org/abs/2204.00172
     """
@@ -46,11 +58,31 @@ class UniFrame(ViewTeacher):
         self,
         trade_off: float = 1.0,
         style: Optional[dict] = None,
+        feature_style: Optional[dict] = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         self.trade_off = trade_off
         self.style = style
+        self.feature_style = feature_style
+
+    def attach(self, model: nn.Module) -> None:
+        super().attach(model)
+        if self.feature_style is None:
+            return
+        if model.micro_batches > 1:
+            raise InputError(
+                'UniFrame: model.adaptation.feature_style restyles a batch as a whole, '
+                'and a part of it would be computed again without. Set '
+                'model.micro_batches = 1, or use style.'
+            )
+        options = {'prob': 0.5, **self.feature_style}
+        self.feature_prob = options.pop('prob')
+        # Only the teacher, which is never compiled, is asked for styles.
+        self.student_features, self.teacher_features = (
+            FeatureStyle(backbone, **options)
+            for backbone in (model.backbone, self.teacher.network[0])
+        )
 
     def step(
         self,
@@ -64,11 +96,14 @@ class UniFrame(ViewTeacher):
             originals = images.clone(), views.clone()
             self.restyle_(model, images, originals[1], **self.style)
             self.restyle_(model, views, originals[0], **self.style)
-        labels = self.teach(model, target, optim_wrapper)
+        as_target, as_source = self.restyled_features(model, batches, optim_wrapper)
+        with as_source:
+            labels = self.teach(model, target, optim_wrapper)
         kept = self.kept(labels)
 
         with model.autocast(optim_wrapper):
-            loss_sup = uncounted_source_loss(model, source)
+            with as_target:
+                loss_sup = uncounted_source_loss(model, source)
             p = model.head(model.extract_feat(target['student']['inputs']))
             loss_self = taught_loss(space, labels, kept, p)
             loss = loss_sup + self.trade_off * space.loss_unit(p) * loss_self
@@ -79,6 +114,28 @@ class UniFrame(ViewTeacher):
             confidence=labels.confidence.mean(),
             kept=kept.float().mean(),
         )
+
+    def restyled_features(
+        self,
+        model: nn.Module,
+        batches: Dict[str, dict],
+        optim_wrapper: OptimWrapperDict,
+    ) -> List[ContextManager]:
+        """Within the first, the student's features look like the target's; within the
+        second, the teacher's like the source's. Or they stay as they are."""
+        if self.feature_style is None:
+            return [nullcontext(), nullcontext()]
+        images = batches['target']['teacher']['inputs'], batches['source']['inputs']
+        contexts = []
+        for restyled, others in zip(
+            (self.student_features, self.teacher_features), images
+        ):
+            style = None
+            if random.random() < self.feature_prob:
+                with model.autocast(optim_wrapper):
+                    style = self.teacher_features.of(others)
+            contexts.append(restyled.given(style, alpha=random.random()))
+        return contexts
 
     @staticmethod
     def restyle_(
