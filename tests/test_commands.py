@@ -46,6 +46,7 @@ RUN_BY = {
         'test_benchmarks/test_pseudo_heatmaps_benchmark.py'
     ),
     'benchmarks/scaling_cost.py': 'test_benchmarks/test_scaling_and_startup.py',
+    'benchmarks/source_statistics.py': 'test_benchmarks/test_source_statistics.py',
     'benchmarks/startup.py': 'test_benchmarks/test_scaling_and_startup.py',
     'benchmarks/step.py': 'test_benchmarks/test_step.py',
     'mmregda.apis.labelling': 'test_labelling.py',
