@@ -2,5 +2,5 @@
 # `python -m mmregda.benchmark.validators` reads what it logs.
 _base_ = ['bodies.py', '../_base_/validators.py']
 
-train_cfg = dict(val_interval=100)
+train_cfg = dict(val_interval=200)
 val_evaluator = dict(target=[*_base_.val_evaluator.target, *_base_.validators])

@@ -166,6 +166,15 @@ def require_counting_once(network: nn.Module, entry: str) -> None:
             )
 
 
+def recomputes(network: nn.Module) -> bool:
+    """Whether a network has layers that are computed again for the gradient."""
+    return any(
+        getattr(module, switch, False)
+        for module in network.modules()
+        for switch in _CHECKPOINTING
+    )
+
+
 # Under which MMPose, MMPretrain, timm and Transformers keep it.
 _CHECKPOINTING = (
     'with_cp',

@@ -34,25 +34,27 @@ def work_dir(hand_pair, tmp_path):
         dict(type='PackPoseInputs'),
     ]
     model = tiny_model_config(21, type='SourceOnly')
-    loader = dict(
-        batch_size=2,
-        num_workers=0,
-        sampler=dict(type='DefaultSampler', shuffle=False),
-        dataset=dict(
-            type='RHDDataset',
-            data_root=str(hand_pair / 'RHD_published_v2'),
-            split='test',
-            test_mode=True,
-            pipeline=pipeline,
-        ),
-    )
+    # Which draws from Python's generator.
+    turn = dict(type='RandomRotatedSubCrop', rotation=180)
+
+    def loader(**dataset):
+        root = str(hand_pair / 'RHD_published_v2')
+        return dict(
+            batch_size=2,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=dict(type='RHDDataset', data_root=root, **dataset),
+        )
+
+    train = loader(split='train', pipeline=[*pipeline[:3], turn, *pipeline[3:]])
+    test = loader(split='test', test_mode=True, pipeline=pipeline)
     metrics = [dict(type='GroupedPCKAccuracy', groups='hand21', thr=0.05)]
     Config(
         dict(
             default_scope='mmpose',
             model=model,
-            train_dataloader=dict(source=loader),
-            val_dataloader=dict(source=loader, target=loader),
+            train_dataloader=dict(source=train),
+            val_dataloader=dict(source=test, target=test),
             val_evaluator=dict(source=metrics, target=[dict(type='NoSuchMetric')]),
             val_cfg=dict(type='DomainValLoop'),
             custom_imports=dict(imports=['mmregda']),
@@ -91,9 +93,12 @@ def test_statistics_are_the_sources_and_nothing_else_changes(
     monkeypatch.setattr(tool, 'batches', seeing)
     monkeypatch.setattr(tool, 'evaluate', evaluating)
     (run,) = json.loads((work_dir / 'results.json').read_text())['runs']
-    score = tool.with_source_statistics(run, tool.source_of([run], run), 4)
-    assert 0 <= score <= 100
-    (found,) = evaluated
+    source = tool.source_of([run], 'hands')
+    assert source.dataset.split == 'train'
+    tool.with_source_statistics(run, source, 4)
+    tool.with_source_statistics(run, source, 4)
+    found, again = evaluated
+    assert all(torch.equal(again[name], value) for name, value in found.items())
     before = torch.load(run['checkpoint'], weights_only=True)['state_dict']
     for name, value in before.items():
         if 'running' not in name and 'num_batches' not in name:
@@ -102,9 +107,9 @@ def test_statistics_are_the_sources_and_nothing_else_changes(
     weight = before['backbone.conv1.weight']
     maps = [
         torch.nn.functional.conv2d(x, weight, stride=2, padding=weight.shape[-1] // 2)
-        for x in seen
+        for x in seen[:2]
     ]
-    assert [len(x) for x in seen] == [2, 2]
+    assert [len(x) for x in seen] == [2, 2, 2, 2]
     for name, value in (
         ('running_mean', torch.stack([x.mean((0, 2, 3)) for x in maps]).mean(0)),
         ('running_var', torch.stack([x.var((0, 2, 3)) for x in maps]).mean(0)),
@@ -114,19 +119,63 @@ def test_statistics_are_the_sources_and_nothing_else_changes(
         )
 
 
-def test_table_has_a_row_for_each_method(tool, work_dir, monkeypatch, capsys):
+def test_frozen_layers_keep_their_statistics(tool):
+    cfg = tiny_model_config(21, type='SourceOnly')
+    cfg['backbone'].update(frozen_stages=1)
+    model = MODELS.build(cfg)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.fill_(7.0)
+    tool.take_statistics(model, [torch.randn(2, 3, 64, 64) for _ in range(2)])
+    kept = {
+        name: bool((value == 7).all())
+        for name, value in model.state_dict().items()
+        if name.endswith('running_mean')
+    }
+    assert kept['backbone.bn1.running_mean']
+    assert not kept['backbone.layer4.0.bn1.running_mean']
+
+
+def test_table_has_mean_and_spread_of_each_method_and_pair(tool, monkeypatch, capsys):
+    runs = [
+        dict(pair=pair, method=method, seed=seed, status='done', source=dict(Avg=score))
+        for pair, method, seed, score in [
+            ('hands', 'source_only', 0, 70.0),
+            ('hands', 'regda', 0, 60.0),
+            ('hands', 'regda', 1, 62.0),
+            ('bodies', 'source_only', 0, 50.0),
+        ]
+    ]
+    runs += [dict(runs[1], status='failed'), dict(runs[1], source={})]
+    monkeypatch.setattr(tool, 'source_of', lambda runs, pair: f'source of {pair}')
+    scores = {('source of hands', s): s + 5 for s in (70, 60, 62)}
+    scores['source of bodies', 50] = 51
+    monkeypatch.setattr(
+        tool,
+        'with_source_statistics',
+        lambda run, source, num_images: scores[source, run['source']['Avg']],
+    )
+    assert tool.table_of(runs, 4)[1:] == [
+        ['hands: source_only', '70.0', '75.0'],
+        ['hands: regda', '61.0 ± 1.4', '66.0 ± 1.4'],
+        ['bodies: source_only', '50.0', '51.0'],
+    ]
+
+
+def test_table_is_all_that_is_printed(tool, work_dir, monkeypatch, capsys):
     argv = ['source_statistics.py', str(work_dir), '--num-images', '4']
     monkeypatch.setattr(sys, 'argv', argv)
     tool.main()
-    (row,) = (
-        line for line in capsys.readouterr().out.splitlines() if 'source_only' in line
-    )
-    assert row.startswith('| hands: source_only | 12.3 | ')
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == 'Accuracy on the source'
+    (row,) = (line for line in lines if 'source_only' in line)
+    name, as_adapted, other = row.strip('| ').split(' | ')
+    assert (name, as_adapted) == ('hands: source_only', '12.3')
+    assert 0 <= float(other) <= 100
+    assert len(lines) == 7
 
 
-def test_a_run_whose_source_is_not_known_is_named(tool):
+def test_a_pair_whose_source_is_not_known_is_named(tool):
     run = dict(pair='hands', method='regda', seed=3)
-    with pytest.raises(
-        InputError, match='hands, seed 3: there is no run of source_only'
-    ):
-        tool.source_of([run], run)
+    with pytest.raises(InputError, match='hands has no finished run of source_only'):
+        tool.source_of([run], 'hands')

@@ -6,7 +6,6 @@ optimisers, one forward pass for every pass that the algorithm has.
 
 import copy
 import math
-import random
 
 import numpy as np
 import pytest
@@ -887,19 +886,7 @@ def test_style_goes_to_the_source_and_to_the_teachers_view_alone():
     assert [torch.equal(a, b) for a, b in zip(plain, always)] == [False, False, True]
 
 
-def by_adain(x, y, alpha=1.0):
-    """A channel of an image at a time, y's in turn."""
-    found = x.detach().double().numpy().copy()
-    for b, image in enumerate(found):
-        for channel, other in zip(image, y[b % len(y)].detach().double().numpy()):
-            restyled = (channel - channel.mean()) / channel.std()
-            restyled = restyled * other.std() + other.mean()
-            channel[:] = (1 - alpha) * channel + alpha * restyled
-    return torch.from_numpy(found).float()
-
-
-@pytest.mark.parametrize('alpha', [0.0, 0.3, 1.0])
-def test_features_take_the_mean_and_std_of_others(alpha):
+def test_features_take_the_mean_and_std_of_others():
     backbone = build_model(type='SourceOnly').backbone
     backbone.eval()
     style = FeatureStyle(backbone, 'layer1')
@@ -908,6 +895,7 @@ def test_features_take_the_mean_and_std_of_others(alpha):
     backbone.layer1.register_forward_hook(lambda *args: seen.append(args[-1]))
     backbone(images), backbone(others)
     x, y = seen
+    alpha = torch.tensor([0.0, 0.3, 1.0, 0.7, 1.0])
     with style.given(style.of(others), alpha):
         backbone(images)
     torch.testing.assert_close(seen[-1], by_adain(x, y, alpha), atol=1e-3, rtol=1e-3)
@@ -915,64 +903,153 @@ def test_features_take_the_mean_and_std_of_others(alpha):
     assert torch.equal(seen[-1], x)
 
 
-def test_tokens_take_the_mean_and_std_of_others():
-    network = torch.nn.Sequential(torch.nn.Identity())
-    style, x, y = FeatureStyle(network, '0'), torch.randn(2, 9, 4), torch.randn(2, 7, 4)
-    with style.given(style.of(y)):
-        found = network(x)
-    expected = by_adain(x.transpose(1, 2), y.transpose(1, 2)).transpose(1, 2)
-    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
-    with pytest.raises(InputError, match='layer: "0" gives no features'):
-        style.of(torch.randn(2, 3))
+def by_adain(x, y, alpha):
+    """A channel of an image at a time, y's in turn."""
+    found = x.detach().double().numpy().copy()
+    for b, image in enumerate(found):
+        a, others = float(alpha[b]), y[b % len(y)].detach().double().numpy()
+        for channel, other in zip(image, others):
+            restyled = (channel - channel.mean()) / np.sqrt(channel.var() + 1e-5)
+            restyled = restyled * np.sqrt(other.var() + 1e-5) + other.mean()
+            channel[:] = (1 - a) * channel + a * restyled
+    return torch.from_numpy(found).float()
+
+
+class Swin(torch.nn.Module):
+    """Stands for timm's, whose maps have the channels last."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Sequential(torch.nn.Identity())
+        self.net.output_fmt = 'NHWC'
+
+    def forward(self, x):
+        return self.net(x)
+
+
+@pytest.mark.parametrize(
+    ('network', 'layer', 'shape', 'channels'),
+    [
+        (torch.nn.Sequential(torch.nn.Identity()), '0', (3, 9, 4), 2),
+        (Swin(), 'net.0', (3, 3, 5, 4), 3),
+        # The next layer writes into what is restyled.
+        (
+            torch.nn.Sequential(torch.nn.Identity(), torch.nn.ReLU(inplace=True)),
+            '0',
+            (3, 4, 3, 5),
+            1,
+        ),
+    ],
+)
+def test_tokens_and_maps_of_any_layout_are_restyled(network, layer, shape, channels):
+    style, x, y = FeatureStyle(network, layer), torch.randn(shape), torch.randn(shape)
+    alpha, seen = torch.tensor([1.0, 0.5, 1.0]), []
+    given = style.of(y.clone())
+    network.get_submodule(layer).register_forward_hook(
+        lambda *args: seen.append(args[-1].clone())
+    )
+    with style.given(given, alpha):
+        network(x.clone())
+    expected = by_adain(x.movedim(channels, 1), y.movedim(channels, 1), alpha)
+    torch.testing.assert_close(
+        seen[0].movedim(channels, 1), expected, atol=1e-3, rtol=1e-3
+    )
+
+
+def test_restyling_is_compiled_once_whatever_is_drawn():
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    style, x = FeatureStyle(network, '0'), torch.randn(2, 3, 8, 8)
+    given = style.of(torch.randn(2, 3, 8, 8))
+    compiled = torch.compile(network, backend=backend, fullgraph=True, dynamic=False)
+    plain = compiled(x)
+    for _ in range(4):
+        alpha = torch.rand(2)
+        with style.given(given, alpha):
+            torch.testing.assert_close(compiled(x), network(x))
+            assert not torch.allclose(compiled(x), plain)
+    assert len(graphs) == 2
 
 
 def test_features_of_the_source_and_of_the_teachers_view_are_restyled(monkeypatch):
-    """The losses, with AdaIN written anew around the layer."""
+    """Two steps, with AdaIN written anew around the layers."""
+    rand, alphas = torch.rand, iter(range(10**6))
 
-    def losses_of(feature_style, around=None):
+    def drawn(*size, **kwargs):
+        if size[:1] == (2,) and len(size) == 2:  # Which images take a style, how much.
+            generator = torch.Generator().manual_seed(next(alphas))
+            return rand(*size, generator=generator)
+        return rand(*size, **kwargs)
+
+    monkeypatch.setattr(torch, 'rand', drawn)
+
+    def trained(**options):
+        nonlocal alphas
+        alphas = iter(range(10**6))
         torch.manual_seed(0)
-        random.seed(0)
-        options = dict(feature_style=feature_style, occlusion=dict(prob=0))
-        model = build_model(type='UniFrame', **options)
-        inputs = {}
-        if around is not None:
-            around(model, inputs)
-        data = batches_of('UniFrame', K, 0)
-        inputs.update(source=data['source'], teacher=data['target']['teacher'])
-        inputs.update(
-            {
-                name: model.data_preprocessor(copy.deepcopy(batch), True)['inputs']
-                for name, batch in inputs.items()
-            }
+        model = build_model(type='UniFrame', occlusion=dict(prob=0), **options)
+        assert model.adaptation.teacher.num_updates == 0
+        return model, build_optimizers(model)
+
+    options = dict(feature_style=dict(layer='layer1', prob=0.6))
+    model, optimizers = trained(**options)
+    other, others = trained()
+    teacher = other.adaptation.teacher
+    backbones = teacher.network[0], other.backbone
+    state = {}
+
+    def restyle(module, args, x):
+        """The teacher's only pass, and the student's first."""
+        state['calls'] += 1
+        if state['calls'] > 2:
+            return x
+        images, draw = (
+            (state['source'], 1)
+            if module is backbones[0].layer1
+            else (state['target'], 0)
         )
-        losses = model.train_step(data, build_optimizers(model))
-        return {name: float(value) for name, value in losses.items()}
-
-    def by_hand(model, inputs):
-        backbones = model.adaptation.teacher.network[0], model.backbone
-        asked = copy.deepcopy(backbones[0])
-        features = []
+        # The teacher has taken in the student before it labels.
+        asked, features = copy.deepcopy(teacher.network[0]), []
+        asked.layer1._forward_hooks.clear()
         asked.layer1.register_forward_hook(lambda *args: features.append(args[-1]))
-        calls = []
+        with torch.no_grad():
+            asked(images)
+        generator = torch.Generator().manual_seed(2 * state['i'] + draw)
+        draws, alpha = rand(2, len(x), generator=generator)
+        alpha = (alpha * (draws < 0.6)).view(-1, 1, 1, 1)
+        (y,) = features
+        y = y[torch.arange(len(x)) % len(y)]
+        (mean, std), (other_mean, other_std) = (
+            (z.mean((2, 3), True), (z.var((2, 3), False, keepdim=True) + 1e-5) ** 0.5)
+            for z in (x, y)
+        )
+        restyled = (x - mean) / std * other_std + other_mean
+        return (1 - alpha) * x + alpha * restyled
 
-        def restyle(module, args, x):
-            calls.append(module)
-            if len(calls) > 2:  # The student's view stays.
-                return x
-            with torch.no_grad():
-                asked(inputs['source' if module is backbones[0].layer1 else 'teacher'])
-            return by_adain(x, features[-1])
-
-        for backbone in backbones:
-            backbone.layer1.register_forward_hook(restyle)
-
-    monkeypatch.setattr(random, 'random', lambda: 0.999999)  # alpha
-    plain = losses_of(None)
-    never = losses_of(dict(layer='layer1', prob=0))
-    always = losses_of(dict(layer='layer1', prob=1))
-    assert never == plain
-    assert always['loss_sup'] != pytest.approx(plain['loss_sup'], rel=1e-3)
-    assert always == pytest.approx(losses_of(None, around=by_hand), rel=1e-3)
+    for backbone in backbones:
+        backbone.layer1.register_forward_hook(restyle)
+    for i in range(2):
+        data = batches_of('UniFrame', K, i, (4, 3, 2))
+        source, target = data['source'], data['target']['teacher']
+        state.update(i=i, calls=0)
+        for name, batch in dict(source=source, target=target).items():
+            batch = other.data_preprocessor(copy.deepcopy(batch), True)
+            state[name] = batch['inputs']
+        losses = model.train_step(copy.deepcopy(data), optimizers)
+        expected = other.train_step(data, others)
+        for name, value in expected.items():
+            torch.testing.assert_close(losses[name], value, atol=1e-6, rtol=1e-5)
+    # Gradients, and running statistics, which no source image is in.
+    for name, value in other.state_dict().items():
+        found = model.state_dict()[name]
+        if 'teacher' not in name:
+            torch.testing.assert_close(found, value, atol=1e-6, rtol=1e-5, msg=name)
 
 
 def test_adabn_trains_as_source_only_and_predicts_with_target_statistics():
@@ -1039,13 +1116,32 @@ def test_what_is_frozen_is_not_counted():
 
 
 def test_features_that_cannot_be_restyled_are_refused():
-    with pytest.raises(InputError, match='no layer "layer5".*Did you mean layer'):
-        build_model(type='UniFrame', feature_style=dict(layer='layer5'))
-    config = tiny_model_config(
-        num_keypoints=K, type='UniFrame', feature_style=dict(layer='layer1')
-    )
-    with pytest.raises(InputError, match='micro_batches = 1'):
-        MODELS.build(dict(config, micro_batches=2))
+    def build(layer='layer1', **backbone):
+        cfg = tiny_model_config(K, type='UniFrame', feature_style=dict(layer=layer))
+        cfg['backbone'].update(backbone)
+        return cfg
+
+    for layer, message in (
+        ('layer5', 'no layer "layer5".*Did you mean layer'),
+        (None, 'no layer "None"'),
+    ):
+        with pytest.raises(InputError, match=message):
+            MODELS.build(build(layer))
+    for cfg in (
+        dict(build(), micro_batches=2),
+        build(with_cp=True, norm_eval=True),
+    ):
+        with pytest.raises(InputError, match='micro_batches = 1 and switch'):
+            MODELS.build(cfg)
+    # Twice in a block, and no features at all.
+    network = MODELS.build(build()['backbone'])
+    for layer, images in (
+        ('layer1.0.relu', torch.randn(2, 3, SIZE, SIZE)),
+        ('fc', torch.randn(2, 3, SIZE, SIZE)),
+    ):
+        network.fc = torch.nn.Linear(3, 3)  # which no image passes
+        with pytest.raises(InputError, match=f'"{layer}" does not give features'):
+            FeatureStyle(network, layer).of(images)
 
 
 def test_rivals_have_a_second_regressor_or_none():

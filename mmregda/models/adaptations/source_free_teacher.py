@@ -10,6 +10,7 @@ from mmpose.registry import MODELS
 from torch import Tensor
 
 from mmregda.codecs.position_space import Output
+from mmregda.models.adaptations.averaged_teacher import student
 from mmregda.models.adaptations.base import minimize
 from mmregda.models.adaptations.view_teacher import ViewLabels, ViewTeacher, taught_loss
 
@@ -53,6 +54,7 @@ class SourceFreeTeacher(ViewTeacher):
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
         target, space = batches['target'], self.space
+        self.teacher.update(student(model))
         labels = self.teach(model, target, optim_wrapper)
         with model.autocast(optim_wrapper):
             p = model.head(model.extract_feat(target['student']['inputs']))

@@ -6,15 +6,18 @@ import random
 from contextlib import nullcontext
 from typing import ContextManager, Dict, List, Optional
 
+import torch
 from mmengine.optim import OptimWrapperDict
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
 from mmregda.errors import InputError
+from mmregda.models.adaptations.averaged_teacher import student
 from mmregda.models.adaptations.base import minimize, uncounted_source_loss
 from mmregda.models.adaptations.fda import restyle_
 from mmregda.models.adaptations.feature_style import FeatureStyle
 from mmregda.models.adaptations.view_teacher import ViewTeacher, taught_loss
+from mmregda.models.batch_norm import recomputes
 
 
 @MODELS.register_module()
@@ -37,17 +40,18 @@ class UniFrame(ViewTeacher):
         trade_off (float): :math:`\lambda`. Defaults to 1.
         style (dict, optional): ``beta`` (0.01) of the spectra
             (:func:`~mmregda.models.adaptations.fda.restyle_`), and how often (``prob``,
-            0.5, for each of both directions) they are exchanged, by an ``alpha`` of
+            0.5, in each direction) those of a batch are exchanged, by an ``alpha`` of
             U(0, 1). Defaults to none.
         feature_style (dict, optional): The ``layer`` of the backbone
             (:class:`~mmregda.models.adaptations.feature_style.FeatureStyle`) whose
-            features take the other domain's style, and ``prob`` as in ``style``.
-            Defaults to none.
+            features take the other domain's style, and how many images (``prob``, 0.5,
+            in each direction) take it, each by an ``alpha`` of U(0, 1). This costs two
+            more forward passes of the backbone. Defaults to none.
         **kwargs: As in ``ViewTeacher``.
 
     Raises:
         InputError: If the backbone has no such layer, or with ``feature_style`` and
-            micro-batches.
+            micro-batches or gradient checkpointing.
 
     .. _UniFrame: https://arxiv.org/abs/2204.00172
     """
@@ -70,11 +74,12 @@ class UniFrame(ViewTeacher):
         super().attach(model)
         if self.feature_style is None:
             return
-        if model.micro_batches > 1:
+        if model.micro_batches > 1 or recomputes(model.backbone):
             raise InputError(
-                'UniFrame: model.adaptation.feature_style restyles a batch as a whole, '
-                'and a part of it would be computed again without. Set '
-                'model.micro_batches = 1, or use style.'
+                'UniFrame: feature_style goes with neither micro-batches nor gradient '
+                'checkpointing: what they compute again for the gradient would not be '
+                'restyled. Set model.micro_batches = 1 and switch checkpointing off '
+                'in model.backbone, or use style.'
             )
         options = {'prob': 0.5, **self.feature_style}
         self.feature_prob = options.pop('prob')
@@ -91,12 +96,14 @@ class UniFrame(ViewTeacher):
         optim_wrapper: OptimWrapperDict,
     ) -> Dict[str, Tensor]:
         source, target, space = batches['source'], batches['target'], self.space
+        self.teacher.update(student(model))
+        # Of the images as they are, whatever their spectra take.
+        as_target, as_source = self.restyled_features(model, batches, optim_wrapper)
         if self.style is not None:
             images, views = source['inputs'], target['teacher']['inputs']
             originals = images.clone(), views.clone()
             self.restyle_(model, images, originals[1], **self.style)
             self.restyle_(model, views, originals[0], **self.style)
-        as_target, as_source = self.restyled_features(model, batches, optim_wrapper)
         with as_source:
             labels = self.teach(model, target, optim_wrapper)
         kept = self.kept(labels)
@@ -125,16 +132,18 @@ class UniFrame(ViewTeacher):
         second, the teacher's like the source's. Or they stay as they are."""
         if self.feature_style is None:
             return [nullcontext(), nullcontext()]
-        images = batches['target']['teacher']['inputs'], batches['source']['inputs']
+        source = batches['source']['inputs']
+        target = batches['target']['teacher']['inputs']
         contexts = []
-        for restyled, others in zip(
-            (self.student_features, self.teacher_features), images
+        for features, images, others in (
+            (self.student_features, source, target),
+            (self.teacher_features, target, source),
         ):
-            style = None
-            if random.random() < self.feature_prob:
-                with model.autocast(optim_wrapper):
-                    style = self.teacher_features.of(others)
-            contexts.append(restyled.given(style, alpha=random.random()))
+            # In every process, which synchronised batch normalisation waits for.
+            with model.autocast(optim_wrapper):
+                style = self.teacher_features.of(others)
+            draws, alpha = torch.rand(2, len(images), device=images.device)
+            contexts.append(features.given(style, alpha * (draws < self.feature_prob)))
         return contexts
 
     @staticmethod

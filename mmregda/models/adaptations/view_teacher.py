@@ -85,9 +85,13 @@ class ViewTeacher(BaseAdaptation):
     def teach(
         self, model: nn.Module, target: Dict[str, dict], optim_wrapper: OptimWrapperDict
     ) -> ViewLabels:
-        """Label the student's view, and cover some of what is sure in it."""
+        """Label the student's view, and cover some of what is sure in it.
+
+        The teacher is taken as it is: :meth:`step` updates it before.
+        """
         images = target['teacher']['inputs']
-        said = self.teacher.say(model, images, optim_wrapper)
+        with model.autocast(optim_wrapper):
+            said = self.teacher(images, model.micro_batches)
         labels = labels_in_view(self.space, said, target['teacher'], target['student'])
         options = dict(self.occlusion)
         sure = labels.confidence >= options.pop('threshold')
